@@ -1,0 +1,17 @@
+"""Errors that a person can mend: the command line prints them on one line and exits with 2."""
+
+
+class UserError(Exception):
+    """Something in the input is wrong; the message names the field or file and what to do."""
+
+
+class ConfigError(UserError, ValueError):
+    """A field of the configuration is out of range or does not fit the others."""
+
+
+class DatasetError(UserError):
+    """A data set, an annotation file or an image cannot be used as it is."""
+
+
+class RunError(UserError):
+    """A run folder, a checkpoint or the environment cannot do what was asked."""

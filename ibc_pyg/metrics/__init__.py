@@ -1,0 +1,1 @@
+"""Exact neighbours, retrieval and clustering metrics: pure functions of arrays."""

@@ -1,0 +1,1 @@
+"""Neural modules: backbones, message passing, heads."""

@@ -1,0 +1,1 @@
+"""Tracking of scalars and pictures: JSONL and Weights & Biases."""
