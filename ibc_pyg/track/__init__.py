@@ -1,1 +1,16 @@
 """Tracking of scalars and pictures: JSONL and Weights & Biases."""
+
+from ibc_pyg.track.base import MultiTracker, Picture, Tracker
+from ibc_pyg.track.jsonl import JsonlTracker, Record, read_jsonl
+from ibc_pyg.track.wandb_tracker import WandbMode, WandbTracker
+
+__all__ = [
+    "JsonlTracker",
+    "MultiTracker",
+    "Picture",
+    "Record",
+    "Tracker",
+    "WandbMode",
+    "WandbTracker",
+    "read_jsonl",
+]

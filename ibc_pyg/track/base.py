@@ -1,0 +1,100 @@
+"""What a tracker is, and how several of them share the same records."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+logger = logging.getLogger(__name__)
+
+Picture = npt.NDArray[np.uint8]
+"""An RGB picture, uint8 `[H, W, 3]`."""
+
+
+@runtime_checkable
+class Tracker(Protocol):
+    """Receives the numbers and pictures of a run, in ascending order of steps."""
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Record scalars.
+
+        Args:
+            step: Number of optimiser steps done.
+            values: Name to value; several calls may share a step.
+        """
+
+    def image(self, step: int, name: str, picture: Picture, caption: str = "") -> None:
+        """Record a picture.
+
+        Args:
+            step: Number of optimiser steps done.
+            name: What the picture shows; the same name at every step.
+            picture: RGB, uint8 `[H, W, 3]`.
+            caption: A line of text below it.
+        """
+
+    def summary(self, values: Mapping[str, float]) -> None:
+        """Record the final metrics of the run, as fractions in [0, 1]."""
+
+    def close(self) -> None:
+        """Write out what is pending. Calling it twice is harmless."""
+
+
+class MultiTracker:
+    """Passes every record on to all trackers; the failure of one never stops the others.
+
+    A tracker that raises is warned about once and is still called afterwards, so that one failed
+    write does not cost the rest of the record.
+
+    Args:
+        trackers: Where the records go, in this order.
+    """
+
+    def __init__(self, trackers: Sequence[Tracker]) -> None:
+        self.trackers = tuple(trackers)
+        self._warned: set[int] = set()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({list(self.trackers)!r})"
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Record scalars with every tracker; see `Tracker.log`."""
+        self._each(lambda tracker: tracker.log(step, values))
+
+    def image(self, step: int, name: str, picture: Picture, caption: str = "") -> None:
+        """Record a picture with every tracker; see `Tracker.image`."""
+        self._each(lambda tracker: tracker.image(step, name, picture, caption))
+
+    def summary(self, values: Mapping[str, float]) -> None:
+        """Record the final metrics with every tracker; see `Tracker.summary`."""
+        self._each(lambda tracker: tracker.summary(values))
+
+    def close(self) -> None:
+        """Close every tracker."""
+        self._each(lambda tracker: tracker.close())
+
+    def _each(self, call: Callable[[Tracker], None]) -> None:
+        for number, tracker in enumerate(self.trackers):
+            try:
+                call(tracker)
+            except Exception as error:
+                if number not in self._warned:
+                    self._warned.add(number)
+                    logger.warning("%s failed, training goes on: %s", tracker, error)
+
+
+def check_picture(picture: Picture) -> Picture:
+    """Return `picture` if it is uint8 `[H, W, 3]`.
+
+    Raises:
+        ValueError: If it has another type or shape.
+    """
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        raise ValueError(
+            f"picture must be uint8 [H, W, 3], got {picture.dtype} {list(picture.shape)}"
+        )
+    return picture

@@ -1,0 +1,137 @@
+"""The local record of a run: one JSON object a line, whatever else tracks it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TextIO
+
+from ibc_pyg.errors import RunError
+from ibc_pyg.track.base import Picture
+
+Record = dict[str, float | None]
+"""One line: `step`, `time` (seconds since 1970) and values; None where a value was not finite."""
+
+
+class JsonlTracker:
+    """Appends each set of scalars to a file as one line of JSON, flushed at once.
+
+    A line is valid JSON by RFC 8259: NaN and infinities are written as null. An existing file is
+    continued; if a kill cut its last line short, that line is removed. Pictures and the summary
+    are not part of this file.
+
+    Args:
+        path: The file; its folder is made if it is missing.
+        clock: Gives the `time` of a record in seconds.
+
+    Raises:
+        RunError: If the file cannot be written.
+    """
+
+    def __init__(self, path: Path | str, *, clock: Callable[[], float] = time.time) -> None:
+        self.path = Path(path)
+        self._clock = clock
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._cut_torn_line()
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot write the metrics: {error.strerror}") from error
+        self._file: TextIO | None = self._open()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.path)!r})"
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Append one record.
+
+        Args:
+            step: Number of optimiser steps done.
+            values: Name to value; anything that `float` takes.
+
+        Raises:
+            ValueError: If the tracker is closed, or a value is named `step` or `time`.
+        """
+        if self._file is None:
+            raise ValueError(f"{self.path} is closed")
+        if taken := {"step", "time"} & values.keys():
+            raise ValueError(f"values must not be named {sorted(taken)}: the record uses them")
+        record: Record = {"step": int(step), "time": round(self._clock(), 3)}
+        record.update((name, _finite(value)) for name, value in values.items())
+        self._file.write(json.dumps(record, allow_nan=False) + "\n")
+        self._file.flush()
+
+    def image(self, step: int, name: str, picture: Picture, caption: str = "") -> None:
+        """Do nothing: pictures are not part of the file."""
+
+    def summary(self, values: Mapping[str, float]) -> None:
+        """Do nothing: the run folder keeps the summary in a file of its own."""
+
+    def truncate_after(self, step: int) -> None:
+        """Drop the records after `step`, so that a resumed run does not record them twice.
+
+        The file is replaced in one go: a kill on the way leaves the old one or the new one.
+
+        Args:
+            step: Step of the checkpoint that the run goes on from; its own records are kept.
+        """
+        self.close()
+        kept = [record for record in read_jsonl(self.path) if (record["step"] or 0) <= step]
+        draft = self.path.with_name(self.path.name + ".draft")
+        draft.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+        draft.replace(self.path)
+        self._file = self._open()
+
+    def close(self) -> None:
+        """Close the file. Calling it twice is harmless."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _open(self) -> TextIO:
+        return self.path.open("a", encoding="utf-8")
+
+    def _cut_torn_line(self) -> None:
+        with self.path.open("ab+") as file:
+            file.seek(0)
+            content = file.read()
+            if content and not content.endswith(b"\n"):
+                os.truncate(file.fileno(), content.rfind(b"\n") + 1)
+
+
+def read_jsonl(path: Path | str) -> list[Record]:
+    """Read the records that a `JsonlTracker` wrote.
+
+    Args:
+        path: The file. A last line that a kill cut short is left out.
+
+    Returns:
+        The records in the order of writing; a value that was not finite is None.
+
+    Raises:
+        RunError: If the file is missing, or a line is not a JSON object with a step.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text file"
+        raise RunError(f"{path}: cannot read the metrics: {reason}") from error
+    records = []
+    for number, line in enumerate(lines[:-1], start=1):
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            record = None
+        if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+            raise RunError(f"{path}, line {number}: not a metrics record; delete the line")
+        records.append(record)
+    return records
+
+
+def _finite(value: float) -> float | None:
+    number = float(value)
+    return number if math.isfinite(number) else None

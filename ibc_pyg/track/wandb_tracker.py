@@ -1,0 +1,189 @@
+"""Weights & Biases (https://docs.wandb.ai), which may fail without stopping a training."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from ibc_pyg.errors import ConfigError
+from ibc_pyg.track.base import Picture, check_picture
+from ibc_pyg.track.wandb_online import why_not_online
+
+logger = logging.getLogger(__name__)
+
+WandbMode = Literal["online", "offline", "disabled"]
+
+INIT_TIMEOUT = 30.0
+"""Seconds that a server which answered the probe has for opening the run."""
+FINISH_TIMEOUT = 120.0
+"""Seconds that the last uploads may take; what is left over stays on disk for `wandb sync`."""
+
+
+class WandbTracker:
+    """A run in Weights & Biases: scalars, configuration, pictures and the summary.
+
+    Online without a key or without the server, it says so in one warning and goes on offline. Any
+    exception of the library is warned about once and the training goes on.
+
+    Args:
+        mode: `online` sends the run, `offline` writes it to `run_dir/wandb` for `wandb sync`,
+            `disabled` does not even import the library.
+        project: Project of the run; None takes the library's default.
+        entity: User or team; None takes the key's default.
+        name: Name of the run.
+        group: Name that the runs of one experiment share.
+        tags: Tags of the run.
+        run_dir: Folder of the run; the library's files go to `wandb` inside it.
+        config: The full configuration, nested mappings of plain values.
+        run_id: Identity of a run to go on with, from `run_id` of its tracker; None starts a new
+            one.
+
+    Attributes:
+        mode: The mode in effect, after a fall back from online to offline.
+        run_id: Identity of the run, for a resume; None if there is no run.
+        url: Address of an online run; None otherwise.
+
+    Raises:
+        ConfigError: If `mode` is unknown, or needs the package and it is not installed.
+    """
+
+    def __init__(
+        self,
+        mode: WandbMode,
+        *,
+        project: str | None = None,
+        entity: str | None = None,
+        name: str | None = None,
+        group: str | None = None,
+        tags: Sequence[str] = (),
+        run_dir: Path | str = ".",
+        config: Mapping[str, Any] | None = None,
+        run_id: str | None = None,
+    ) -> None:
+        if mode not in get_args(WandbMode):
+            raise ConfigError(
+                f"track.wandb must be one of {', '.join(get_args(WandbMode))}, got {mode!r}"
+            )
+        self.mode: WandbMode = mode
+        self._run: Any = None
+        self._warned = False
+        if mode == "disabled":
+            return
+        self._wandb = _import_wandb(mode)
+        if mode == "online" and (reason := why_not_online(self._wandb)):
+            self._go_offline(reason)
+        arguments = {
+            "project": project,
+            "entity": entity,
+            "name": name,
+            "group": group,
+            "tags": list(tags) or None,
+            "dir": str(run_dir),
+            "config": dict(config or {}),
+            "id": run_id,
+            "resume": "allow" if run_id else None,
+        }
+        self._run = self._start(arguments)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.mode!r})"
+
+    @property
+    def run_id(self) -> str | None:
+        """Identity of the run, for a resume; None if there is no run."""
+        return None if self._run is None else str(self._run.id)
+
+    @property
+    def url(self) -> str | None:
+        """Address of the run on the server; None if it is not online."""
+        return None if self._run is None or self.mode != "online" else self._run.url
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Record scalars; see `Tracker.log`."""
+        self._safely(lambda: self._run.log({k: float(v) for k, v in values.items()}, step=step))
+
+    def image(self, step: int, name: str, picture: Picture, caption: str = "") -> None:
+        """Record a picture; see `Tracker.image`.
+
+        Raises:
+            ValueError: If the picture is not uint8 `[H, W, 3]`.
+        """
+        check_picture(picture)
+        self._safely(
+            lambda: self._run.log(
+                {name: self._wandb.Image(picture, caption=caption or None)}, step=step
+            )
+        )
+
+    def summary(self, values: Mapping[str, float]) -> None:
+        """Record the final metrics; see `Tracker.summary`."""
+        self._safely(lambda: self._run.summary.update(dict(values)))
+
+    def close(self) -> None:
+        """Finish the run. Calling it twice is harmless."""
+        self._safely(lambda: self._run.finish())
+        self._run = None
+
+    def _start(self, arguments: Mapping[str, Any]) -> Any:
+        """Open the run; an online one that cannot be opened becomes an offline one."""
+        if self.mode == "online":
+            try:
+                run = self._init(arguments)
+                logger.info("W&B run: %s", run.url)
+                return run
+            except Exception as error:
+                self._go_offline(_one_line(error))
+        try:
+            return self._init(arguments)
+        except Exception as error:
+            self._warn(error)
+            return None
+
+    def _init(self, arguments: Mapping[str, Any]) -> Any:
+        wanted = {
+            # The library's own lines and its capture of stdout would tear the progress bar.
+            "silent": True,
+            "console": "off",
+            "init_timeout": INIT_TIMEOUT,
+            "finish_timeout": FINISH_TIMEOUT,
+            # A run that a failed training left open must not take this one's records.
+            "reinit": "finish_previous",
+        }
+        known = self._wandb.Settings.model_fields
+        settings = self._wandb.Settings(**{k: v for k, v in wanted.items() if k in known})
+        return self._wandb.init(mode=self.mode, settings=settings, **arguments)
+
+    def _go_offline(self, reason: str) -> None:
+        logger.warning("W&B goes on offline (%s); send the run later with `wandb sync`", reason)
+        self.mode = "offline"
+
+    def _safely(self, call: Callable[[], object]) -> None:
+        if self._run is None:
+            return
+        try:
+            call()
+        except Exception as error:
+            self._warn(error)
+
+    def _warn(self, error: Exception) -> None:
+        if not self._warned:
+            self._warned = True
+            logger.warning("W&B failed, training goes on: %s", _one_line(error))
+
+
+def _import_wandb(mode: WandbMode) -> Any:
+    try:
+        return importlib.import_module("wandb")
+    except ImportError as error:
+        raise ConfigError(
+            f"track.wandb is {mode!r}, but the package wandb cannot be imported ({error}): "
+            "pip install 'ibc-pyg[wandb]', or set track.wandb to 'disabled'"
+        ) from error
+
+
+def _one_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
