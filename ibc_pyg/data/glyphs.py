@@ -1,0 +1,189 @@
+"""Glyphs: an embedded data set of about 28,000 images of 2,700 characters, drawn in a second.
+
+Like the product benchmarks it has many classes of few images, and test classes that training
+never sees. Training images are clean; test images carry a fixed affine jitter and noise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tempfile
+import unicodedata
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+import PIL
+
+from ibc_pyg.data.glyph_fonts import draw_glyphs, font_files
+from ibc_pyg.data.glyph_noise import Distortion, distort
+from ibc_pyg.data.table import ImageTable, Role
+from ibc_pyg.errors import DatasetError
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1
+"""Raised when the drawing changes, so that older cached tables are not read."""
+
+
+def glyphs_table(*, cache_dir: Path | None = None, seed: int = 0) -> ImageTable:
+    """Return Glyphs, drawn or read from the cache; the same bytes each time.
+
+    Half of the characters train, the other half test; no character does both.
+
+    Args:
+        cache_dir: Folder for the drawn table; None takes `default_cache_dir()`. Drawing goes on
+            without a cache, with a warning in the log, where the folder cannot be written.
+        seed: Decides the split of the characters, the jitter and the noise.
+
+    Returns:
+        Table of uint8 images `[M, 28, 28, 1]`, white on black. A class name is a code point and
+        its character ('U+0416 Ж'), a path the code point and the face
+        ('U+0416/DejaVuSerif-Bold').
+
+    Raises:
+        DatasetError: If matplotlib's fonts are missing.
+    """
+    if seed < 0:
+        raise DatasetError(f"glyphs: seed is {seed}; take a whole number from 0 up")
+    return cached_table(cache_dir or default_cache_dir(), cache_key(seed), lambda: build(seed))
+
+
+def default_cache_dir() -> Path:
+    """Return the cache folder: $IBC_PYG_CACHE, $XDG_CACHE_HOME/ibc_pyg or ~/.cache/ibc_pyg."""
+    if own := os.environ.get("IBC_PYG_CACHE"):
+        return Path(own)
+    if xdg := os.environ.get("XDG_CACHE_HOME"):
+        return Path(xdg) / "ibc_pyg"
+    try:
+        return Path.home() / ".cache" / "ibc_pyg"
+    except RuntimeError:  # a container's user may have no home
+        return Path(tempfile.gettempdir()) / "ibc_pyg"
+
+
+def cache_key(seed: int) -> str:
+    """Return the file name of a table: it changes with all that could change the pixels."""
+    fonts = [(f.name, f.stat().st_size) for f in font_files()]
+    parts = (FORMAT, matplotlib.__version__, PIL.__version__, np.__version__, Distortion(), fonts)
+    digest = hashlib.sha256(repr((parts, seed)).encode()).hexdigest()[:16]
+    return f"glyphs-{digest}.npz"
+
+
+def build(seed: int) -> ImageTable:
+    """Draw the table; see `glyphs_table`."""
+    drawn = draw_glyphs()
+    rng = np.random.default_rng(seed)
+    count = len(drawn.characters)
+    is_test = np.zeros(count, bool)
+    is_test[rng.permutation(count)[: count // 2]] = True
+    roles = np.where(is_test[drawn.labels], Role.TEST.value, Role.TRAIN.value).astype(np.uint8)
+    images = drawn.images.copy()
+    test_rows = np.flatnonzero(is_test[drawn.labels])
+    images[test_rows] = distort(images[test_rows], rng)
+    codes = [f"U+{code:04X}" for code in drawn.characters]
+    return ImageTable(
+        name="glyphs",
+        paths=tuple(
+            f"{codes[label]}/{face}" for label, face in zip(drawn.labels, drawn.faces, strict=True)
+        ),
+        labels=drawn.labels,
+        roles=roles,
+        class_names=tuple(
+            f"{name} {printable(code)}" for name, code in zip(codes, drawn.characters, strict=True)
+        ),
+        images=images[..., None],  # [M, H, W, 1]
+    )
+
+
+def printable(code: int) -> str:
+    """Return the character, a combining mark on a dotted circle as Unicode's charts show it."""
+    mark = unicodedata.category(chr(code)).startswith("M")
+    return "\u25cc" + chr(code) if mark else chr(code)
+
+
+def cached_table(folder: Path, key: str, draw: Callable[[], ImageTable]) -> ImageTable:
+    """Read a table from `folder / key`; where that fails, draw it and try to keep it there."""
+    path = folder / key
+    try:
+        return load(path)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, DatasetError) as error:
+        logger.warning("%s cannot be read (%s); drawing the characters again", path, error)
+    table = draw()
+    try:
+        save(table, path)
+    except OSError as error:
+        logger.warning("%s cannot be written (%s); going on without a cache", path, error)
+    return table
+
+
+def save(table: ImageTable, path: Path) -> None:
+    """Write a table in memory to an `.npz` file, whole or not at all.
+
+    Raises:
+        OSError: If the folder cannot be made or written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+        try:
+            np.savez(
+                file,
+                name=np.array(table.name),
+                paths=np.array(table.paths),
+                labels=table.labels,
+                roles=table.roles,
+                class_names=np.array(table.class_names),
+                images=np.asarray(table.images),
+            )
+            file.close()
+            Path(file.name).replace(path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+def load(path: Path) -> ImageTable:
+    """Read a table that `save` wrote.
+
+    Raises:
+        OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile: If it is not there or damaged.
+        DatasetError: If its columns do not belong together.
+    """
+    with np.load(path, allow_pickle=False) as file:
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("not an npz file")
+        return ImageTable(
+            name=str(file["name"]),
+            paths=tuple(file["paths"].tolist()),
+            labels=file["labels"],
+            roles=file["roles"],
+            class_names=tuple(file["class_names"].tolist()),
+            images=file["images"],
+        )
+
+
+def raw_pixels(table: ImageTable, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """Return pixels as descriptors: the floor that a trained embedding has to clear.
+
+    Args:
+        table: A table in memory.
+        rows: Row numbers, int64 `[n]`.
+
+    Returns:
+        Descriptors of unit length (zero for a black image), float32 `[n, H * W * C]`.
+
+    Raises:
+        ValueError: If the images of `table` are files.
+    """
+    if table.images is None:
+        raise ValueError(f"table {table.name!r} holds files; raw_pixels needs images in memory")
+    pixels = table.images[rows].reshape(len(rows), -1).astype(np.float32)  # [n, H * W * C]
+    norms = np.linalg.norm(pixels, axis=1, keepdims=True)
+    result: npt.NDArray[np.float32] = pixels / np.maximum(norms, np.float32(1e-12))
+    return result
