@@ -1,0 +1,102 @@
+"""Checks of embeddings and labels, shared by every metric."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Array = Tensor | NDArray[np.generic]
+LabelArray = Array | Sequence[int] | Sequence[str]
+
+
+def as_embeddings(values: Array, name: str, *, device: torch.device | str | None = None) -> Tensor:
+    """Embeddings as a checked tensor.
+
+    Args:
+        values: [N, D], numpy or torch, any floating or integer dtype.
+        name: what an error message calls the argument.
+        device: where the tensor should lie; None keeps a tensor where it is.
+
+    Returns:
+        [N, D], float32, or float64 where `values` was float64; no copy where none is needed.
+
+    Raises:
+        ValueError: not two-dimensional, empty, not numeric, or with NaN or infinite values.
+    """
+    if not isinstance(values, Tensor):
+        array = np.asarray(values)
+        if array.dtype.kind not in "fiu":
+            raise ValueError(f"{name} has dtype {array.dtype}, expected real numbers")
+        if array.dtype.kind in "iu" or not array.dtype.isnative or array.dtype.itemsize > 8:
+            array = array.astype(np.float64)
+        values = torch.from_numpy(np.ascontiguousarray(array))
+    if values.is_complex() or values.dtype == torch.bool:
+        raise ValueError(f"{name} has dtype {values.dtype}, expected real numbers")
+    if values.ndim != 2:
+        raise ValueError(f"{name} has shape {tuple(values.shape)}, expected [N, D]")
+    if values.numel() == 0:
+        raise ValueError(f"{name} is empty (shape {tuple(values.shape)})")
+    wide = values.dtype == torch.float64 or not values.is_floating_point()
+    out = values.detach().to(device=device, dtype=torch.float64 if wide else torch.float32)
+    # A sum over a row is finite only if every entry is, or when it overflows: look closer then.
+    suspects = torch.nonzero(~torch.isfinite(out.sum(1))).flatten()  # [n]
+    bad = [int(i) for i in suspects.tolist() if not bool(torch.isfinite(out[i]).all())]
+    if bad:
+        raise ValueError(
+            f"{name} has NaN or infinite values in {len(bad)} of {len(out)} rows (first: row {bad[0]})"
+        )
+    return out
+
+
+def as_labels(values: LabelArray, name: str, length: int, of: str) -> NDArray[np.generic]:
+    """Labels as a checked one-dimensional numpy array of `length` entries.
+
+    Args:
+        values: [N] integers or strings: numpy, torch or a sequence.
+        name: what an error message calls the argument.
+        length: the number of embeddings that the labels belong to.
+        of: the name of those embeddings.
+
+    Raises:
+        ValueError: not one-dimensional, of another length, or neither integers nor strings.
+    """
+    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if array.ndim != 1:
+        raise ValueError(f"{name} has shape {array.shape}, expected [N]")
+    if len(array) != length:
+        raise ValueError(f"{name} has {len(array)} entries, but {of} has {length} rows")
+    if array.dtype.kind == "f" and np.array_equal(array, np.round(array)):
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "iubUS":
+        raise ValueError(f"{name} has dtype {array.dtype}, expected integers or strings")
+    return array
+
+
+def class_indices(
+    labels: NDArray[np.generic], gallery_labels: NDArray[np.generic] | None
+) -> tuple[Tensor, Tensor]:
+    """Number the classes of both sets from 0: (query classes [Q], gallery classes [N]), int64."""
+    if gallery_labels is None:
+        _, inverse = np.unique(labels, return_inverse=True)
+        classes = torch.from_numpy(inverse.astype(np.int64))
+        return classes, classes
+    if (labels.dtype.kind in "US") != (gallery_labels.dtype.kind in "US"):
+        raise ValueError(
+            f"labels have dtype {labels.dtype}, gallery_labels {gallery_labels.dtype}: "
+            "give integers or strings for both"
+        )
+    _, inverse = np.unique(np.concatenate([labels, gallery_labels]), return_inverse=True)
+    classes = torch.from_numpy(inverse.astype(np.int64))
+    return classes[: len(labels)], classes[len(labels) :]
+
+
+def unit_rows(x: Tensor) -> Tensor:
+    """Rows of length 1, [N, D]; a zero row stays zero (its cosine with everything is 0)."""
+    scale = x.abs().amax(1, keepdim=True)  # [N, 1]: guards the squares against overflow
+    x = x / torch.where(scale > 0, scale, 1)
+    norm = x.norm(dim=1, keepdim=True)  # [N, 1]
+    return x / torch.where(norm > 0, norm, 1)
