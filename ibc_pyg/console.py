@@ -19,7 +19,7 @@ from rich.text import Text
 Cell = float | int | str | None
 """A cell of a table; None is shown as a dash."""
 
-LINE_SHARE = 0.05
+LINES = 20
 LINE_SECONDS = 10.0
 MOST_TIMED_LINES = 200
 
@@ -61,7 +61,7 @@ class Progress:
         self._clock = clock
         self._began = self._line_at = clock()
         self._line_step: int | None = None
-        self._bar = _rich_bar(console) if console.is_terminal else None
+        self._bar = _rich_bar(console) if console.is_interactive else None
 
     def __enter__(self) -> Progress:
         """Start the bar."""
@@ -118,7 +118,7 @@ class Progress:
             return False
         if self._line_step is None or step >= self.total:
             return True
-        if int(step / self.total / LINE_SHARE) > int(self._line_step / self.total / LINE_SHARE):
+        if step * LINES // self.total > self._line_step * LINES // self.total:
             return True
         expected = now - self._began + (left or 0.0)
         return now - self._line_at >= max(LINE_SECONDS, expected / MOST_TIMED_LINES)
@@ -161,7 +161,7 @@ def table(
     widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
     if title is not None:
         _print(console, Text(title))
-    for line in [names, *cells]:
+    for line in [names, *cells] if names else []:
         padded = (
             cell.rjust(width) if numeric[name] else cell.ljust(width)
             for name, cell, width in zip(names, line, widths, strict=True)

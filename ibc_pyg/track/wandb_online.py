@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-DEFAULT_SERVER = "https://api.wandb.ai"
+CLOUD = "https://api.wandb.ai"
 PROBE_TIMEOUT = 5.0
 
 
@@ -25,27 +25,29 @@ def why_not_online(wandb: Any, *, timeout: float = PROBE_TIMEOUT) -> str | None:
     Returns:
         A few words, or None if there is a key and the server answers.
     """
-    server, key = _settings(wandb)
-    if not (key or has_key(server)):
+    settings = wandb.setup().settings
+    server = settings.base_url
+    # Newer releases of the library reach the public cloud under another name, with the same keys.
+    is_cloud = server == wandb.Settings.model_fields["base_url"].default
+    if not (settings.api_key or has_key(server, *([CLOUD] if is_cloud else []))):
         return f"no API key for {urlsplit(server).hostname}: run `wandb login`"
     if not answers(server, timeout):
         return f"{urlsplit(server).hostname} does not answer"
     return None
 
 
-def has_key(server: str) -> bool:
-    """Tell whether the environment or the user's netrc file holds a key for `server`."""
+def has_key(*servers: str) -> bool:
+    """Tell whether the environment or the user's netrc file holds a key for one of `servers`."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     files = [os.environ["NETRC"]] if "NETRC" in os.environ else ["~/.netrc", "~/_netrc"]
     for file in files:
         try:
-            entry = netrc.netrc(str(Path(file).expanduser())).authenticators(
-                urlsplit(server).netloc
-            )
+            entries = netrc.netrc(str(Path(file).expanduser())).hosts
         except (OSError, netrc.NetrcParseError):
             continue
-        if entry and entry[2]:
+        hosts = {urlsplit(server).netloc for server in servers} & entries.keys()
+        if any(entries[host][2] for host in hosts):
             return True
     return False
 
@@ -71,11 +73,3 @@ def answers(server: str, timeout: float) -> bool:
     thread.start()
     thread.join(timeout)
     return answered.is_set()
-
-
-def _settings(wandb: Any) -> tuple[str, str | None]:
-    try:
-        settings = wandb.setup().settings
-        return settings.base_url, settings.api_key
-    except Exception:
-        return os.environ.get("WANDB_BASE_URL", DEFAULT_SERVER), None

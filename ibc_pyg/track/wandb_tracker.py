@@ -69,12 +69,11 @@ class WandbTracker:
             )
         self.mode: WandbMode = mode
         self._run: Any = None
+        self._summary: dict[str, float] = {}
         self._warned = False
         if mode == "disabled":
             return
         self._wandb = _import_wandb(mode)
-        if mode == "online" and (reason := why_not_online(self._wandb)):
-            self._go_offline(reason)
         arguments = {
             "project": project,
             "entity": entity,
@@ -86,6 +85,8 @@ class WandbTracker:
             "id": run_id,
             "resume": "allow" if run_id else None,
         }
+        # Without the folder the library complains that it is no git repository.
+        Path(run_dir).mkdir(parents=True, exist_ok=True)
         self._run = self._start(arguments)
 
     def __repr__(self) -> str:
@@ -120,22 +121,32 @@ class WandbTracker:
 
     def summary(self, values: Mapping[str, float]) -> None:
         """Record the final metrics; see `Tracker.summary`."""
+        self._summary.update(values)
         self._safely(lambda: self._run.summary.update(dict(values)))
 
     def close(self) -> None:
         """Finish the run. Calling it twice is harmless."""
-        self._safely(lambda: self._run.finish())
+        self._safely(self._finish)
         self._run = None
+
+    def _finish(self) -> None:
+        # The library holds the last step back and, when it writes it, takes its values for the
+        # summary; the summary has to come after it.
+        self._run.log({}, commit=True)
+        self._run.summary.update(self._summary)
+        self._run.finish()
 
     def _start(self, arguments: Mapping[str, Any]) -> Any:
         """Open the run; an online one that cannot be opened becomes an offline one."""
         if self.mode == "online":
             try:
-                run = self._init(arguments)
-                logger.info("W&B run: %s", run.url)
-                return run
+                reason = why_not_online(self._wandb)
+                if reason is None:
+                    return self._init(arguments)
             except Exception as error:
-                self._go_offline(_one_line(error))
+                reason = _one_line(error)
+            logger.warning("W&B goes on offline (%s); later: `wandb sync`", reason)
+            self.mode = "offline"
         try:
             return self._init(arguments)
         except Exception as error:
@@ -155,10 +166,6 @@ class WandbTracker:
         known = self._wandb.Settings.model_fields
         settings = self._wandb.Settings(**{k: v for k, v in wanted.items() if k in known})
         return self._wandb.init(mode=self.mode, settings=settings, **arguments)
-
-    def _go_offline(self, reason: str) -> None:
-        logger.warning("W&B goes on offline (%s); send the run later with `wandb sync`", reason)
-        self.mode = "offline"
 
     def _safely(self, call: Callable[[], object]) -> None:
         if self._run is None:
