@@ -1,0 +1,145 @@
+"""Checks of what goes into a graph layer, so that a mistake is named before it becomes a NaN."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def check_heads(channels: int, heads: int, *, channels_name: str = "out_channels") -> None:
+    """Refuse a number of heads that does not divide the width.
+
+    Args:
+        channels: the whole width that the heads share.
+        heads: number of attention heads.
+        channels_name: what the width is called by the caller.
+
+    Raises:
+        ValueError: either is below 1, or `heads` does not divide `channels`.
+
+    """
+    if channels < 1:
+        raise ValueError(f"{channels_name} must be at least 1, got {channels}")
+    if heads < 1:
+        raise ValueError(f"heads must be at least 1, got {heads}")
+    if channels % heads:
+        raise ValueError(f"heads must divide {channels_name}, got heads={heads} and {channels}")
+
+
+def check_rate(name: str, rate: float) -> None:
+    """Refuse a dropout rate outside [0, 1).
+
+    Raises:
+        ValueError: the rate is out of range.
+
+    """
+    if not 0.0 <= rate < 1.0:
+        raise ValueError(f"{name} must be at least 0 and below 1, got {rate}")
+
+
+def check_nodes(x: Tensor, channels: int, *, finite: bool = True) -> None:
+    """Refuse node embeddings that no layer can use.
+
+    Args:
+        x: node embeddings, [N, C], or [B, N, C] for B separate complete graphs.
+        channels: the width C that the layer was made for.
+        finite: look for NaN and infinity as well: one sum over `x`, and on an accelerator one
+            wait for it.
+
+    Raises:
+        ValueError: wrong number of dimensions, wrong width, no node, not floating point, or (when
+            `finite`) NaN or infinity.
+
+    """
+    if x.dim() not in (2, 3):
+        raise ValueError(f"x must have shape [N, C] or [B, N, C], got {list(x.shape)}")
+    if x.size(-1) != channels:
+        raise ValueError(f"x must have {channels} channels, got {x.size(-1)} ({list(x.shape)})")
+    if x.numel() == 0:
+        raise ValueError(f"x must have at least 1 node, got shape {list(x.shape)}")
+    if not x.is_floating_point():
+        raise ValueError(f"x must be floating point, got {x.dtype}")
+    if finite:
+        check_finite("x", x)
+
+
+def check_finite(name: str, values: Tensor) -> None:
+    """Refuse NaN and infinity; nothing is looked at while torch.compile traces.
+
+    Raises:
+        ValueError: naming the first bad value and where it is.
+
+    """
+    if torch.compiler.is_compiling():
+        return
+    # One number tells the good case: a sum is finite only if its terms are. The other way round a
+    # sum may overflow, so the values themselves decide before anything is refused.
+    if torch.isfinite(values.detach().sum()):
+        return
+    bad = ~torch.isfinite(values.detach())
+    if bad.any():
+        where = bad.nonzero()[0].tolist()
+        value = values.detach()[tuple(where)].item()
+        raise ValueError(
+            f"{name} must be finite, got {int(bad.sum())} of {bad.numel()} values that are NaN or "
+            f"infinite, the first {value} at {where}"
+        )
+
+
+def check_edges(x: Tensor, edge_index: Tensor | None, edge_weight: Tensor | None) -> None:
+    """Refuse edges that do not fit the nodes.
+
+    Args:
+        x: node embeddings, [N, C] or [B, N, C].
+        edge_index: (source, target) of each edge, int64 [2, E], or None for the complete graph.
+        edge_weight: one weight per edge: [E] or [E, 1] with `edge_index`, else [N, N] or
+            [B, N, N], receiver first.
+
+    Raises:
+        ValueError: wrong shape or type, an index out of range, NaN or infinity among the weights.
+
+    """
+    if edge_index is None:
+        if edge_weight is not None:
+            _check_dense_weight(x, edge_weight)
+        return
+    if x.dim() != 2:
+        raise ValueError(
+            f"x must have shape [N, C] when edge_index is given, got {list(x.shape)}: "
+            "join the graphs with torch_geometric.data.Batch"
+        )
+    if not isinstance(edge_index, Tensor) or edge_index.layout != torch.strided:
+        raise ValueError(
+            "edge_index must be a dense tensor [2, E]; torch_geometric.utils.to_edge_index turns "
+            f"a sparse adjacency matrix into one, got {type(edge_index).__name__}"
+        )
+    if edge_index.dim() != 2 or edge_index.size(0) != 2:
+        raise ValueError(f"edge_index must have shape [2, E], got {list(edge_index.shape)}")
+    if edge_index.dtype != torch.long:
+        raise ValueError(f"edge_index must be int64, got {edge_index.dtype}")
+    E = edge_index.size(1)
+    if edge_weight is not None:
+        if edge_weight.shape not in (torch.Size([E]), torch.Size([E, 1])):
+            raise ValueError(
+                f"edge_weight must have one value per edge, got shape {list(edge_weight.shape)} "
+                f"for {E} edges"
+            )
+        check_finite("edge_weight", edge_weight)
+    if E and not torch.compiler.is_compiling():
+        low, high = (int(bound) for bound in torch.aminmax(edge_index))
+        if low < 0 or high >= x.size(0):
+            raise ValueError(
+                f"edge_index must lie in 0..{x.size(0) - 1} for {x.size(0)} nodes, "
+                f"got {low if low < 0 else high}"
+            )
+
+
+def _check_dense_weight(x: Tensor, edge_weight: Tensor) -> None:
+    N = x.size(-2)
+    fits = [torch.Size([N, N])] + ([torch.Size([x.size(0), N, N])] if x.dim() == 3 else [])
+    if edge_weight.shape not in fits:
+        raise ValueError(
+            "edge_weight of a complete graph must have shape [N, N], or [B, N, N] with B graphs, "
+            f"got {list(edge_weight.shape)} for x {list(x.shape)}"
+        )
+    check_finite("edge_weight", edge_weight)
