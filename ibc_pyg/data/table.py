@@ -22,8 +22,43 @@ class Role(enum.IntFlag):
 
 
 @dataclass(frozen=True)
+class SplitSizes:
+    """How many classes and images each part of a split has.
+
+    Attributes:
+        train_classes: Classes with training images.
+        train_images: Training images.
+        test_classes: Classes with query or gallery images.
+        query_images: Images that are searched for.
+        gallery_images: Images that are searched in.
+    """
+
+    train_classes: int
+    train_images: int
+    test_classes: int
+    query_images: int
+    gallery_images: int
+
+    def __str__(self) -> str:
+        """Return the sizes as people write them."""
+        same = self.query_images == self.gallery_images
+        test = (
+            f"{self.query_images:,} test images"
+            if same
+            else f"{self.query_images:,} query and {self.gallery_images:,} gallery images"
+        )
+        return (
+            f"{self.train_images:,} training images of {self.train_classes:,} classes, "
+            f"{test} of {self.test_classes:,} classes"
+        )
+
+
+@dataclass(frozen=True)
 class ImageTable:
     """Images with labels and roles; the images are files, or one array in memory.
+
+    Every loader numbers the training classes first: training labels are `0 ... T - 1` without
+    gaps, so that a classifier needs `table.sizes().train_classes` outputs.
 
     Attributes:
         name: Name of the data set, as the command line knows it.
@@ -79,3 +114,39 @@ class ImageTable:
             roles=self.roles[rows],
             images=None if self.images is None else self.images[rows],
         )
+
+    def sizes(self) -> SplitSizes:
+        """Return the number of classes and images of each part."""
+        train, query, gallery = (self.where(r) for r in (Role.TRAIN, Role.QUERY, Role.GALLERY))
+        return SplitSizes(
+            train_classes=len(np.unique(self.labels[train])),
+            train_images=len(train),
+            test_classes=len(np.unique(self.labels[self.where(Role.TEST)])),
+            query_images=len(query),
+            gallery_images=len(gallery),
+        )
+
+    def compact(self) -> ImageTable:
+        """Renumber the classes that have images, training classes first, without gaps."""
+        train = np.unique(self.labels[self.where(Role.TRAIN)])
+        order = np.concatenate([train, np.setdiff1d(self.labels, train)])  # [C']
+        number = np.zeros(len(self.class_names), dtype=np.int64)
+        number[order] = np.arange(len(order))
+        return replace(
+            self,
+            labels=number[self.labels],
+            class_names=tuple(self.class_names[label] for label in order),
+        )
+
+    def single_image_classes(self) -> npt.NDArray[np.int64]:
+        """Return the labels, int64 ascending, of classes that have exactly one image."""
+        return np.flatnonzero(np.bincount(self.labels, minlength=len(self.class_names)) == 1)
+
+    def unmatched(self) -> npt.NDArray[np.int64]:
+        """Return the rows, int64 ascending, of queries without another gallery image to find."""
+        gallery = np.bincount(
+            self.labels[self.where(Role.GALLERY)], minlength=len(self.class_names)
+        )  # [C]
+        query = self.where(Role.QUERY)
+        itself = (self.roles[query] & Role.GALLERY.value) > 0
+        return query[gallery[self.labels[query]] - itself < 1]

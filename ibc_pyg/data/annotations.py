@@ -1,0 +1,141 @@
+"""Reading annotation files so that every error names the file and the line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ibc_pyg.errors import DatasetError
+
+MAX_BYTES = 256 * 2**20  # the longest real list, of In-Shop, has 5 MB
+MAX_DIGITS = 9
+
+
+def shown(text: str, width: int = 60) -> str:
+    """Return `text` quoted, on one line and cut to `width` characters, for an error message."""
+    return repr(text if len(text) <= width else text[: width - 3] + "...")
+
+
+def printable(path: Path | str) -> str:
+    """Return a path as text that any terminal takes: no line breaks, no undecodable bytes."""
+    text = str(path)
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def read_bytes(file: Path) -> bytes:
+    """Read a whole annotation file.
+
+    Raises:
+        DatasetError: If the file is missing, a folder, unreadable or larger than 256 MiB.
+    """
+    try:
+        size = file.stat().st_size
+        if size > MAX_BYTES:
+            raise DatasetError(f"{printable(file)}: {size} bytes is no annotation file")
+        return file.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DatasetError(f"{printable(file)}: cannot be read: {reason}") from error
+
+
+def read_text(file: Path) -> str:
+    """Read a UTF-8 text file (with or without byte order mark), all line ends made alike.
+
+    Raises:
+        DatasetError: If it cannot be read, or a line is not UTF-8.
+    """
+    data = read_bytes(file)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        number = data.count(b"\n", 0, error.start) + 1
+        raise DatasetError(
+            f"{printable(file)}, line {number}: not UTF-8 text; save the file as UTF-8"
+        ) from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of an annotation file.
+
+    Attributes:
+        file: The file.
+        number: Its line number, from 1.
+        text: The line without surrounding white space.
+    """
+
+    file: Path
+    number: int
+    text: str
+
+    def error(self, problem: str) -> DatasetError:
+        """Return (not raise) the error that says what is wrong in this line."""
+        return DatasetError(f"{printable(self.file)}, line {self.number}: {problem}")
+
+    def fields(self, names: str, *, sep: str | None = None, long: int = -1) -> list[str]:
+        """Split the line into as many fields as `names` has words.
+
+        Args:
+            names: The field names, separated by spaces; for the message.
+            sep: Separator; None for white space.
+            long: Index of the one field that may itself contain the separator.
+
+        Raises:
+            DatasetError: If there are fewer fields, or one is empty.
+        """
+        count = len(names.split())
+        long %= count
+        head = self.text.split(sep, long)
+        tail = head.pop().rsplit(sep, count - 1 - long) if len(head) > long else []
+        found = [part.strip() for part in head + tail]
+        if len(found) != count or not all(found):
+            raise self.error(f"expected `{names}`, found {shown(self.text)}")
+        return found
+
+    def integer(self, text: str, name: str) -> int:
+        """Return a non-negative integer of at most nine digits.
+
+        Raises:
+            DatasetError: If `text` is anything else.
+        """
+        if not (text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS):
+            raise self.error(f"{name} must be a whole number, found {shown(text)}")
+        return int(text)
+
+    def relative_path(self, text: str) -> str:
+        """Return an image path that stays inside the data set's folder.
+
+        Raises:
+            DatasetError: If the path is absolute, goes up, or has control characters.
+        """
+        problem = path_problem(text)
+        if problem:
+            raise self.error(f"image path {shown(text)} {problem}")
+        return text
+
+
+def path_problem(text: str) -> str | None:
+    """Return what is wrong with a relative image path, or None."""
+    path = PurePosixPath(text)
+    if not path.name:
+        return "names no file"
+    if any(ord(letter) < 32 or 0xD800 <= ord(letter) < 0xE000 for letter in text):
+        return "has control characters"
+    if path.is_absolute() or ".." in path.parts:
+        return "leaves the folder of the data set"
+    if len(text) > 1024 or any(len(part.encode()) > 255 for part in path.parts):
+        return "is longer than a file name can be"
+    return None
+
+
+def read_lines(file: Path) -> Iterator[Line]:
+    """Yield the lines of a text file that are not blank.
+
+    Raises:
+        DatasetError: If the file cannot be read or is not UTF-8.
+    """
+    for number, text in enumerate(read_text(file).split("\n"), start=1):
+        if stripped := text.strip():
+            yield Line(file, number, stripped)

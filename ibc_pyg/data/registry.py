@@ -1,0 +1,120 @@
+"""Data sets by name."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, cast
+
+from ibc_pyg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ibc_pyg.data.table import ImageTable
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What is known of a data set without loading it.
+
+    Attributes:
+        name: Name on the command line.
+        description: One line for people.
+        module: Module of its loader, imported when first needed.
+        function: Name of the loader in that module.
+        needs_root: Whether its files lie in a folder that the user names.
+    """
+
+    name: str
+    description: str
+    module: str
+    function: str
+    needs_root: bool = True
+
+    def loader(self) -> Callable[..., ImageTable]:
+        """Import and return the loader."""
+        return cast(
+            "Callable[..., ImageTable]",
+            getattr(importlib.import_module(self.module), self.function),
+        )
+
+
+def _info(name: str, description: str, module: str | None = None) -> DatasetInfo:
+    return DatasetInfo(name, description, f"ibc_pyg.data.sets.{module or name}", f"{name}_table")
+
+
+DATASETS: MappingProxyType[str, DatasetInfo] = MappingProxyType(
+    {
+        info.name: info
+        for info in (
+            DatasetInfo(
+                "glyphs",
+                "characters in the typefaces that come with matplotlib; made on the spot",
+                "ibc_pyg.data.glyphs",
+                "glyphs_table",
+                needs_root=False,
+            ),
+            _info("cub", "CUB-200-2011: 11,788 photographs of 200 birds"),
+            _info("cars", "Cars196: 16,185 photographs of 196 cars"),
+            _info("sop", "Stanford Online Products: 120,053 photographs of 22,634 products"),
+            _info("inshop", "In-Shop Clothes: 52,712 photographs of 7,982 clothes, with queries"),
+            _info("omniglot", "Omniglot, small sets: 4,840 drawings of 242 characters"),
+            _info("grocery_store", "GroceryStoreDataset: 5,421 photographs of 81 groceries"),
+            DatasetInfo(
+                "digits",
+                "scikit-learn's digits: 1,797 drawings of 8 x 8 pixels, for unit tests",
+                "ibc_pyg.data.sets.digits",
+                "digits_table",
+                needs_root=False,
+            ),
+            _info("folder", "your pictures: one folder per class, or train/ and test/ of these"),
+            _info("csv", "your pictures: a CSV file path,label[,split]", "csv_list"),
+        )
+    }
+)
+
+
+def dataset_info(name: str) -> DatasetInfo:
+    """Return the entry of a data set.
+
+    Raises:
+        ConfigError: If there is none of that name.
+    """
+    if name in DATASETS:
+        return DATASETS[name]
+    close = difflib.get_close_matches(name, DATASETS, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    raise ConfigError(f"data.name: no data set {name!r}, there are {', '.join(DATASETS)}{hint}")
+
+
+def load_table(
+    name: str, root: Path | str | None = None, *, allow_partial: bool = False, **options: Any
+) -> ImageTable:
+    """Load the table of a data set; whole sets are checked against their published sizes.
+
+    Args:
+        name: A key of `DATASETS`.
+        root: Its folder (for `csv` also the file); None for sets that need none.
+        allow_partial: Whether a set that is not whole may be used as far as it is there.
+        **options: Further arguments of that data set's loader, such as `seed`.
+
+    Raises:
+        ConfigError: If the name or an option is unknown, or `root` is missing.
+        DatasetError: If the files are not as they should be.
+    """
+    info = dataset_info(name)
+    loader = info.loader()
+    known = inspect.signature(loader).parameters
+    for option in options:
+        if option not in known or option in ("root", "allow_partial"):
+            names = ", ".join(n for n in known if n not in ("root", "allow_partial")) or "none"
+            raise ConfigError(f"data.{option}: unknown for data set {name}; its options: {names}")
+    if not info.needs_root:
+        return loader(**options)
+    if root is None:
+        raise ConfigError(f"data.root: data set {name} needs the folder that it lies in")
+    return loader(Path(root), allow_partial=allow_partial, **options)

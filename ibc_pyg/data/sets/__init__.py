@@ -1,0 +1,1 @@
+"""One small file per data set; `ibc_pyg.data.registry` finds them by name."""
