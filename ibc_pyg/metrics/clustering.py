@@ -28,7 +28,12 @@ def clustering_metrics(
     y = as_labels(labels, "labels", len(x), "embeddings")
     k = k or len(np.unique(y))
     kmeans = faiss.Kmeans(
-        x.shape[1], k, niter=iterations, nredo=restarts, seed=seed, min_points_per_centroid=1,
+        x.shape[1],
+        k,
+        niter=iterations,
+        nredo=restarts,
+        seed=seed,
+        min_points_per_centroid=1,
         max_points_per_centroid=len(x),
     )
     kmeans.train(x)

@@ -1,0 +1,170 @@
+"""Neighbourhoods without labels: k-reciprocal nearest neighbours of every sample."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def k_reciprocal_groups(
+    features: Tensor,
+    size: int,
+    k1: int = 30,
+    *,
+    gallery: Tensor | None = None,
+    memory_budget: int = 2**30,
+) -> Tensor:
+    """The k-reciprocal neighbourhood of every sample, itself first.
+
+    Two samples are k-reciprocal neighbours if each is among the other's `k1` nearest. The set of
+    a sample grows by the `k1 / 2`-reciprocal sets of its members, where more than two thirds of
+    such a set lie in the first set already. The nearest `size` of the grown set are the group;
+    nearest neighbours fill it up where the set is smaller.
+
+    Source: Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding",
+    CVPR 2017, section 3.2, https://arxiv.org/abs/1701.08398.
+
+    Args:
+        features: [N, D], floating; distances are Euclidean (normalise for cosine).
+        size: members of a group, the sample itself included.
+        k1: how many nearest neighbours count as mutual.
+        gallery: [M, D]; if given, `features` are queries whose neighbours come from the gallery
+            alone, so that no query's group depends on another query: a gallery item is reciprocal
+            if the query lies closer to it than its `k1`-th neighbour in the gallery does.
+        memory_budget: bytes that may be used beyond the inputs and the result.
+
+    Returns:
+        LongTensor [N, size] of rows of `features`, column 0 the sample itself, the others by
+        distance (at equal distance the lower row first), then the fill-ups by distance. With a
+        `gallery`: [N, size - 1] of rows of the gallery; the query itself is not listed.
+
+    Raises:
+        ValueError: shapes that do not fit, NaN or infinite features, or a `size` or `k1` that the
+            number of samples cannot serve.
+    """
+    _check(features, "features")
+    if gallery is not None:
+        _check(gallery, "gallery")
+        if gallery.shape[1] != features.shape[1]:
+            raise ValueError(
+                f"gallery has {gallery.shape[1]} dimensions, features {features.shape[1]}"
+            )
+    if k1 < 1:
+        raise ValueError(f"k1 must be at least 1, got {k1}")
+    if size < 1:
+        raise ValueError(f"size must be at least 1, got {size}")
+    base = features if gallery is None else gallery
+    available = len(base) + (gallery is not None)
+    if size > available:
+        raise ValueError(f"size is {size}, but only {available} samples can be in a group")
+    count = len(base)
+    width = min(k1 + 1, count)  # the sample itself and its k1 nearest
+    half = min(round(k1 / 2) + 1, count)
+    x = _compact(features, base)
+    g = x if gallery is None else _compact(gallery, base)
+    near, reach = _nearest(g, g, max(width, min(size, count)), True, memory_budget)  # [M, L]
+    half_mutual = _mutual(near, half, memory_budget)  # [M, half]
+    if gallery is None:
+        lists, wanted = near, size
+        mutual = _mutual(near, width, memory_budget)  # [N, width]
+    else:
+        lists, distance = _nearest(x, g, max(width, min(size, count)), False, memory_budget)
+        wanted = size - 1
+        mutual = distance[:, :width] <= reach[lists[:, :width], width - 1]  # [N, width]
+    out = torch.empty(len(x), wanted, dtype=torch.long, device=x.device)
+    rows = max(1, min(1024, memory_budget // (24 * width * half + 2 * count)))
+    for start in range(0, len(x), rows):
+        part = slice(start, start + rows)
+        member = _grow(lists[part, :width], mutual[part], near[:, :half], half_mutual, count)
+        out[part] = _cut(lists[part], member, x[part], g, wanted)
+    return out
+
+
+def _check(x: Tensor, name: str) -> None:
+    if x.ndim != 2 or x.numel() == 0:
+        raise ValueError(f"{name} has shape {tuple(x.shape)}, expected [N, D] with entries")
+    if not bool(torch.isfinite(x).all()):
+        raise ValueError(f"{name} has NaN or infinite values")
+
+
+def _compact(x: Tensor, base: Tensor) -> Tensor:
+    # Distances do not change with the origin, and float32 keeps them best around the mean.
+    return (x.detach() - base.detach().to(x.device).mean(0, dtype=torch.float32)).float()
+
+
+def _nearest(
+    x: Tensor, g: Tensor, k: int, itself: bool, memory_budget: int
+) -> tuple[Tensor, Tensor]:
+    """The k nearest rows of g and their squared distances, [N, k] each, ascending."""
+    indices = torch.empty(len(x), k, dtype=torch.long, device=x.device)
+    distances = torch.empty(len(x), k, dtype=x.dtype, device=x.device)
+    square = g.square().sum(1)  # [M]
+    rows = max(1, min(1024, memory_budget // (16 * len(g))))
+    spare = min(k + 1, len(g))
+    for start in range(0, len(x), rows):
+        q = x[start : start + rows]
+        d = torch.addmm(square, q, g.T, alpha=-2)  # [n, M], short of the query's own square
+        if itself:
+            own = torch.arange(len(q), device=x.device)
+            d[own, own + start] = -torch.inf
+        value, index = d.topk(spare, largest=False)  # [n, k + 1]
+        index, order = index.sort(dim=1)
+        value, again = value.gather(1, order).sort(dim=1, stable=True)
+        index = index.gather(1, again)
+        # topk may take any of those that tie at the end of the list.
+        tied = torch.nonzero(value[:, -1] == value[:, k - 1]).flatten() if spare > k else own[:0]
+        if len(tied) > 0:
+            value[tied], index[tied] = (
+                part[:, :spare] for part in d[tied].sort(dim=1, stable=True)
+            )
+        indices[start : start + rows] = index[:, :k]
+        distances[start : start + rows] = value[:, :k] + q.square().sum(1, keepdim=True)
+    return indices, distances
+
+
+def _mutual(near: Tensor, width: int, memory_budget: int) -> Tensor:
+    """Which of the first `width` neighbours have the sample among theirs, bool [N, width]."""
+    near = near[:, :width]
+    out = torch.empty(near.shape, dtype=torch.bool, device=near.device)
+    rows = max(1, memory_budget // (10 * width * width))
+    rows = min(rows, 1024)
+    for start in range(0, len(near), rows):
+        part = near[start : start + rows]
+        own = torch.arange(start, start + len(part), device=near.device)
+        out[start : start + rows] = (near[part] == own[:, None, None]).any(2)  # [n, width]
+    return out
+
+
+def _grow(near: Tensor, mutual: Tensor, half: Tensor, half_mutual: Tensor, count: int) -> Tensor:
+    """The grown reciprocal sets of n samples as bool [n, M]."""
+    n = len(near)
+    # One more column takes whatever is not to be marked.
+    member = torch.zeros(n, count + 1, dtype=torch.bool, device=near.device)
+    member.scatter_(1, torch.where(mutual, near, count), True)
+    member[:, count] = False
+    candidates = half[near]  # [n, K, H]
+    valid = half_mutual[near] & mutual[:, :, None]  # [n, K, H]
+    flat = candidates.flatten(1)  # [n, K * H]
+    inside = member.gather(1, flat).view_as(valid) & valid  # [n, K, H]
+    accepted = 3 * inside.sum(2) > 2 * valid.sum(2)  # [n, K]
+    chosen = (valid & accepted[:, :, None]).flatten(1)  # [n, K * H]
+    member.scatter_(1, torch.where(chosen, flat, count), True)
+    return member[:, :count]
+
+
+def _cut(near: Tensor, member: Tensor, x: Tensor, g: Tensor, size: int) -> Tensor:
+    """The nearest `size` members, then the nearest others: [n, size]."""
+    inside = member.gather(1, near)  # [n, L]
+    # A stable sort on "not a member" keeps the order by distance within both halves.
+    order = (~inside).to(torch.uint8).sort(dim=1, stable=True).indices
+    out = near.gather(1, order)[:, :size]  # [n, size]
+    # Members beyond the list come before fill-ups.
+    short = (inside.sum(1) < size) & (member.sum(1) > inside.sum(1))
+    for i in torch.nonzero(short).flatten().tolist():
+        members = torch.nonzero(member[i]).flatten()
+        far = members[~torch.isin(members, near[i])]
+        far = far[(g[far] - x[i]).square().sum(1).sort(stable=True).indices]
+        head = near[i][inside[i]]
+        fill = near[i][~inside[i]]
+        out[i] = torch.cat([head, far, fill])[:size]
+    return out
