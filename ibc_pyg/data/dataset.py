@@ -1,0 +1,140 @@
+"""From the rows of a batch to its images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from ibc_pyg.data.batch import Batch, Skipped
+from ibc_pyg.data.sources import ImageSource, Rows
+from ibc_pyg.data.transforms.base import Images, Transform
+from ibc_pyg.errors import DatasetError
+
+OnError = Literal["stop", "skip"]
+
+# Leading word of the seed sequence of augmentation; see `ibc_pyg.data.sampling.base`.
+_STREAM = 2
+
+
+@dataclass(frozen=True)
+class BatchKey:
+    """Which rows make a batch, and where in the run it stands.
+
+    Attributes:
+        rows: Rows of the table, int64 `[B]`.
+        epoch: Epoch of training; None for test images.
+        step: Number of the batch in its epoch.
+        first: Place of `rows[0]` in the global batch.
+        batch_size: Images in the global batch.
+    """
+
+    rows: Rows
+    epoch: int | None = None
+    step: int = 0
+    first: int = 0
+    batch_size: int = 0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A `DatasetError` on its way from a worker, which would add a traceback to it."""
+
+    message: str
+
+
+class BatchDataset(Dataset["Batch | Failure"]):
+    """Makes the batch of a `BatchKey`.
+
+    The random numbers of a training batch are drawn for the global batch from
+    `(seed, epoch, step)`, and each process takes those of its share: they depend neither on the
+    number of workers nor on that of processes, and resuming needs no saved state.
+
+    An image that cannot be read stops the run, or with `on_error="skip"` is replaced by the next
+    readable image of its class (training), or left out (test); `Batch.skipped` names it.
+
+    Args:
+        source: Where the pictures come from.
+        labels: Class of each row, int64 `[M]`.
+        transform: What is done to them.
+        seed: Seed of the run.
+        on_error: What to do with an image that cannot be read.
+    """
+
+    def __init__(
+        self,
+        source: ImageSource,
+        labels: Rows,
+        transform: Transform,
+        *,
+        seed: int = 0,
+        on_error: OnError = "stop",
+    ) -> None:
+        self.source = source
+        self.labels = labels
+        self.transform = transform
+        self.seed = seed
+        self.on_error = on_error
+
+    def __getitem__(self, key: BatchKey) -> Batch | Failure:
+        """Return the batch, or why there is none."""
+        try:
+            return self.load(key)
+        except DatasetError as error:
+            return Failure(str(error))
+
+    def load(self, key: BatchKey) -> Batch:
+        """Return the batch.
+
+        Raises:
+            DatasetError: If an image cannot be read and `on_error` is "stop", or no image of its
+                class can be read.
+        """
+        images, rows, skipped = self._read(key)
+        if key.epoch is None:
+            pixels = self.transform.test(images) if len(rows) else self._nothing()
+        else:
+            rng = np.random.default_rng([_STREAM, self.seed, key.epoch, key.step])
+            draws = rng.random((key.batch_size, self.transform.num_draws))
+            pixels = self.transform.augment(images, draws[key.first : key.first + len(rows)])
+        labels = torch.from_numpy(self.labels[rows])
+        return Batch(pixels, labels, torch.from_numpy(rows), skipped)
+
+    def _read(self, key: BatchKey) -> tuple[Images, Rows, tuple[Skipped, ...]]:
+        try:
+            return self.source.read_all(key.rows), key.rows, ()
+        except DatasetError:
+            if self.on_error == "stop":
+                raise
+        images, rows, skipped = [], [], []
+        for row in key.rows.tolist():
+            for candidate in self._candidates(row, replace=key.epoch is not None):
+                try:
+                    images.append(self.source.read(candidate))
+                except DatasetError as error:
+                    skipped.append(Skipped(candidate, str(error)))
+                else:
+                    rows.append(candidate)
+                    break
+            else:
+                if key.epoch is not None:
+                    raise DatasetError(
+                        f"no image of class {self.labels[row]} can be read; remove the class from "
+                        f"the data set or restore its images ({skipped[-1].reason})"
+                    )
+        return images, np.array(rows, dtype=np.int64), tuple(skipped)
+
+    def _candidates(self, row: int, *, replace: bool) -> Sequence[int]:
+        """Return `row`, followed by the other rows of its class in cyclic order."""
+        if not replace:
+            return [row]
+        own = np.flatnonzero(self.labels == self.labels[row])
+        return [int(r) for r in np.roll(own, -int(np.searchsorted(own, row)))]
+
+    def _nothing(self) -> torch.Tensor:
+        size = self.transform.image_size
+        return torch.empty(0, self.transform.channels, size, size)

@@ -1,0 +1,154 @@
+"""Loaders of training and test batches."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from ibc_pyg.data.batch import Batch
+from ibc_pyg.data.dataset import BatchDataset, Failure, OnError
+from ibc_pyg.data.keys import EvalKeys, TrainKeys
+from ibc_pyg.data.sampling import PKSampler
+from ibc_pyg.data.sources import Rows, open_source
+from ibc_pyg.data.table import ImageTable
+from ibc_pyg.data.transforms.base import Transform
+from ibc_pyg.errors import DatasetError
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class Loader:
+    """Batches in the order of their keys, read by worker processes or in this one.
+
+    Attributes:
+        skipped: Why each image that could not be read was skipped, by its row in the table.
+    """
+
+    def __init__(
+        self, dataset: BatchDataset, keys: TrainKeys | EvalKeys, *, workers: int, pin_memory: bool
+    ) -> None:
+        self.skipped: dict[int, str] = {}
+        self._keys = keys
+        self._loader: DataLoader[Batch | Failure] = DataLoader(
+            dataset,
+            batch_size=None,
+            sampler=keys,
+            num_workers=workers,
+            collate_fn=_as_it_is,
+            pin_memory=pin_memory,
+            persistent_workers=workers > 0,
+            worker_init_fn=_leave_ctrl_c_to_the_main_process,
+            # DataLoader draws a base seed; from its own generator it leaves torch's alone.
+            generator=torch.Generator(),
+        )
+
+    def __len__(self) -> int:
+        """Return the number of batches of a whole pass."""
+        return len(self._keys)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self._loader:
+            if isinstance(batch, Failure):
+                raise DatasetError(batch.message)
+            for image in batch.skipped:
+                if image.row not in self.skipped:
+                    _LOGGER.warning("skipped: %s", image.reason)
+                self.skipped[image.row] = image.reason
+            yield batch
+
+
+class TrainLoader(Loader):
+    """Training batches, from the sampler's position on.
+
+    The sampler's position follows the batches that were handed out, not those that workers have
+    read ahead, so that its `state_dict()` taken after a step resumes behind that step.
+    """
+
+    def __init__(
+        self, dataset: BatchDataset, sampler: PKSampler, *, workers: int, pin_memory: bool
+    ) -> None:
+        super().__init__(dataset, TrainKeys(sampler), workers=workers, pin_memory=pin_memory)
+        self.sampler = sampler
+
+    def __iter__(self) -> Iterator[Batch]:
+        epoch = self.sampler.epoch
+        for step, batch in enumerate(super().__iter__(), self.sampler.step + 1):
+            self.sampler.seek(epoch, step)
+            yield batch
+        self.sampler.seek(epoch + 1, 0)
+
+
+def train_loader(
+    table: ImageTable,
+    sampler: PKSampler,
+    transform: Transform,
+    *,
+    seed: int,
+    workers: int = 0,
+    pin_memory: bool = False,
+    on_error: OnError = "stop",
+) -> TrainLoader:
+    """Make the loader of training batches.
+
+    Args:
+        table: The training images; the sampler's rows are rows of this table.
+        sampler: Draws the batches, sharded if the run has several processes.
+        transform: Its `augment` makes the images.
+        seed: Seed of the augmentation, 0 or more.
+        workers: Processes that read images; 0 reads in this one, which is the fastest for sets in
+            memory. `suggested_workers` makes a choice.
+        pin_memory: Put batches in page-locked memory, for a copy to a GPU beside its work.
+        on_error: What to do with an image that cannot be read: "stop" raises DatasetError while
+            iterating; "skip" takes another image of the class and lists the broken one in
+            `loader.skipped`.
+    """
+    dataset = BatchDataset(
+        open_source(table), table.labels, transform, seed=seed, on_error=on_error
+    )
+    return TrainLoader(dataset, sampler, workers=workers, pin_memory=pin_memory)
+
+
+def eval_loader(
+    table: ImageTable,
+    rows: Rows,
+    transform: Transform,
+    batch_size: int,
+    *,
+    workers: int = 0,
+    pin_memory: bool = False,
+    on_error: OnError = "stop",
+) -> Loader:
+    """Make the loader of test batches: `rows` in their order, none twice.
+
+    Args:
+        table: The images.
+        rows: Rows of the table, int64 `[n]`; for several processes, `shard_rows` of them.
+        transform: Its `test` makes the images.
+        batch_size: Images of a batch; the last one may be smaller.
+        workers: Processes that read images; 0 reads in this one.
+        pin_memory: Put batches in page-locked memory.
+        on_error: "stop" raises DatasetError while iterating; with "skip" batches lack the images
+            that cannot be read, and `loader.skipped` lists them.
+
+    Raises:
+        ValueError: If `batch_size` is not positive.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be >= 1, got {batch_size}")
+    dataset = BatchDataset(open_source(table), table.labels, transform, on_error=on_error)
+    return Loader(dataset, EvalKeys(rows, batch_size), workers=workers, pin_memory=pin_memory)
+
+
+def _as_it_is(batch: Any) -> Any:
+    """Hand on what the data set made; a lambda could not be sent to a worker."""
+    return batch
+
+
+def _leave_ctrl_c_to_the_main_process(_worker: int) -> None:
+    """Keep workers from printing tracebacks of their own."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,86 @@
+"""Where pictures come from: memory or files."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ibc_pyg.data.decode import decode_image
+from ibc_pyg.data.table import ImageTable
+from ibc_pyg.data.transforms.base import Images
+
+Rows = npt.NDArray[np.int64]
+
+
+class ImageSource(ABC):
+    """Gives the pictures of a table by row."""
+
+    @abstractmethod
+    def read(self, row: int) -> Tensor:
+        """Return one picture, uint8 `[C, H, W]`.
+
+        Raises:
+            DatasetError: If it cannot be read; names the file.
+        """
+
+    def read_all(self, rows: Rows) -> Images:
+        """Return the pictures of `rows`.
+
+        Raises:
+            DatasetError: If one cannot be read; names the file.
+        """
+        return [self.read(row) for row in rows.tolist()]
+
+
+class MemorySource(ImageSource):
+    """Pictures of one size that lie in memory.
+
+    Args:
+        images: uint8 `[M, H, W, C]`.
+    """
+
+    def __init__(self, images: npt.NDArray[np.uint8]) -> None:
+        channels_first = np.moveaxis(images, -1, 1)  # [M, C, H, W]
+        self._images = torch.from_numpy(np.ascontiguousarray(channels_first))
+
+    def read(self, row: int) -> Tensor:
+        """Return one picture, uint8 `[C, H, W]`."""
+        return self._images[row]
+
+    def read_all(self, rows: Rows) -> Images:
+        """Return the pictures of `rows`, uint8 `[B, C, H, W]`."""
+        return self._images[torch.from_numpy(rows)]  # [B, C, H, W]
+
+
+class FileSource(ImageSource):
+    """Pictures that are decoded from their files each time.
+
+    Args:
+        table: Names the files.
+        shrink_to: Decode large JPEGs at a smaller size; see `decode_image`.
+    """
+
+    def __init__(self, table: ImageTable, *, shrink_to: int | None = None) -> None:
+        self._paths = table.paths
+        self._root = table.root or Path()
+        self._shrink_to = shrink_to
+
+    def read(self, row: int) -> Tensor:
+        """Return one picture, uint8 `[3, H, W]`.
+
+        Raises:
+            DatasetError: If it cannot be read; names the file.
+        """
+        return decode_image(self._root / self._paths[row], shrink_to=self._shrink_to)
+
+
+def open_source(table: ImageTable) -> ImageSource:
+    """Return the pictures of `table`, from memory if it has them there, else from its files."""
+    if table.images is not None:
+        return MemorySource(table.images)
+    return FileSource(table)

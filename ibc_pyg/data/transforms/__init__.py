@@ -1,0 +1,14 @@
+"""Transforms of whole batches: presets for photographs and for small pictures."""
+
+from ibc_pyg.data.transforms.base import Images, Transform
+from ibc_pyg.data.transforms.presets import preset_names, transform_preset
+from ibc_pyg.data.transforms.small import PlainTransform, SmallTransform
+
+__all__ = [
+    "Images",
+    "PlainTransform",
+    "SmallTransform",
+    "Transform",
+    "preset_names",
+    "transform_preset",
+]

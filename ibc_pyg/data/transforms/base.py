@@ -1,0 +1,128 @@
+"""What every transform preset offers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+from ibc_pyg.errors import ConfigError
+
+Images = Tensor | Sequence[Tensor]
+"""uint8 `[B, C, H, W]`, or B pictures uint8 `[C, H, W]` of any sizes; C is 1 or 3."""
+
+Draws = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Transform(ABC):
+    """Turns pictures into the input of a network, with random changes or without.
+
+    Transforms work on whole batches, because one operation on a batch costs far less than one an
+    image. All randomness comes from the generator, or from numbers drawn beforehand: torch's
+    global generator keeps its state.
+
+    Attributes:
+        image_size: Height and width of the result in pixels.
+        resize: Shorter side, in pixels, that a test picture is scaled to before the centre
+            `image_size` is cut out; also what the cache stores.
+        mean: Mean of each channel, for pixels in [0, 1].
+        std: Standard deviation of each channel; the result is `(pixel / 255 - mean) / std`.
+    """
+
+    image_size: int
+    resize: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Check sizes and channels.
+
+        Raises:
+            ConfigError: If a size or a standard deviation is out of range.
+        """
+        if self.image_size < 1:
+            raise ConfigError(
+                f"data.transform_args.image_size: must be >= 1, not {self.image_size}"
+            )
+        if self.resize < self.image_size:
+            raise ConfigError(
+                f"data.transform_args.resize: {self.resize} is smaller than image_size "
+                f"{self.image_size}, which is cut out of it; raise resize or lower image_size"
+            )
+        if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3):
+            raise ConfigError("data.transform_args.mean: mean and std need 1 or 3 values each")
+        if min(self.std) <= 0:
+            raise ConfigError(f"data.transform_args.std: must be > 0, not {self.std}")
+
+    @property
+    def channels(self) -> int:
+        """Channels of the result: 1 (grey) or 3 (RGB)."""
+        return len(self.mean)
+
+    @property
+    @abstractmethod
+    def num_draws(self) -> int:
+        """Random numbers that one image takes."""
+
+    @abstractmethod
+    def augment(self, images: Images, draws: Draws) -> Tensor:
+        """Change pictures as the random numbers say.
+
+        Args:
+            images: B pictures.
+            draws: Uniform in [0, 1), float64 `[B, num_draws]`.
+
+        Returns:
+            float32 `[B, channels, image_size, image_size]`.
+        """
+
+    def train(self, images: Images, rng: np.random.Generator) -> Tensor:
+        """Change pictures at random: `augment` with numbers from `rng`."""
+        return self.augment(images, rng.random((len(images), self.num_draws)))
+
+    def test(self, images: Images) -> Tensor:
+        """Scale the shorter side to `resize`, cut out the centre, normalise.
+
+        Returns:
+            float32 `[B, channels, image_size, image_size]`.
+        """
+        return self.normalise(self.fit(images))
+
+    def fit(self, images: Images) -> Tensor:
+        """Scale and cut out the centre, uint8 `[B, channels, image_size, image_size]`."""
+        if isinstance(images, Tensor):
+            return self._fit(images)  # [B, channels, S, S]
+        return torch.stack([self._fit(image) for image in images])  # [B, channels, S, S]
+
+    def _fit(self, image: Tensor) -> Tensor:
+        image = as_channels(image, self.channels)
+        if min(image.shape[-2:]) != self.resize:
+            image = F.resize(image, [self.resize], antialias=True)
+        centre: Tensor = F.center_crop(image, [self.image_size, self.image_size])
+        return centre  # [..., channels, S, S]
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Map pixels from [0, 255] to `(pixel / 255 - mean) / std`, float32 of the same shape."""
+        shape = (1, self.channels, 1, 1)
+        scale = (1 / (255 * torch.tensor(self.std))).view(shape)
+        shift = (torch.tensor(self.mean) / torch.tensor(self.std)).view(shape)
+        # The copy into a contiguous tensor is where channels-last pixels become [B, C, H, W].
+        out = torch.empty(images.shape, dtype=torch.float32).copy_(images)
+        return out.mul_(scale).sub_(shift)
+
+
+def as_channels(images: Tensor, channels: int) -> Tensor:
+    """Turn grey pictures into RGB or RGB into grey, `[..., C, H, W] -> [..., channels, H, W]`."""
+    if images.shape[-3] == channels:
+        return images
+    if channels == 1:
+        grey: Tensor = F.rgb_to_grayscale(images)
+        return grey  # [..., 1, H, W]
+    return images.expand(*images.shape[:-3], channels, *images.shape[-2:])

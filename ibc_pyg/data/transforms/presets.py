@@ -1,0 +1,56 @@
+"""Transforms by name."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from ibc_pyg.data.transforms.base import Transform
+from ibc_pyg.data.transforms.small import PlainTransform, SmallTransform
+from ibc_pyg.errors import ConfigError
+
+_PRESETS: dict[str, tuple[type[Transform], dict[str, Any]]] = {
+    "glyphs": (SmallTransform, {}),
+    "none": (PlainTransform, {}),
+}
+
+
+def preset_names() -> list[str]:
+    """Return the names that `transform_preset` knows."""
+    return list(_PRESETS)
+
+
+def transform_preset(
+    name: str, *, image_size: int | None = None, resize: int | None = None, **changes: Any
+) -> Transform:
+    """Make the transform called `name`.
+
+    Args:
+        name: One of `preset_names()`.
+        image_size: Height and width of the result in pixels; None takes the preset's.
+        resize: Shorter side before the centre is cut out; None keeps the preset's ratio to
+            `image_size`.
+        **changes: Other fields of the preset's dataclass, as `erase_probability=0.0`.
+
+    Raises:
+        ConfigError: If there is no such preset or field, or a value is out of range.
+    """
+    if name not in _PRESETS:
+        raise ConfigError(f"data.transform: no preset {name!r}; choose one of {preset_names()}")
+    kind, settings = _PRESETS[name]
+    known = {field.name: field for field in fields(kind)}
+    unknown = sorted(set(changes) - set(known))
+    if unknown:
+        raise ConfigError(
+            f"data.transform_args: preset {name!r} has no field {unknown[0]!r}; it has "
+            f"{sorted(known)}"
+        )
+    values = {key: tuple(v) if isinstance(v, list) else v for key, v in changes.items()}
+    settings = {**settings, **values}
+    if image_size is not None:
+        ours = settings.get("image_size", known["image_size"].default)
+        scaled = round(settings.get("resize", known["resize"].default) * image_size / ours)
+        settings |= {"image_size": image_size, "resize": scaled}
+    if resize is not None:
+        settings["resize"] = resize
+    return kind(**settings)

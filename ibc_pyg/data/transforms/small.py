@@ -1,0 +1,108 @@
+"""Augmentation of small pictures, a whole batch in one `grid_sample`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ibc_pyg.data.transforms.base import Draws, Images, Transform
+
+
+@dataclass(frozen=True)
+class SmallTransform(Transform):
+    """Random affine maps, contrast and noise for pictures of about 28 to 64 pixels.
+
+    Each number gives the width of a uniform range around "no change".
+
+    Attributes:
+        rotation: Largest turn in degrees, either way.
+        scale: Largest change of size, as a share: 0.15 is 1 / 1.15 to 1.15.
+        shear: Largest shear in degrees, either way.
+        translation: Largest shift, as a share of the picture's side.
+        contrast: Largest change of contrast, as a share.
+        noise: Standard deviation of Gaussian noise, in units of the range from black to white.
+        padding: What lies outside the picture: its border pixels, zero (black), or a reflection.
+    """
+
+    image_size: int = 28
+    resize: int = 28
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[float, ...] = (0.5,)
+    rotation: float = 12.0
+    scale: float = 0.15
+    shear: float = 8.0
+    translation: float = 0.08
+    contrast: float = 0.2
+    noise: float = 0.1
+    padding: Literal["border", "zeros", "reflection"] = "border"
+
+    @property
+    def num_draws(self) -> int:
+        """Rotation, scale, shear, two shifts, contrast, seed of the noise."""
+        return 7
+
+    def augment(self, images: Images, draws: Draws) -> Tensor:
+        """Change pictures as the random numbers say, float32 `[B, channels, S, S]`."""
+        pixels = self.fit(images).float().div_(255)  # [B, C, S, S]
+        symmetric = torch.from_numpy(2 * draws[:, :6] - 1).float()  # [B, 6]
+        if self.rotation or self.scale or self.shear or self.translation:
+            grid = F.affine_grid(self._maps(symmetric), list(pixels.shape), align_corners=False)
+            pixels = F.grid_sample(
+                pixels, grid, mode="bilinear", padding_mode=self.padding, align_corners=False
+            )  # [B, C, S, S]
+        if self.contrast:
+            centre = pixels.mean(dim=(1, 2, 3), keepdim=True)  # [B, 1, 1, 1]
+            gain = (1 + self.contrast * symmetric[:, 5]).view(-1, 1, 1, 1)
+            pixels = (pixels - centre).mul_(gain).add_(centre)
+        if self.noise and len(pixels):
+            generator = torch.Generator().manual_seed(int(draws[0, 6] * 2**32))
+            noise = torch.empty_like(pixels).normal_(0, self.noise, generator=generator)
+            pixels = pixels.add_(noise)
+        shape = (1, self.channels, 1, 1)
+        mean, std = torch.tensor(self.mean).view(shape), torch.tensor(self.std).view(shape)
+        return pixels.clamp_(0, 1).sub_(mean).div_(std)
+
+    def _maps(self, symmetric: Tensor) -> Tensor:
+        """Return the maps from result to source, `[B, 2, 3]`, from numbers in [-1, 1), `[B, 6]`."""
+        angle, size, shear = symmetric[:, 0], symmetric[:, 1], symmetric[:, 2]
+        angle = angle * math.radians(self.rotation)
+        size = (size * math.log1p(self.scale)).exp()
+        shear = (shear * math.radians(self.shear)).tan()
+        cos, sin = angle.cos() / size, angle.sin() / size
+        maps = torch.empty(len(symmetric), 2, 3)
+        maps[:, 0, 0] = cos
+        maps[:, 0, 1] = shear * cos - sin
+        maps[:, 1, 0] = sin
+        maps[:, 1, 1] = shear * sin + cos
+        # The grid runs from -1 to 1: a shift of the whole side is 2.
+        maps[:, :, 2] = symmetric[:, 3:5] * (2 * self.translation)
+        return maps
+
+
+@dataclass(frozen=True)
+class PlainTransform(Transform):
+    """No augmentation: training pictures are treated as test pictures are."""
+
+    image_size: int = 28
+    resize: int = 28
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[float, ...] = (0.5,)
+
+    @property
+    def num_draws(self) -> int:
+        """None."""
+        return 0
+
+    def augment(self, images: Images, draws: Draws) -> Tensor:
+        """Return the test picture, float32 `[B, channels, S, S]`; `draws` is `[B, 0]`."""
+        return self.test(images)
+
+    def train(self, images: Images, rng: np.random.Generator) -> Tensor:
+        """Return the test picture; `rng` is left alone."""
+        return self.test(images)
