@@ -38,6 +38,7 @@ class DrawnGlyphs:
         labels: Class of each image, int64 `[M]`.
         faces: Stem of the font file of each image, `M` names.
         characters: The lowest code point of each class, ascending.
+
     """
 
     images: npt.NDArray[np.uint8]
@@ -54,6 +55,7 @@ def font_files(folder: Path | None = None) -> list[Path]:
 
     Raises:
         DatasetError: If the folder holds no such file.
+
     """
     folder = folder or Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     files = sorted(f for f in folder.glob("*.ttf") if not f.stem.startswith(LEFT_OUT))
@@ -80,6 +82,7 @@ def draw_character(fonts: dict[int, ImageFont.FreeTypeFont], path: Path, code: i
 
     Returns:
         `SIDE * SIDE` bytes, row by row; empty if the character leaves no ink.
+
     """
     size = EM
     while True:
@@ -111,6 +114,7 @@ def merge_twins(drawn: dict[int, dict[str, bytes]]) -> dict[int, int]:
 
     Returns:
         For each code point the lowest one of its class.
+
     """
     parent = {code: code for code in drawn}
 
@@ -144,6 +148,7 @@ def draw_glyphs(
 
     Raises:
         DatasetError: If there are no fonts, or they leave fewer than two classes.
+
     """
     files = font_files(folder)
     codes = {f: [c for c in FT2Font(str(f)).get_charmap() if is_drawable(c)] for f in files}

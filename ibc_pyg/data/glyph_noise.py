@@ -18,6 +18,7 @@ class Distortion:
         shear: Largest horizontal shear, in pixels of shift per pixel of height.
         shift: Largest shift along either axis, in pixels.
         noise: Standard deviation of the Gaussian noise, as a fraction of the full range.
+
     """
 
     degrees: float = 10.0
@@ -44,6 +45,7 @@ def distort(
 
     Returns:
         New images, uint8 `[M, H, W]`, black where the source ends.
+
     """
     d = distortion or Distortion()
     count, height, width = images.shape
@@ -83,6 +85,7 @@ def bilinear(
 
     Returns:
         Values in [0, 255], float32 `[n, P]`.
+
     """
     n, height, width = padded.shape
     y = y.clip(-1, height - 3) + 1

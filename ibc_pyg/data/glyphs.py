@@ -48,6 +48,7 @@ def glyphs_table(*, cache_dir: Path | None = None, seed: int = 0) -> ImageTable:
 
     Raises:
         DatasetError: If matplotlib's fonts are missing.
+
     """
     if seed < 0:
         raise DatasetError(f"glyphs: seed is {seed}; take a whole number from 0 up")
@@ -128,6 +129,7 @@ def save(table: ImageTable, path: Path) -> None:
 
     Raises:
         OSError: If the folder cannot be made or written.
+
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
@@ -154,6 +156,7 @@ def load(path: Path) -> ImageTable:
     Raises:
         OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile: If it is not there or damaged.
         DatasetError: If its columns do not belong together.
+
     """
     with np.load(path, allow_pickle=False) as file:
         if not isinstance(file, np.lib.npyio.NpzFile):
@@ -180,6 +183,7 @@ def raw_pixels(table: ImageTable, rows: npt.NDArray[np.int64]) -> npt.NDArray[np
 
     Raises:
         ValueError: If the images of `table` are files.
+
     """
     if table.images is None:
         raise ValueError(f"table {table.name!r} holds files; raw_pixels needs images in memory")

@@ -1,0 +1,70 @@
+"""Backbones by name."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from ibc_pyg.errors import ConfigError
+from ibc_pyg.nn.backbones.small import ConvNet
+from ibc_pyg.nn.backbones.weights import load_file
+
+SMALL: dict[str, Callable[..., nn.Module]] = {
+    "conv4": partial(ConvNet, depth=4),
+}
+"""Networks of ours, for small pictures; there are no published weights."""
+
+
+def backbone_names() -> list[str]:
+    """Return the names that `make_backbone` knows."""
+    return sorted(SMALL)
+
+
+def make_backbone(
+    name: str,
+    embedding_dim: int,
+    *,
+    in_channels: int = 3,
+    weights: str | None = None,
+    **args: Any,
+) -> nn.Module:
+    """Make the backbone called `name`.
+
+    Args:
+        name: One of `backbone_names()`.
+        embedding_dim: D, width of an embedding.
+        in_channels: Colour channels of the images.
+        weights: A local file (`.safetensors`, or torch's format), or for torchvision's models a
+            name of theirs such as 'IMAGENET1K_V2'. None draws the weights at random.
+        **args: Further arguments of the backbone.
+
+    Returns:
+        A module that maps images `[B, C, H, W]` to raw embeddings `[B, D]`.
+
+    Raises:
+        ConfigError: If the name or an argument is unknown, a value is out of range, or the
+            weights do not fit.
+
+    """
+    if name not in SMALL:
+        near = difflib.get_close_matches(name, backbone_names(), n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"choose one of {backbone_names()}"
+        raise ConfigError(f"model.backbone: there is no backbone {name!r}; {hint}")
+    make = SMALL[name]
+    known = set(inspect.signature(make).parameters) - {"in_channels", "embedding_dim"}
+    if unknown := sorted(set(args) - known):
+        raise ConfigError(
+            f"model.backbone_args: {name} has no argument {unknown[0]!r}; it has {sorted(known)}"
+        )
+    try:
+        backbone = make(in_channels, embedding_dim, **args)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"model.backbone_args: {name}: {error}") from error
+    if weights is not None:
+        load_file(backbone, weights)
+    return backbone

@@ -1,0 +1,64 @@
+"""Global pooling: from a map of features to one vector."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Pooling = Literal["max", "avg", "gem"]
+
+
+class GeM(nn.Module):
+    r"""Generalised mean over the cells of a map, with one learned power `p`.
+
+    .. math::
+        y_c = \left( \frac{1}{|\Omega|} \sum_{u \in \Omega} \max(x_{c,u}, \epsilon)^p
+        \right)^{1/p}
+
+    From "Fine-tuning CNN Image Retrieval with No Human Annotation"
+    (https://arxiv.org/abs/1711.02512). With p = 1 it is the average, with large p the maximum.
+
+    Args:
+        grid: The map is pooled in `grid * grid` cells.
+        p: Power at the start.
+        eps: Smallest value; the map has to be non-negative for all below it to be noise.
+
+    """
+
+    def __init__(self, grid: int = 1, p: float = 3.0, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.grid = grid
+        self.eps = eps
+        self.p = nn.Parameter(torch.tensor(float(p)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pool `[B, C, H, W]` to `[B, C, grid, grid]`, in float32 whatever `x` is."""
+        powers = x.float().clamp(min=self.eps) ** self.p  # [B, C, H, W]
+        result: Tensor = F.adaptive_avg_pool2d(powers, self.grid) ** (1 / self.p)  # [B, C, g, g]
+        return result
+
+
+def make_pooling(name: str, grid: int = 1) -> nn.Module:
+    """Return a module that pools `[B, C, H, W]` to `[B, C * grid * grid]`.
+
+    Args:
+        name: 'max', 'avg' or 'gem'.
+        grid: The map is pooled in `grid * grid` cells; 1 is global pooling.
+
+    Raises:
+        ValueError: If the name is unknown or `grid` is below 1.
+
+    """
+    if grid < 1:
+        raise ValueError(f"grid must be at least 1, not {grid}")
+    modules: dict[str, nn.Module] = {
+        "max": nn.AdaptiveMaxPool2d(grid),
+        "avg": nn.AdaptiveAvgPool2d(grid),
+        "gem": GeM(grid),
+    }
+    if name not in modules:
+        raise ValueError(f"pooling must be one of {list(modules)}, not {name!r}")
+    return nn.Sequential(modules[name], nn.Flatten())

@@ -1,0 +1,84 @@
+"""Small convolutional networks for pictures of about 28 to 64 pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from ibc_pyg.nn.backbones.pooling import Pooling, make_pooling
+
+
+class ConvNet(nn.Module):
+    """Convolutions with batch normalisation and ReLU, each halving the picture, then a layer.
+
+    With `depth=4` and `width=64` it is the Conv-4 of the few-shot literature
+    (https://arxiv.org/abs/1703.05175), with a linear layer on top.
+
+    Args:
+        in_channels: Colour channels of the pictures.
+        embedding_dim: D, width of an embedding.
+        width: Channels of every convolution.
+        depth: Number of convolutions.
+        widths: Channels of each convolution; takes the place of `width` and `depth`.
+        stem_stride: Stride of the first convolution. With 2 it does not pool, which makes the
+            network about twice as fast.
+        pooling: How the last map becomes a vector: 'max', 'avg' or 'gem'.
+        grid: The last map is pooled in `grid * grid` cells; with more than one, the embedding
+            knows where in the picture something is.
+
+    Shapes:
+        - **input:** images :math:`(B, C, H, W)`
+        - **output:** raw embeddings :math:`(B, D)`
+
+    Raises:
+        ValueError: If a size is below 1, or `widths` is empty.
+
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        embedding_dim: int = 128,
+        width: int = 64,
+        depth: int = 4,
+        *,
+        widths: Sequence[int] | None = None,
+        stem_stride: int = 1,
+        pooling: Pooling = "max",
+        grid: int = 1,
+    ) -> None:
+        super().__init__()
+        sizes = list(widths) if widths is not None else [width] * depth
+        if not sizes or min(sizes) < 1:
+            raise ValueError(f"widths must be one or more numbers >= 1, not {sizes}")
+        for name, value in (("in_channels", in_channels), ("embedding_dim", embedding_dim)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
+        if stem_stride not in (1, 2):
+            raise ValueError(f"stem_stride must be 1 or 2, not {stem_stride}")
+        blocks: list[nn.Module] = []
+        for index, (before, after) in enumerate(zip([in_channels, *sizes], sizes, strict=False)):
+            strided = index == 0 and stem_stride == 2
+            blocks.append(conv_bn_relu(before, after, stride=2 if strided else 1))
+            if not strided:
+                blocks.append(nn.MaxPool2d(2, ceil_mode=True))
+        self.features = nn.Sequential(*blocks)
+        self.pooling = make_pooling(pooling, grid)
+        self.embedding = nn.Linear(sizes[-1] * grid * grid, embedding_dim)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images `[B, C, H, W]` to raw embeddings `[B, D]`."""
+        features = self.features(images)  # [B, width, h, w]
+        vectors = self.pooling(features)  # [B, width * grid * grid]
+        embeddings: Tensor = self.embedding(vectors)  # [B, D]
+        return embeddings
+
+
+def conv_bn_relu(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
+    """Return a 3 x 3 convolution, batch normalisation and ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    )
