@@ -1,0 +1,101 @@
+"""The dense twin of `torch_geometric.nn.TransformerConv`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch_geometric.nn import TransformerConv
+
+from ibc_pyg.nn.fused._dense import as_batch, merge_heads, sender_softmax, split_heads
+
+
+class CompleteTransformerConv(TransformerConv):  # type: ignore[misc]
+    r"""`TransformerConv` that computes the complete graph without making its edges.
+
+    .. math::
+        \mathbf{x}^{\prime}_i = \mathbf{W}_1 \mathbf{x}_i +
+        \sum_j \mathrm{softmax}_j \left( \frac{(\mathbf{W}_3 \mathbf{x}_i)^{\top}
+        \mathbf{W}_4 \mathbf{x}_j}{\sqrt{d}} \right) \mathbf{W}_2 \mathbf{x}_j
+
+    (https://arxiv.org/abs/2009.03509), as one `scaled_dot_product_attention`: no [N, N] tensor is
+    made unless dropout is active on a device without a flash kernel for it, or the attention
+    weights are asked for. Arguments are those of `TransformerConv`; make it with `fuse(conv)`.
+
+    Shapes:
+        - **input:** node features [N, F_in], or [B, N, F_in] for B separate complete graphs
+        - **output:** node features [N, H * F_out] ([N, F_out] with `concat=False`), or the same
+          after a leading B; with `return_attention_weights=True` also the weights before
+          dropout, [H, N, N] or [B, H, N, N], receivers before senders
+    """
+
+    self_loops: bool = True
+
+    def forward(
+        self,
+        x: Tensor,
+        edge_index: Tensor | None = None,
+        edge_attr: Tensor | None = None,
+        return_attention_weights: bool | None = None,
+    ) -> Any:
+        """Attends over all nodes, or over `edge_index` as the PyG layer does.
+
+        Args:
+            x: Node features [N, F_in] or [B, N, F_in].
+            edge_index: Edges [2, E]; None is the complete graph.
+            edge_attr: As in PyG; only with `edge_index`.
+            return_attention_weights: Whether to return `(out, alpha)`.
+
+        Raises:
+            ValueError: `x` is empty or of the wrong shape.
+
+        """
+        if edge_index is not None:
+            return super().forward(x, edge_index, edge_attr, return_attention_weights)
+        nodes = as_batch(x, self.lin_key.in_channels)  # [B, N, F_in]
+        if return_attention_weights:
+            out, alpha = self._attend_explicitly(nodes)
+            out = self._combine(out, nodes)
+            return (out, alpha) if x.dim() == 3 else (out[0], alpha[0])
+        out = self._combine(self._attend(nodes), nodes)  # [B, N, F]
+        return out if x.dim() == 3 else out[0]
+
+    def _projections(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Project to queries, keys and values, [B, H, N, F_out] each."""
+        query, key, value = self.lin_query(x), self.lin_key(x), self.lin_value(x)
+        return (
+            split_heads(query, self.heads),
+            split_heads(key, self.heads),
+            split_heads(value, self.heads),
+        )
+
+    def _attend(self, x: Tensor) -> Tensor:
+        query, key, value = self._projections(x)
+        nodes = x.size(1)
+        mask = None
+        if not self.self_loops:
+            if nodes == 1:
+                return value * 0.0  # no neighbour sends anything
+            mask = ~torch.eye(nodes, dtype=torch.bool, device=x.device)  # [N, N]
+        dropout = self.dropout if self.training else 0.0
+        return F.scaled_dot_product_attention(query, key, value, mask, dropout)
+
+    def _attend_explicitly(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        query, key, value = self._projections(x)
+        scores = (query / math.sqrt(self.out_channels)) @ key.transpose(-1, -2)  # [B, H, N, N]
+        alpha = sender_softmax(scores, self_loops=self.self_loops)
+        return F.dropout(alpha, self.dropout, self.training) @ value, alpha
+
+    def _combine(self, out: Tensor, x: Tensor) -> Tensor:
+        out = merge_heads(out, concat=self.concat)  # [B, N, F]
+        if not self.root_weight:
+            return out
+        root: Tensor = self.lin_skip(x)  # [B, N, F]
+        if self.lin_beta is None:
+            return out + root
+        features = torch.cat([out, root, out - root], dim=-1)  # [B, N, 3 * F]
+        beta: Tensor = self.lin_beta(features).sigmoid()  # [B, N, 1]
+        return beta * root + (1 - beta) * out
