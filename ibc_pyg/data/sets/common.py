@@ -179,10 +179,11 @@ def finish(
                 f"{table.name}: {len(missing):,} of {len(table):,} images are missing under "
                 f"{where}: {first}{', ...' if len(missing) > 5 else ''}"
             )
-            if not allow_partial or len(missing) == len(table):
+            if len(missing) == len(table):
+                raise DatasetError(f"{report}; put them there")
+            if not allow_partial:
                 raise DatasetError(
-                    f"{report}; put them there"
-                    + ("" if allow_partial else " or go on with the others by data.allow_partial")
+                    f"{report}; put them there or go on with the others by data.allow_partial"
                 )
             log.warning("%s; going on with the others", report)
             table = table.take(np.flatnonzero(there))

@@ -1,0 +1,207 @@
+"""Fetching one file over HTTP, resumed where a broken transfer stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import logging
+import re
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from ibc_pyg.data.annotations import printable
+from ibc_pyg.data.archive import BLOCK, Progress, require_space
+from ibc_pyg.errors import DatasetError
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_S = 30.0
+ATTEMPTS = 6
+FATAL = frozenset({400, 401, 403, 404, 405, 410, 451})
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file on a server.
+
+    Attributes:
+        url: Its address, http or https.
+        name: File name to save it under.
+        size: Its bytes, if known.
+        digest: `md5:...` or `sha256:...`, if known.
+        source: Where size and digest are published.
+        unpacked: Bytes when unpacked, about; 0 if it is used as it is.
+    """
+
+    url: str
+    name: str
+    size: int | None = None
+    digest: str | None = None
+    source: str = ""
+    unpacked: int = 0
+
+
+def file_digest(file: Path, algorithm: str) -> str:
+    """Return the hex digest of a file's content."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, algorithm).hexdigest()
+
+
+def check(file: Path, remote: Remote) -> None:
+    """Compare a file's size and digest with the published ones.
+
+    Raises:
+        DatasetError: If they differ.
+    """
+    size = file.stat().st_size
+    if remote.size is not None and size != remote.size:
+        raise DatasetError(
+            f"{printable(file)}: {size:,} bytes, but {remote.size:,} by {remote.source}; remove "
+            "it and fetch it again"
+        )
+    if remote.digest:
+        algorithm, _, wanted = remote.digest.partition(":")
+        found = file_digest(file, algorithm)
+        if found != wanted:
+            raise DatasetError(
+                f"{printable(file)}: {algorithm} {found}, but {wanted} by {remote.source}; remove "
+                "it and fetch it again"
+            )
+
+
+def fetch(
+    remote: Remote,
+    folder: Path,
+    *,
+    progress: Progress | None = None,
+    attempts: int = ATTEMPTS,
+    pause_s: float = 1.0,
+) -> Path:
+    """Fetch a file into `folder`; what a broken transfer left as `NAME.part` is continued.
+
+    Args:
+        remote: The file.
+        folder: Where to save it; made if absent.
+        progress: Called with a label, the bytes done and the bytes in all (None if unknown).
+        attempts: How often in a row a transfer may fail without any byte having come.
+        pause_s: Seconds before the second attempt; doubled each time.
+
+    Returns:
+        The file, its size and digest checked. If it was there already, nothing is fetched.
+
+    Raises:
+        DatasetError: If the server refuses, the transfer keeps failing, the disk is too small,
+            or the file is not the published one (it is then removed).
+    """
+    if not remote.url.startswith(("http://", "https://")):
+        raise DatasetError(f"{remote.url}: only http and https addresses are fetched")
+    target, part = folder / remote.name, folder / f"{remote.name}.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            check(target, remote)
+            return target
+        failures = 0
+        while True:
+            before = part.stat().st_size if part.exists() else 0
+            try:
+                _transfer(remote, part, progress)
+                break
+            except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+                code = getattr(error, "code", None)
+                if code in FATAL or _disk_error(error):
+                    raise DatasetError(f"{remote.url}: cannot be fetched: {error}") from error
+                came = (part.stat().st_size if part.exists() else 0) > before
+                failures = 0 if came else failures + 1
+                if failures >= attempts:
+                    raise DatasetError(
+                        f"{remote.url}: cannot be fetched: {error}; run the command again to "
+                        "continue where it stopped"
+                    ) from error
+                log.warning("%s: transfer broken (%s), continuing", remote.url, error)
+                time.sleep(pause_s * 2**failures)
+        try:
+            check(part, remote)
+        except DatasetError:
+            _forget(part)
+            raise
+        part.replace(target)
+        _forget(part)
+    except OSError as error:
+        raise DatasetError(f"{printable(folder)}: cannot be written: {error.strerror}") from error
+    return target
+
+
+def _disk_error(error: BaseException) -> bool:
+    """Return whether the error is about a file here and not about the network."""
+    return isinstance(error, OSError) and getattr(error, "filename", None) is not None
+
+
+def _forget(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    _validator_file(part).unlink(missing_ok=True)
+
+
+def _validator_file(part: Path) -> Path:
+    """Return the file that keeps the server's word for the version that `part` belongs to."""
+    return part.with_name(part.name + ".etag")
+
+
+def _transfer(remote: Remote, part: Path, progress: Progress | None) -> None:
+    """Make one request and append to `part` what comes.
+
+    Raises:
+        OSError: If the transfer breaks.
+    """
+    keep = _validator_file(part)
+    done = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(remote.url, headers={"User-Agent": "ibc-pyg"})
+    if done:
+        request.add_header("Range", f"bytes={done}-")
+        if keep.exists() and (validator := keep.read_text().strip()):
+            request.add_header("If-Range", validator)
+    try:
+        response = urllib.request.urlopen(request, timeout=TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        if error.code != 416:
+            raise
+        # Nothing is left to fetch, or the part belongs to another file: the size decides.
+        if remote.size is not None and done == remote.size:
+            return
+        _forget(part)
+        raise ConnectionError("the server does not have that range; starting anew") from error
+    with response:
+        start, total = _span(response.headers, response.status, done)
+        if start != done:
+            done = 0
+        etag = response.headers.get("ETag", "")
+        keep.write_text("" if etag.startswith("W/") else etag)
+        if total is not None and remote.size is not None and total != remote.size:
+            raise DatasetError(
+                f"{remote.url}: {total:,} bytes offered, but {remote.size:,} by {remote.source}; "
+                "the file has changed, get it from elsewhere"
+            )
+        size = total if total is not None else remote.size
+        require_space(part.parent, (size or 0) - done + remote.unpacked, f"for {remote.name}")
+        with part.open("ab" if done else "wb") as out:
+            while block := response.read(BLOCK):
+                out.write(block)
+                done += len(block)
+                if progress:
+                    progress(f"fetching {remote.name}", done, size)
+    if size is not None and done < size:
+        raise ConnectionError(f"connection closed after {done:,} of {size:,} bytes")
+
+
+def _span(headers: http.client.HTTPMessage, status: int, done: int) -> tuple[int, int | None]:
+    """Return where the body starts in the file, and the size of the whole file."""
+    if status == 206:
+        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("Content-Range", ""))
+        if match is None or int(match[1]) != done:
+            raise ConnectionError("the server answered with another range than asked for")
+        return done, None if match[2] == "*" else int(match[2])
+    length = headers.get("Content-Length", "")
+    return 0, int(length) if length.isdigit() else None

@@ -1,0 +1,112 @@
+"""In-Shop Clothes Retrieval of DeepFashion: shop photographs, with queries and a gallery.
+
+Liu, Luo, Qiu, Wang, Tang, *DeepFashion: Powering Robust Clothes Recognition and Retrieval with
+Rich Annotations*, CVPR 2016, https://mmlab.ie.cuhk.edu.hk/projects/DeepFashion/InShopRetrieval.html.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from ibc_pyg.data.annotations import Line, printable, read_lines, shown
+from ibc_pyg.data.sets.common import Row, build_table, checked_root, find_base, finish
+from ibc_pyg.data.table import ImageTable, Role, SplitSizes
+from ibc_pyg.errors import DatasetError
+
+SIZES = SplitSizes(3997, 25_882, 3985, 14_218, 12_612)
+PARTITION = "list_eval_partition.txt"
+PLACES = tuple(f"{folder}{PARTITION}" for folder in ("Eval/", "Anno/", "eval/", "anno/", ""))
+SUBFOLDERS = (
+    "In-shop Clothes Retrieval Benchmark",
+    "In-shop",
+    "In_shop",
+    "InShop",
+    "inshop",
+    "In_shop_clothes_retrieval",
+)
+COLUMNS = "image_name item_id evaluation_status"
+STATUS = {"train": Role.TRAIN, "query": Role.QUERY, "gallery": Role.GALLERY}
+
+
+def read_partition(file: Path) -> list[Row]:
+    """Read `list_eval_partition.txt`: a count, column names, then `image item status` lines.
+
+    Raises:
+        DatasetError: With file and line; also if the count is not that of the lines.
+    """
+    lines = read_lines(file)
+    first, second = next(lines, None), next(lines, None)
+    if first is None or second is None:
+        raise DatasetError(f"{printable(file)}, line 1: the file is empty")
+    count = first.integer(first.text, "the number of images")
+    if second.fields(COLUMNS) != COLUMNS.split():
+        raise second.error(f"expected `{COLUMNS}`, found {shown(second.text)}")
+    rows = list(_rows(lines))
+    if len(rows) != count:
+        raise first.error(f"{count} images announced, but {len(rows)} listed; fetch it again")
+    return rows
+
+
+def _rows(lines: Iterable[Line]) -> Iterable[Row]:
+    for line in lines:
+        path, item, status = line.fields(COLUMNS, long=0)
+        if status not in STATUS:
+            raise line.error(f"status {shown(status)} is none of {', '.join(STATUS)}")
+        _, _, number = item.rpartition("_")
+        line.integer(number, "item_id")
+        yield Row(line.relative_path(path), f"id_{int(number):08d}", STATUS[status])
+
+
+def _place(base: Path, rows: list[Row], *, high_resolution: bool | None) -> list[Row]:
+    """Give every row the path where its image lies in this layout."""
+    if (base / "images").is_dir():  # images/<item, six digits>/<file>, as the paper's code has it
+        return [
+            Row(f"images/{int(str(r.label)[3:]):06d}/{PurePosixPath(r.path).name}", r.label, r.role)
+            for r in rows
+        ]
+    wanted = {None: ("img", "img_highres"), False: ("img",), True: ("img_highres",)}
+    folders = [
+        f"{outer}{inner}" for inner in wanted[high_resolution] for outer in ("", "Img/", "img/")
+    ]
+    tops = {PurePosixPath(row.path).parts[1:2] for row in rows}
+    folder = next(
+        (f for f in folders if any((base / f).joinpath(*top).is_dir() for top in tops)),
+        folders[1],
+    )
+    return [Row(f"{folder}/{r.path.removeprefix('img/')}", r.label, r.role) for r in rows]
+
+
+def inshop_annotations(file: Path) -> ImageTable:
+    """Return what the partition file says, paths as in it. Images need not be there.
+
+    Raises:
+        DatasetError: With file and line.
+    """
+    return build_table("inshop", file.parent, read_partition(file))
+
+
+def inshop_table(
+    root: Path, *, allow_partial: bool = False, high_resolution: bool | None = None
+) -> ImageTable:
+    """Load In-Shop Clothes; queries are searched for in the gallery.
+
+    Args:
+        root: Folder (or the one above) with `list_eval_partition.txt` in `Eval/` or `Anno/`, and
+            `img/` or `img_highres/`, there or in `Img/`; or with `images/<item>/`.
+        allow_partial: Whether to go on with the images that are there.
+        high_resolution: Whether to read `img_highres/`; None takes it if `img/` is absent.
+
+    Raises:
+        DatasetError: If the set is not whole.
+    """
+    root = checked_root(root)
+    base = find_base(root, PLACES, SUBFOLDERS)
+    if base is None:
+        raise DatasetError(
+            f"inshop: no {PARTITION} in Eval/ or Anno/ of {printable(root)}; get it with the images"
+        )
+    file = next(base / place for place in PLACES if (base / place).exists())
+    rows = _place(base, read_partition(file), high_resolution=high_resolution)
+    table = build_table("inshop", base, rows)
+    return finish(table, expected=SIZES, allow_partial=allow_partial)

@@ -1,0 +1,94 @@
+"""Stanford Online Products: photographs from online sales.
+
+Song, Xiang, Jegelka, Savarese, *Deep Metric Learning via Lifted Structured Feature Embedding*,
+CVPR 2016, https://arxiv.org/abs/1511.06452.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+from ibc_pyg.data.annotations import printable, read_lines
+from ibc_pyg.data.sets.class_folders import ordered_split
+from ibc_pyg.data.sets.common import Row, build_table, checked_root, find_base, finish
+from ibc_pyg.data.table import ImageTable, Role, SplitSizes
+from ibc_pyg.errors import DatasetError
+
+TRAIN_CLASSES = 11_318
+SIZES = SplitSizes(11_318, 59_551, 11_316, 60_502, 60_502)
+SUBFOLDERS = ("Stanford_Online_Products", "Stanford", "SOP", "sop")
+LISTS = (("Ebay_train.txt", Role.TRAIN), ("Ebay_test.txt", Role.TEST))
+COLUMNS = "image_id class_id super_class_id path"
+
+
+def read_list(file: Path) -> list[tuple[str, int]]:
+    """Read `image_id class_id super_class_id path` lines; return path and class.
+
+    Raises:
+        DatasetError: With file and line.
+    """
+    rows = []
+    for place, line in enumerate(read_lines(file)):
+        fields = line.fields(COLUMNS, long=3)
+        if place == 0 and fields == COLUMNS.split():
+            continue
+        image, label, group, path = fields
+        line.integer(image, "image_id")
+        line.integer(group, "super_class_id")
+        rows.append((line.relative_path(path), line.integer(label, "class_id")))
+    return rows
+
+
+def sop_annotations(base: Path, *, by_class: bool = False) -> ImageTable:
+    """Return what `Ebay_train.txt` and `Ebay_test.txt` say. Images need not be there.
+
+    Args:
+        base: Folder with these files.
+        by_class: Whether images lie in `images/<class, five digits>/` as the paper's code moves
+            them, rather than where the lists say.
+
+    Raises:
+        DatasetError: With file and line.
+    """
+    rows = []
+    seen: set[int] = set()
+    for name, role in LISTS:
+        listed = read_list(base / name)
+        labels = {label for _, label in listed}
+        if both := seen & labels:
+            raise DatasetError(
+                f"{printable(base / name)}: class {min(both)} is in {LISTS[0][0]} as well"
+            )
+        seen |= labels
+        for path, label in listed:
+            moved = f"images/{label:05d}/{PurePosixPath(path).name}"
+            rows.append(Row(moved if by_class else path, label, role))
+    return build_table("sop", base, rows)
+
+
+def sop_table(root: Path, *, allow_partial: bool = False) -> ImageTable:
+    """Load Stanford Online Products.
+
+    Args:
+        root: Folder (or the one above) with `Ebay_train.txt`, `Ebay_test.txt` and the folders
+            `bicycle_final/` ...; or with `images/<class>/` instead of these, with or without
+            the lists.
+        allow_partial: Whether to go on with the images that are there.
+
+    Raises:
+        DatasetError: If the set is not whole.
+    """
+    root = checked_root(root)
+    base = find_base(root, [name for name, _ in LISTS], SUBFOLDERS)
+    if base is not None:
+        table = sop_annotations(base, by_class=(base / "images").is_dir())
+    else:
+        base = find_base(root, ("images",), SUBFOLDERS) or root
+        rows = ordered_split(base, TRAIN_CLASSES, ()) if (base / "images").is_dir() else None
+        if rows is None:
+            raise DatasetError(
+                f"sop: neither Ebay_train.txt nor images/<class>/ in {printable(root)}; unpack "
+                "Stanford_Online_Products.zip there"
+            )
+        table = build_table("sop", base, rows)
+    return finish(table, expected=SIZES, allow_partial=allow_partial)
