@@ -1,1 +1,8 @@
 """From embeddings to graphs: small pure functions."""
+
+from ibc_pyg.graph.complete import complete
+from ibc_pyg.graph.knn import knn
+from ibc_pyg.graph.similarity import similarity_matrix
+from ibc_pyg.graph.threshold import threshold
+
+__all__ = ["complete", "knn", "similarity_matrix", "threshold"]

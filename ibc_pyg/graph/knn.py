@@ -1,0 +1,53 @@
+"""Everybody listens to its nearest neighbours."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from ibc_pyg.graph.similarity import Similarity, similarity_matrix
+
+
+def knn(
+    x: Tensor,
+    k: int,
+    *,
+    similarity: Similarity = "cosine",
+    self_loops: bool = False,
+    weighted: bool = False,
+) -> Data:
+    """Make the graph in which each node receives from the k nodes most similar to it.
+
+    Args:
+        x: node embeddings, [N, C].
+        k: number of neighbours, the node itself not counted; from 1 to N - 1.
+        similarity: `cosine`, or `correlation` of the embeddings centred over their channels.
+        self_loops: whether every node receives from itself too.
+        weighted: give each edge its similarity, negative ones as 0, as `edge_weight`.
+
+    Returns:
+        Graph with `x`, `edge_index`, int64 [2, E], E = N * k or N * (k + 1), sorted by receiver,
+        nearest first (itself before all), and `edge_weight`, [E], differentiable in `x`, or None.
+
+    Raises:
+        ValueError: `k` is out of range, `similarity` unknown, or there is no node.
+
+    """
+    alike = similarity_matrix(x, similarity)  # [N, N]
+    N = x.size(0)
+    if not 1 <= k < N:
+        raise ValueError(f"k must be from 1 to {N - 1} for {N} nodes, got {k}")
+    itself = torch.arange(N, device=x.device).unsqueeze(1)  # [N, 1]
+    others = alike.detach().clone().fill_diagonal_(-torch.inf)
+    source = others.topk(k, dim=1).indices  # [N, k]
+    if self_loops:
+        source = torch.cat([itself, source], dim=1)  # [N, k + 1]
+    target = itself.expand_as(source)
+    edge_weight = alike.gather(1, source).clamp(min=0).flatten() if weighted else None  # [E]
+    return Data(
+        x=x,
+        edge_index=torch.stack([source.flatten(), target.flatten()]),
+        edge_weight=edge_weight,
+        num_nodes=N,
+    )
