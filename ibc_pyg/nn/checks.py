@@ -6,24 +6,24 @@ import torch
 from torch import Tensor
 
 
-def check_heads(channels: int, heads: int, *, channels_name: str = "out_channels") -> None:
+def check_heads(out_channels: int, heads: int) -> None:
     """Refuse a number of heads that does not divide the width.
 
     Args:
-        channels: the whole width that the heads share.
+        out_channels: the whole width that the heads share.
         heads: number of attention heads.
-        channels_name: what the width is called by the caller.
 
     Raises:
-        ValueError: either is below 1, or `heads` does not divide `channels`.
+        ValueError: either is below 1, or `heads` does not divide `out_channels`.
 
     """
-    if channels < 1:
-        raise ValueError(f"{channels_name} must be at least 1, got {channels}")
-    if heads < 1:
-        raise ValueError(f"heads must be at least 1, got {heads}")
-    if channels % heads:
-        raise ValueError(f"heads must divide {channels_name}, got heads={heads} and {channels}")
+    for name, value in (("out_channels", out_channels), ("heads", heads)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    if out_channels % heads:
+        raise ValueError(
+            f"heads must divide out_channels, got heads={heads} and out_channels={out_channels}"
+        )
 
 
 def check_rate(name: str, rate: float) -> None:
