@@ -12,7 +12,8 @@ from torch import nn
 
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.nn.backbones.small import ConvNet
-from ibc_pyg.nn.backbones.weights import load_file
+from ibc_pyg.nn.backbones.vision_factory import make_vision, vision_names
+from ibc_pyg.nn.backbones.weights import fit_weights, read_weights
 
 SMALL: dict[str, Callable[..., nn.Module]] = {
     "conv4": partial(ConvNet, depth=4),
@@ -22,7 +23,7 @@ SMALL: dict[str, Callable[..., nn.Module]] = {
 
 def backbone_names() -> list[str]:
     """Return the names that `make_backbone` knows."""
-    return sorted(SMALL)
+    return sorted(SMALL) + vision_names()
 
 
 def make_backbone(
@@ -51,20 +52,22 @@ def make_backbone(
             weights do not fit.
 
     """
-    if name not in SMALL:
-        near = difflib.get_close_matches(name, backbone_names(), n=3, cutoff=0.4)
+    if name not in backbone_names():
+        near = difflib.get_close_matches(name, backbone_names(), n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"choose one of {backbone_names()}"
         raise ConfigError(f"model.backbone: there is no backbone {name!r}; {hint}")
-    make = SMALL[name]
-    known = set(inspect.signature(make).parameters) - {"in_channels", "embedding_dim"}
-    if unknown := sorted(set(args) - known):
-        raise ConfigError(
-            f"model.backbone_args: {name} has no argument {unknown[0]!r}; it has {sorted(known)}"
-        )
     try:
+        if name not in SMALL:
+            return make_vision(name, in_channels, embedding_dim, weights, args)
+        make = SMALL[name]
+        known = set(inspect.signature(make).parameters) - {"in_channels", "embedding_dim"}
+        if unknown := sorted(set(args) - known):
+            raise ValueError(f"there is no argument {unknown[0]!r}; there are {sorted(known)}")
         backbone = make(in_channels, embedding_dim, **args)
+    except ConfigError:
+        raise
     except (ValueError, TypeError) as error:
         raise ConfigError(f"model.backbone_args: {name}: {error}") from error
     if weights is not None:
-        load_file(backbone, weights)
+        fit_weights(backbone, read_weights(weights), source=weights)
     return backbone

@@ -86,16 +86,6 @@ def fit_weights(
     module.load_state_dict(kept, strict=False)
 
 
-def load_file(backbone: nn.Module, path: str | Path) -> None:
-    """Fill a whole backbone from a file.
-
-    Raises:
-        ConfigError: If the file cannot be read or does not fit.
-
-    """
-    fit_weights(backbone, read_weights(path), source=path)
-
-
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message."""
     return (str(error).splitlines() or [type(error).__name__])[0]
