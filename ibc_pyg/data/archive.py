@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -45,7 +46,7 @@ def _zip_members(archive: zipfile.ZipFile) -> Iterator[Member]:
         kind = "folder" if info.is_dir() else "file"
         if info.create_system == 3 and stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
             kind = "link" if stat.S_ISLNK(mode) else "special file"
-        yield Member(info.filename, info.file_size, kind, lambda info=info: archive.open(info))  # type: ignore[misc]
+        yield Member(info.filename, info.file_size, kind, partial(archive.open, info))
 
 
 def _tar_members(archive: tarfile.TarFile) -> Iterator[Member]:
@@ -53,7 +54,7 @@ def _tar_members(archive: tarfile.TarFile) -> Iterator[Member]:
         kind = "file" if info.isreg() else "folder" if info.isdir() else "special file"
         if info.issym() or info.islnk():
             kind = "link"
-        yield Member(info.name, info.size, kind, lambda info=info: archive.extractfile(info))  # type: ignore[misc]
+        yield Member(info.name, info.size, kind, partial(archive.extractfile, info))
 
 
 @contextmanager

@@ -29,6 +29,7 @@ class SplitSizes:
         train_classes: Classes with training images.
         train_images: Training images.
         test_classes: Classes with query or gallery images.
+        test_images: Images that are either or both.
         query_images: Images that are searched for.
         gallery_images: Images that are searched in.
     """
@@ -36,14 +37,15 @@ class SplitSizes:
     train_classes: int
     train_images: int
     test_classes: int
+    test_images: int
     query_images: int
     gallery_images: int
 
     def __str__(self) -> str:
         """Return the sizes as people write them."""
-        same = self.query_images == self.gallery_images
+        same = self.test_images == self.query_images == self.gallery_images
         test = (
-            f"{self.query_images:,} test images"
+            f"{self.test_images:,} test images"
             if same
             else f"{self.query_images:,} query and {self.gallery_images:,} gallery images"
         )
@@ -117,13 +119,14 @@ class ImageTable:
 
     def sizes(self) -> SplitSizes:
         """Return the number of classes and images of each part."""
-        train, query, gallery = (self.where(r) for r in (Role.TRAIN, Role.QUERY, Role.GALLERY))
+        train, test = self.where(Role.TRAIN), self.where(Role.TEST)
         return SplitSizes(
             train_classes=len(np.unique(self.labels[train])),
             train_images=len(train),
-            test_classes=len(np.unique(self.labels[self.where(Role.TEST)])),
-            query_images=len(query),
-            gallery_images=len(gallery),
+            test_classes=len(np.unique(self.labels[test])),
+            test_images=len(test),
+            query_images=len(self.where(Role.QUERY)),
+            gallery_images=len(self.where(Role.GALLERY)),
         )
 
     def compact(self) -> ImageTable:

@@ -83,7 +83,11 @@ class VerifyReport:
             f"pixels: {self.smallest[0]} x {self.smallest[1]} to "
             f"{self.largest[0]} x {self.largest[1]}",
             *_section("broken", [f"{path}: {reason}" for path, reason in self.broken]),
-            *_section("greyscale", self.grey),
+            *(
+                _section("greyscale", self.grey)
+                if len(self.grey) < self.images
+                else (f"greyscale: all {self.images:,}",)
+            ),
             *_section("duplicates", [" = ".join(group) for group in self.duplicates]),
             *_section(
                 "duplicates across classes or train and test",

@@ -24,7 +24,7 @@ from ibc_pyg.errors import DatasetError
 
 TRAIN_CLASSES = 98
 CLASSES = 196
-SIZES = SplitSizes(98, 8054, 98, 8131, 8131)
+SIZES = SplitSizes(98, 8054, 98, 8131, 8131, 8131)
 SUBFOLDERS = ("CARS196", "Cars196", "cars196", "CARS", "stanford_cars", "cars")
 TRAIN_LIST = "cars_train_annos.mat"
 LABELLED_LIST = "cars_test_annos_withlabels.mat"

@@ -188,9 +188,12 @@ def finish(
             log.warning("%s; going on with the others", report)
             table = table.take(np.flatnonzero(there))
     if expected is not None and table.sizes() != expected:
+        sizes = table.sizes()
+        lacking = expected.train_images + expected.test_images - len(table)
         report = (
-            f"{table.name}: the set is not whole: {table.sizes()}; the published split has "
-            f"{expected}"
+            f"{table.name}: the set is not whole"
+            + (f", {lacking:,} images are not listed" if lacking > 0 else "")
+            + f": {sizes}; the published split has {expected}"
         )
         if not allow_partial:
             raise DatasetError(f"{report}; complete it or go on by data.allow_partial")

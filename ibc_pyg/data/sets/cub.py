@@ -23,7 +23,7 @@ from ibc_pyg.errors import DatasetError
 
 TRAIN_CLASSES = 100
 CLASSES = 200
-SIZES = SplitSizes(100, 5864, 100, 5924, 5924)
+SIZES = SplitSizes(100, 5864, 100, 5924, 5924, 5924)
 SUBFOLDERS = ("CUB_200_2011", "CUB_200_2011/CUB_200_2011", "CUB-200-2011", "cub")
 
 

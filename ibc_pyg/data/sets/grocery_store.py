@@ -17,7 +17,7 @@ from ibc_pyg.errors import DatasetError
 
 TRAIN_CLASSES = 41
 CLASSES = 81
-SIZES = SplitSizes(41, 3051, 40, 2370, 2370)
+SIZES = SplitSizes(41, 3051, 40, 2370, 2370, 2370)
 LISTS = ("train.txt", "val.txt", "test.txt")
 SUBFOLDERS = (
     "dataset",

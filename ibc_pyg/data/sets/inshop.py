@@ -14,7 +14,7 @@ from ibc_pyg.data.sets.common import Row, build_table, checked_root, find_base, 
 from ibc_pyg.data.table import ImageTable, Role, SplitSizes
 from ibc_pyg.errors import DatasetError
 
-SIZES = SplitSizes(3997, 25_882, 3985, 14_218, 12_612)
+SIZES = SplitSizes(3997, 25_882, 3985, 26_830, 14_218, 12_612)
 PARTITION = "list_eval_partition.txt"
 PLACES = tuple(f"{folder}{PARTITION}" for folder in ("Eval/", "Anno/", "eval/", "anno/", ""))
 SUBFOLDERS = (

@@ -23,7 +23,7 @@ from ibc_pyg.errors import DatasetError
 
 TRAIN, TEST = "images_background_small1", "images_background_small2"
 TEST_ALPHABETS = ("Japanese_(katakana)", "Sanskrit", "Tagalog")  # Greek and Latin are in both
-SIZES = SplitSizes(136, 2720, 106, 2120, 2120)
+SIZES = SplitSizes(136, 2720, 106, 2120, 2120, 2120)
 MAX_MEMBER_BYTES = 2**20  # real drawings have about 300 bytes
 MAX_SIDE = 256  # and 105 x 105 pixels
 MAX_MEMBERS = 100_000

@@ -15,7 +15,7 @@ from ibc_pyg.data.table import ImageTable, Role, SplitSizes
 from ibc_pyg.errors import DatasetError
 
 TRAIN_CLASSES = 11_318
-SIZES = SplitSizes(11_318, 59_551, 11_316, 60_502, 60_502)
+SIZES = SplitSizes(11_318, 59_551, 11_316, 60_502, 60_502, 60_502)
 SUBFOLDERS = ("Stanford_Online_Products", "Stanford", "SOP", "sop")
 LISTS = (("Ebay_train.txt", Role.TRAIN), ("Ebay_test.txt", Role.TEST))
 COLUMNS = "image_id class_id super_class_id path"
