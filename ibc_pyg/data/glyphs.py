@@ -158,9 +158,10 @@ def load(path: Path) -> ImageTable:
         DatasetError: If its columns do not belong together.
 
     """
-    with np.load(path, allow_pickle=False) as file:
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("not an npz file")
+    archive = np.load(path, allow_pickle=False)
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise ValueError("it is no npz file")
+    with archive as file:
         return ImageTable(
             name=str(file["name"]),
             paths=tuple(file["paths"].tolist()),
