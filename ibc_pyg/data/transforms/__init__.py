@@ -1,11 +1,15 @@
 """Transforms of whole batches: presets for photographs and for small pictures."""
 
 from ibc_pyg.data.transforms.base import Images, Transform
+from ibc_pyg.data.transforms.colour import Colour
+from ibc_pyg.data.transforms.photo import PhotoTransform
 from ibc_pyg.data.transforms.presets import preset_names, transform_preset
 from ibc_pyg.data.transforms.small import PlainTransform, SmallTransform
 
 __all__ = [
+    "Colour",
     "Images",
+    "PhotoTransform",
     "PlainTransform",
     "SmallTransform",
     "Transform",

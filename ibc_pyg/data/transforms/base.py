@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
+from ibc_pyg.data.transforms.pixels import as_channels, normalised, resize_shorter
 from ibc_pyg.errors import ConfigError
 
 Images = Tensor | Sequence[Tensor]
@@ -91,38 +92,25 @@ class Transform(ABC):
         """Scale the shorter side to `resize`, cut out the centre, normalise.
 
         Returns:
-            float32 `[B, channels, image_size, image_size]`.
+            float32 `[B, channels, image_size, image_size]`, channels last in memory.
         """
-        return self.normalise(self.fit(images))
+        return normalised(self.fit(images), self.mean, self.std)  # [B, channels, S, S]
 
     def fit(self, images: Images) -> Tensor:
-        """Scale and cut out the centre, uint8 `[B, channels, image_size, image_size]`."""
+        """Scale and cut out the centre.
+
+        Returns:
+            Pixels in [0, 255], float32 `[B, image_size, image_size, channels]`.
+        """
+        S = self.image_size
+        out = torch.empty(len(images), S, S, self.channels)
         if isinstance(images, Tensor):
-            return self._fit(images)  # [B, channels, S, S]
-        return torch.stack([self._fit(image) for image in images])  # [B, channels, S, S]
+            return out.copy_(self._centre(images))  # [B, S, S, channels]
+        for i, image in enumerate(images):
+            out[i].copy_(self._centre(image[None])[0])  # [S, S, channels]
+        return out
 
-    def _fit(self, image: Tensor) -> Tensor:
-        image = as_channels(image, self.channels)
-        if min(image.shape[-2:]) != self.resize:
-            image = F.resize(image, [self.resize], antialias=True)
-        centre: Tensor = F.center_crop(image, [self.image_size, self.image_size])
-        return centre  # [..., channels, S, S]
-
-    def normalise(self, images: Tensor) -> Tensor:
-        """Map pixels from [0, 255] to `(pixel / 255 - mean) / std`, float32 of the same shape."""
-        shape = (1, self.channels, 1, 1)
-        scale = (1 / (255 * torch.tensor(self.std))).view(shape)
-        shift = (torch.tensor(self.mean) / torch.tensor(self.std)).view(shape)
-        # The copy into a contiguous tensor is where channels-last pixels become [B, C, H, W].
-        out = torch.empty(images.shape, dtype=torch.float32).copy_(images)
-        return out.mul_(scale).sub_(shift)
-
-
-def as_channels(images: Tensor, channels: int) -> Tensor:
-    """Turn grey pictures into RGB or RGB into grey, `[..., C, H, W] -> [..., channels, H, W]`."""
-    if images.shape[-3] == channels:
-        return images
-    if channels == 1:
-        grey: Tensor = F.rgb_to_grayscale(images)
-        return grey  # [..., 1, H, W]
-    return images.expand(*images.shape[:-3], channels, *images.shape[-2:])
+    def _centre(self, images: Tensor) -> Tensor:
+        images = resize_shorter(as_channels(images, self.channels), self.resize)
+        centre: Tensor = F.center_crop(images, [self.image_size, self.image_size])
+        return centre.permute(0, 2, 3, 1)  # [B, S, S, channels]

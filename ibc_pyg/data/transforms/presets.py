@@ -6,10 +6,39 @@ from dataclasses import fields
 from typing import Any
 
 from ibc_pyg.data.transforms.base import Transform
+from ibc_pyg.data.transforms.colour import Colour
+from ibc_pyg.data.transforms.photo import PhotoTransform
 from ibc_pyg.data.transforms.small import PlainTransform, SmallTransform
 from ibc_pyg.errors import ConfigError
 
 _PRESETS: dict[str, tuple[type[Transform], dict[str, Any]]] = {
+    # The paper: ImageNet's statistics, erasing as Zhong et al. propose it.
+    "imagenet": (PhotoTransform, {}),
+    # The released code: its weights were trained with this first std, a typo for 0.229, and with
+    # boxes erased to these values after normalisation.
+    "released": (
+        PhotoTransform,
+        {"std": (0.299, 0.224, 0.225), "erase_value": (0.4914, 0.4822, 0.4465)},
+    ),
+    "imagenet_strong": (
+        PhotoTransform,
+        {
+            "colour": Colour(
+                brightness=0.3, contrast=0.3, saturation=0.3, hue=0.05, operations=2, magnitude=9
+            )
+        },
+    ),
+    # TensorFlow's MobileNets read pixels in [-1, 1].
+    "mobilenet_tf": (
+        PhotoTransform,
+        {
+            "image_size": 128,
+            "resize": 144,
+            "mean": (0.5, 0.5, 0.5),
+            "std": (0.5, 0.5, 0.5),
+            "erase_probability": 0.0,
+        },
+    ),
     "glyphs": (SmallTransform, {}),
     "none": (PlainTransform, {}),
 }

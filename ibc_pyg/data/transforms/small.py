@@ -49,7 +49,7 @@ class SmallTransform(Transform):
 
     def augment(self, images: Images, draws: Draws) -> Tensor:
         """Change pictures as the random numbers say, float32 `[B, channels, S, S]`."""
-        pixels = self.fit(images).float().div_(255)  # [B, C, S, S]
+        pixels = self.fit(images).permute(0, 3, 1, 2) / 255  # [B, C, S, S]
         symmetric = torch.from_numpy(2 * draws[:, :6] - 1).float()  # [B, 6]
         if self.rotation or self.scale or self.shear or self.translation:
             grid = F.affine_grid(self._maps(symmetric), list(pixels.shape), align_corners=False)

@@ -1,0 +1,105 @@
+"""Augmentation of photographs: random resized crop, flip, colour, random erasing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ibc_pyg.data.transforms.base import Draws, Images, Transform
+from ibc_pyg.data.transforms.colour import Colour
+from ibc_pyg.data.transforms.crops import ATTEMPTS, erasing_boxes, random_resized_crops
+from ibc_pyg.data.transforms.pixels import as_channels, normalised, resize
+from ibc_pyg.errors import ConfigError
+
+_CROP = 2 * ATTEMPTS + 2
+_ERASE = 2 * ATTEMPTS + 3
+
+
+@dataclass(frozen=True)
+class PhotoTransform(Transform):
+    """Random resized crop, horizontal flip, colour changes, normalisation, random erasing.
+
+    Attributes:
+        crop_scale: Range of the crop's share of the picture's area.
+        crop_ratio: Range of the crop's width / height.
+        flip: Share of pictures that are mirrored left to right.
+        erase_probability: Share of pictures that lose a box.
+        erase_scale: Range of the box's share of the area.
+        erase_ratio: Range of the box's width / height.
+        erase_value: What fills the box, per channel, in units of the normalised result.
+        colour: Changes of colour and RandAugment.
+    """
+
+    image_size: int = 227
+    resize: int = 256
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    crop_scale: tuple[float, float] = (0.08, 1.0)
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: float = 0.5
+    erase_probability: float = 0.5
+    erase_scale: tuple[float, float] = (0.02, 0.4)
+    erase_ratio: tuple[float, float] = (0.3, 1 / 0.3)
+    erase_value: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    colour: Colour = field(default_factory=Colour)
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            ConfigError: If a value is out of range.
+        """
+        super().__post_init__()
+        for name in ("flip", "erase_probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(
+                    f"data.transform_args.{name}: must be in [0, 1], not {getattr(self, name)}"
+                )
+        for name in ("crop_scale", "erase_scale", "crop_ratio", "erase_ratio"):
+            low, high = getattr(self, name)
+            most = 1.0 if name.endswith("scale") else float("inf")
+            if not 0 < low <= high <= most:
+                raise ConfigError(
+                    f"data.transform_args.{name}: must be 0 < low <= high"
+                    f"{' <= 1' if most == 1 else ''}, not {getattr(self, name)}"
+                )
+
+    @property
+    def num_draws(self) -> int:
+        """Those of crop, flip and erasing, and two of colour."""
+        return _CROP + 1 + _ERASE + self.colour.num_draws
+
+    def augment(self, images: Images, draws: Draws) -> Tensor:
+        """Change pictures as the random numbers say, float32 `[B, channels, S, S]`."""
+        crop, flip, erase, colour = np.split(draws, [_CROP, _CROP + 1, _CROP + 1 + _ERASE], axis=1)
+        sizes = np.array([image.shape[-2:] for image in images], dtype=np.int64).reshape(-1, 2)
+        boxes = random_resized_crops(sizes, crop, self.crop_scale, self.crop_ratio).tolist()
+        mirrored = (flip[:, 0] < self.flip).tolist()
+        S = self.image_size
+        # Channels-last order from the decoder to the network: no step has to reorder pixels.
+        out = torch.empty(len(images), S, S, self.channels)
+        for i, (top, left, height, width) in enumerate(boxes):
+            picture = images[i][None, :, top : top + height, left : left + width]  # [1, C, h, w]
+            picture = resize(picture, S, S)[0]  # [C, S, S]
+            if mirrored[i]:
+                picture = picture.flip(-1)
+            if self.colour.active:
+                picture = self.colour(as_channels(picture, 3), colour[i])
+            picture = as_channels(picture, self.channels)  # [channels, S, S]
+            out[i].copy_(picture.permute(1, 2, 0))  # [S, S, channels]
+        return self._erase_(normalised(out, self.mean, self.std), erase)  # [B, channels, S, S]
+
+    def _erase_(self, images: Tensor, draws: Draws) -> Tensor:
+        if not self.erase_probability:
+            return images
+        boxes = erasing_boxes(
+            self.image_size, draws, self.erase_probability, self.erase_scale, self.erase_ratio
+        )
+        value = torch.tensor(self.erase_value[: self.channels]).view(-1, 1, 1)
+        for i in np.flatnonzero(boxes[:, 2]).tolist():
+            top, left, height, width = boxes[i].tolist()
+            images[i, :, top : top + height, left : left + width] = value
+        return images

@@ -1,0 +1,64 @@
+"""The few operations on 8-bit pixels that all presets share, each in its fastest memory order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.transforms.v2 import functional as V2
+
+
+def as_channels(images: Tensor, channels: int) -> Tensor:
+    """Turn grey pictures into RGB or RGB into grey, `[..., C, H, W] -> [..., channels, H, W]`."""
+    if images.shape[-3] == channels:
+        return images
+    if channels == 1:
+        grey: Tensor = V2.rgb_to_grayscale(images)
+        return grey  # [..., 1, H, W]
+    return images.expand(*images.shape[:-3], channels, *images.shape[-2:])
+
+
+def resize(images: Tensor, height: int, width: int) -> Tensor:
+    """Scale pictures bilinearly with antialiasing, uint8 `[B, C, H, W] -> [B, C, height, width]`.
+
+    The kernel for 8-bit pixels takes about half the time if they come in channels-last order.
+    """
+    if images.shape[-2:] == (height, width):
+        return images
+    images = images.contiguous(memory_format=torch.channels_last)
+    return F.interpolate(images, (height, width), mode="bilinear", antialias=True)
+
+
+def resize_shorter(images: Tensor, size: int) -> Tensor:
+    """Scale pictures so that their shorter side is `size`, uint8 `[B, C, H, W]`."""
+    height, width = images.shape[-2:]
+    return resize(images, *scaled_size(height, width, size))
+
+
+def scaled_size(height: int, width: int, shorter: int) -> tuple[int, int]:
+    """Return height and width once the shorter side is `shorter`; the longer is rounded down."""
+    if height <= width:
+        return shorter, int(shorter * width / height)
+    return int(shorter * height / width), shorter
+
+
+def normalised(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Return `(pixel / 255 - mean) / std`, in place.
+
+    Args:
+        pixels: float32 `[B, H, W, C]` in [0, 255], contiguous.
+        mean: Mean of each channel, C values.
+        std: Standard deviation of each channel, C values.
+
+    Returns:
+        float32 `[B, C, H, W]`, the same memory, in channels-last order.
+    """
+    B, H, W, C = pixels.shape
+    # One row of the picture at a time: a loop over three channels inside is ten times slower.
+    scale = (1 / (255 * torch.tensor(std))).repeat(W)  # [W * C]
+    shift = (-torch.tensor(mean) / torch.tensor(std)).repeat(W)  # [W * C]
+    rows = pixels.view(B * H, W * C)
+    torch.addcmul(shift, rows, scale, out=rows)
+    return pixels.permute(0, 3, 1, 2)  # [B, C, H, W]
