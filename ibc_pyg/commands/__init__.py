@@ -1,0 +1,18 @@
+"""One module a command: NAME, HELP, `add_arguments`, `run`. Heavy imports wait for `run`."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from ibc_pyg.commands import compare, data, demo, evaluate, import_official, report, search, train
+
+COMMANDS: tuple[ModuleType, ...] = (
+    demo,
+    train,
+    evaluate,
+    search,
+    report,
+    compare,
+    data,
+    import_official,
+)

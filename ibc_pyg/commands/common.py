@@ -1,0 +1,59 @@
+"""What several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from ibc_pyg.console import table
+
+if TYPE_CHECKING:
+    from ibc_pyg.engine.run_folder import RunFolder
+
+
+def console() -> Console:
+    """Return the console that commands write their results to."""
+    return Console(highlight=False, soft_wrap=True)
+
+
+def default_out(name: str) -> Path:
+    """Return a folder for a new run, named by experiment and local time."""
+    return Path("runs") / f"{name}-{datetime.now().strftime('%Y%m%d-%H%M%S')}"
+
+
+def metric_row(name: str, metrics: Mapping[str, Any]) -> dict[str, float | str | None]:
+    """Return the row of a table: R@K in ascending K, then the others."""
+    recalls = sorted((key for key in metrics if key.startswith("R@")), key=lambda key: int(key[2:]))
+    row: dict[str, float | str | None] = {"": name}
+    for key in [*recalls, "MAP@R", "RP", "NMI", "AMI"]:
+        if isinstance(metrics.get(key), float):
+            row[key] = metrics[key]
+    return row
+
+
+def print_summary(run: RunFolder, out: Console) -> None:
+    """Print the metrics of a finished run, and where its report lies."""
+    summary = run.read_summary()
+    rows = []
+    if "raw_pixels" in summary:
+        rows.append(metric_row("raw pixels (floor)", summary["raw_pixels"]))
+    rows.append(metric_row("this run", summary))
+    table(rows, console=out, title=f"{summary['queries']:.0f} test images of unseen classes")
+    if summary["select"] == "test":
+        out.print("Note: the epoch was chosen on the test classes (select = test).")
+    out.print(f"report: {run.report}")
+
+
+def finish(work: Callable[[], RunFolder], out: Console) -> int:
+    """Do the work of a run, print what came out, and return the exit code."""
+    from ibc_pyg.engine.fit import Interrupted
+
+    try:
+        print_summary(work(), out)
+    except Interrupted:
+        return 130
+    return 0

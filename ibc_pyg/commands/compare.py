@@ -1,0 +1,70 @@
+"""Run an experiment over a grid of settings and seeds, and write one table.
+
+    python run.py compare experiments/glyphs.yaml --vary model.steps=0,1 --seeds 3 --out runs/steps
+
+What is done is skipped, what was cut is resumed. Further fields, as --train.epochs 3, hold for all.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+NAME = "compare"
+HELP = "run a grid of settings and seeds, and write one table"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("experiment", type=Path, metavar="EXPERIMENT", help="experiment file, YAML")
+    parser.add_argument(
+        "--vary", action="append", default=[], metavar="FIELD=V1,V2", help="may be given repeatedly"
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="seeds 0 .. N-1 (default: 3)")
+    parser.add_argument("--out", type=Path, required=True, help="folder of all runs and the table")
+    parser.add_argument("--jobs", type=int, default=1, help="runs side by side (default: 1)")
+    parser.set_defaults(takes_fields=True)
+
+
+def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
+    """Run the command."""
+    from ibc_pyg.commands.common import console
+    from ibc_pyg.compare.grid import make_grid
+    from ibc_pyg.config_file import parse_config
+    from ibc_pyg.errors import ConfigError
+
+    for name in ("seeds", "jobs"):
+        if getattr(arguments, name) < 1:
+            raise ConfigError(f"--{name} must be >= 1, not {getattr(arguments, name)}")
+    cells = make_grid(arguments.vary)
+    for cell in cells:
+        # Each setting is read before the first is run: a typing mistake costs no hours.
+        parse_config(arguments.experiment, [*fields, *cell.overrides])
+
+    from ibc_pyg.compare.runs import make_jobs, read_results, run_jobs
+    from ibc_pyg.compare.table import Comparison, make_rows, to_markdown, write_tables
+    from ibc_pyg.engine.environment import command_line, environment
+
+    out = console()
+    jobs = make_jobs(cells, range(arguments.seeds), arguments.out)
+    run_jobs(
+        jobs,
+        arguments.experiment,
+        fields,
+        workers=arguments.jobs,
+        group=arguments.out.name,
+        report=lambda job, what: out.print(f"{job.cell.name}, seed {job.seed}: {what}"),
+    )
+    results = read_results(jobs)
+    first = next(iter(results.values()))[0]
+    comparison = Comparison(
+        make_rows(results),
+        command_line(),
+        environment(),
+        floor=first.get("raw_pixels", {}).get("R@1"),
+    )
+    out.print(to_markdown(comparison))
+    for path in write_tables(comparison, arguments.out):
+        out.print(f"written: {path}")
+    return 0

@@ -1,0 +1,104 @@
+"""Data sets: what there is, whether it is whole, where to get it, and tiny samples of it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ibc_pyg.console import Progress
+
+NAME = "data"
+HELP = "list, verify, download or imitate data sets"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    actions.add_parser("list", help="name all data sets")
+    verify = actions.add_parser("verify", help="open every image of a data set")
+    verify.add_argument("name", metavar="NAME")
+    verify.add_argument("--root", type=Path, metavar="DIR", help="its folder")
+    verify.add_argument("--allow-partial", action="store_true", help="although images are missing")
+    download = actions.add_parser("download", help="fetch a data set, or say where to get it")
+    download.add_argument("name", metavar="NAME")
+    download.add_argument("--root", type=Path, metavar="DIR", required=True, help="where to put it")
+    sample = actions.add_parser("make-sample", help="write a tiny synthetic set in its layout")
+    sample.add_argument("name", metavar="NAME")
+    sample.add_argument("--out", type=Path, metavar="DIR", required=True, help="an empty folder")
+    sample.add_argument("--classes", type=int, default=4, help="to train on, and to test on")
+    sample.add_argument("--images", type=int, default=6, help="images of a class")
+    sample.add_argument("--seed", type=int, default=0, help="seed of the drawings")
+
+
+def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Run the command."""
+    return {"list": _list, "verify": _verify, "download": _download, "make-sample": _sample}[
+        arguments.action
+    ](arguments)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from ibc_pyg.commands.common import console
+    from ibc_pyg.console import table
+    from ibc_pyg.data.registry import DATASETS
+
+    rows = [{"name": info.name, "what it is": info.description} for info in DATASETS.values()]
+    table(rows, console=console())
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from ibc_pyg.commands.common import console
+    from ibc_pyg.console import progress
+    from ibc_pyg.data.registry import load_table
+    from ibc_pyg.data.verify import verify
+
+    out = console()
+    images = load_table(arguments.name, arguments.root, allow_partial=arguments.allow_partial)
+    with progress(len(images), "verify", console=out) as bar:
+        report = verify(images, progress=lambda done, total: bar.update(done))
+    for line in report.lines():
+        out.print(line)
+    return 0 if report.ok else 1
+
+
+def _download(arguments: argparse.Namespace) -> int:
+    from contextlib import ExitStack
+
+    from ibc_pyg.commands.common import console
+    from ibc_pyg.console import progress
+    from ibc_pyg.data.download import download
+
+    out = console()
+    bars: dict[str, Progress] = {}
+    with ExitStack() as stack:
+
+        def show(label: str, done: int, total: int | None) -> None:
+            if total is None:
+                return
+            if label not in bars:
+                bars[label] = stack.enter_context(progress(total, label, console=out))
+            bars[label].update(done)
+
+        report = download(arguments.name, arguments.root, progress=show)
+    for line in report.lines():
+        out.print(line)
+    return 0
+
+
+def _sample(arguments: argparse.Namespace) -> int:
+    from ibc_pyg.commands.common import console
+    from ibc_pyg.data.sample import make_sample
+
+    folder = make_sample(
+        arguments.name,
+        arguments.out,
+        classes=arguments.classes,
+        images=arguments.images,
+        seed=arguments.seed,
+    )
+    console().print(f"written: {folder}")
+    return 0

@@ -1,0 +1,49 @@
+"""The whole way in a few minutes: draw the embedded data set Glyphs, train with the batch graph,
+evaluate on characters never seen in training, search by image, and write the report.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+NAME = "demo"
+HELP = "train, evaluate and search the embedded data set, in a few minutes"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--out", type=Path, help="run folder (default: runs/demo-TIME)")
+    parser.set_defaults(takes_fields=True)
+
+
+def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
+    """Run the command."""
+    from ibc_pyg.commands.common import console, default_out, print_summary
+    from ibc_pyg.config_file import parse_config
+    from ibc_pyg.errors import RunError
+
+    experiment = Path(__file__).resolve().parents[2] / "experiments" / "glyphs.yaml"
+    if not experiment.is_file():
+        raise RunError("the demo runs from a checkout: its experiment is experiments/glyphs.yaml")
+    config = parse_config(experiment, fields)
+
+    from ibc_pyg.commands.search import print_hits
+    from ibc_pyg.engine.fit import Interrupted
+    from ibc_pyg.engine.load import load_run
+    from ibc_pyg.engine.searching import export_image, search
+    from ibc_pyg.engine.train import train
+
+    out = console()
+    try:
+        folder = train(config, arguments.out or default_out("demo"), out)
+    except Interrupted:
+        return 130
+    trained = load_run(folder.path)
+    query = export_image(trained, int(trained.data.splits.test.queries[0]))
+    out.print(f"\nsearch by image: python run.py search {folder.path} {query} -k 10")
+    print_hits(search(trained, query, 10), out)
+    out.print()
+    print_summary(folder, out)
+    return 0

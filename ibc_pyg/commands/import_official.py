@@ -1,0 +1,42 @@
+"""Make a run folder of checkpoints in the released key names, for evaluate and search.
+
+Name the data set that they belong to: --data.name cars --data.root DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+NAME = "import-official"
+HELP = "make a run folder of released checkpoints"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--encoder", type=Path, required=True, metavar="E.pth", help="backbone")
+    parser.add_argument("--mpn", type=Path, metavar="G.pth", help="message passing network")
+    parser.add_argument("--heads", type=int, metavar="H", help="its attention heads")
+    parser.add_argument(
+        "--last-stride", action="store_true", help="trained with stride 1 in the last stage"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN_DIR", help="new run folder")
+    parser.set_defaults(takes_fields=True)
+
+
+def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
+    """Run the command."""
+    from ibc_pyg.commands.common import console
+    from ibc_pyg.engine.importing import import_official
+
+    made = import_official(
+        arguments.encoder,
+        arguments.mpn,
+        arguments.heads,
+        arguments.out,
+        last_stride=arguments.last_stride,
+        fields=fields,
+    )
+    console().print(f"written: {made.path}")
+    return 0

@@ -1,0 +1,25 @@
+"""Write the HTML report of a run again, from its folder."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+NAME = "report"
+HELP = "write a run's HTML report"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of a finished run")
+
+
+def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Run the command."""
+    from ibc_pyg.commands.common import console
+    from ibc_pyg.engine.load import load_run
+    from ibc_pyg.engine.reporting import make_report
+
+    console().print(f"report: {make_report(load_run(arguments.run_dir))}")
+    return 0

@@ -1,0 +1,57 @@
+"""Find the images that are most like a picture, among the test images of a run."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ibc_pyg.engine.searching import Hit
+
+NAME = "search"
+HELP = "find the images most like a picture"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of a finished run")
+    parser.add_argument("image", type=Path, metavar="IMAGE", help="picture to search with")
+    parser.add_argument("-k", type=int, default=10, help="how many to show (default: 10)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write them to a file")
+
+
+def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Run the command."""
+    from ibc_pyg.commands.common import console
+    from ibc_pyg.engine.load import load_run
+    from ibc_pyg.engine.searching import search
+    from ibc_pyg.errors import UserError
+
+    if arguments.k < 1:
+        raise UserError(f"-k must be >= 1, not {arguments.k}")
+    if not arguments.image.is_file():
+        raise UserError(f"{arguments.image} is not a file; give a picture to search with")
+    hits = search(load_run(arguments.run_dir), arguments.image, arguments.k)
+    print_hits(hits, console())
+    if arguments.json is not None:
+        from ibc_pyg.engine.files import write_json
+
+        write_json(arguments.json, {"hits": [vars(hit) for hit in hits]})
+    return 0
+
+
+def print_hits(hits: Sequence[Hit], out: Console) -> None:
+    """Print one line a hit."""
+    from ibc_pyg.console import table
+
+    table(
+        [
+            {"rank": hit.rank, "similarity": hit.similarity, "class": hit.label, "image": hit.path}
+            for hit in hits
+        ],
+        console=out,
+    )

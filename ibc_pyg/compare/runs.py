@@ -1,0 +1,111 @@
+"""Run a grid: what is done is skipped, what was cut is resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ibc_pyg.compare.grid import Cell
+from ibc_pyg.errors import RunError
+
+METRICS = ("R@1", "MAP@R", "RP", "NMI")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a grid.
+
+    Attributes:
+        cell: Its setting.
+        seed: Its seed.
+        path: Its run folder.
+    """
+
+    cell: Cell
+    seed: int
+    path: Path
+
+
+def make_jobs(cells: Sequence[Cell], seeds: Sequence[int], out: Path) -> list[Job]:
+    """Return all runs, seed by seed, so that a grid that is cut has whole seeds."""
+    return [Job(cell, seed, out / cell.folder / f"seed-{seed}") for seed in seeds for cell in cells]
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    experiment: Path,
+    fields: Sequence[str],
+    *,
+    workers: int,
+    group: str,
+    report: Callable[[Job, str], None],
+) -> None:
+    """Do every job in a process of its own.
+
+    Args:
+        jobs: What to run.
+        experiment: Experiment file of all.
+        fields: Options that hold for all, as on the command line.
+        workers: How many run side by side; the processor's threads are shared among them.
+        group: W&B group.
+        report: Called with each job and what became of it.
+
+    Raises:
+        RunError: If a run failed, or a folder holds the run of another setting.
+    """
+    threads = max(1, (os.cpu_count() or 1) // workers)
+
+    def work(job: Job) -> str | None:
+        if (job.path / "summary.json").is_file():
+            report(job, "done before")
+            return None
+        cut = (job.path / "config.yaml").is_file() and any(job.path.glob("checkpoints/step-*"))
+        if cut:
+            arguments = ["--resume", str(job.path)]
+        else:
+            _clear(job.path)
+            arguments = [str(experiment), *fields, *job.cell.overrides, "--train.seed"]
+            arguments += [str(job.seed), "--track.group", group, "--out", str(job.path)]
+        report(job, "resumed" if cut else "started")
+        job.path.parent.mkdir(parents=True, exist_ok=True)
+        log = job.path.parent / f"seed-{job.seed}.log"
+        with log.open("w", encoding="utf-8") as file:
+            done = subprocess.run(
+                [sys.executable, "-m", "ibc_pyg", "train", *arguments],
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+            )
+        if done.returncode == 0:
+            report(job, "finished")
+            return None
+        lines = log.read_text(encoding="utf-8").strip().splitlines()
+        return f"{job.path}: {lines[-1] if lines else 'failed'} (see {log})"
+
+    with ThreadPoolExecutor(workers) as pool:
+        failures = [failure for failure in pool.map(work, jobs) if failure]
+    if failures:
+        raise RunError(f"{len(failures)} of {len(jobs)} runs failed; the first: {failures[0]}")
+
+
+def read_results(jobs: Sequence[Job]) -> dict[Cell, list[dict[str, Any]]]:
+    """Return the summaries of each cell, in the order of the seeds."""
+    results: dict[Cell, list[dict[str, Any]]] = {}
+    for job in jobs:
+        summary = json.loads((job.path / "summary.json").read_text(encoding="utf-8"))
+        results.setdefault(job.cell, []).append(summary)
+    return results
+
+
+def _clear(path: Path) -> None:
+    """Take away the start of a run that was cut before its first checkpoint."""
+    if (path / "config.yaml").is_file():
+        for name in ("config.yaml", "environment.json", "metrics.jsonl"):
+            (path / name).unlink(missing_ok=True)

@@ -1,0 +1,172 @@
+"""From a configuration to its parts: table, splits, transforms, model, optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ibc_pyg.config import Config, DataConfig, ModelConfig, TrainConfig
+from ibc_pyg.data.registry import load_table
+from ibc_pyg.data.splits import Splits, split
+from ibc_pyg.data.table import ImageTable
+from ibc_pyg.data.transforms import Transform, transform_preset
+from ibc_pyg.errors import ConfigError, UserError
+from ibc_pyg.graph import knn, threshold
+from ibc_pyg.losses.intra_batch import IntraBatchLoss
+from ibc_pyg.nn.backbones import make_backbone
+from ibc_pyg.nn.heads import BNNeckHead, LinearHead
+from ibc_pyg.nn.model import GraphFunction, IntraBatchModel, complete_batch
+from ibc_pyg.nn.mpn import MPN
+
+GRAPHS = {"threshold": threshold, "knn": knn}
+
+
+@dataclass(frozen=True)
+class Data:
+    """The images of an experiment.
+
+    Attributes:
+        table: All images.
+        splits: Their use.
+        transform: Augmentation and normalisation.
+    """
+
+    table: ImageTable
+    splits: Splits
+    transform: Transform
+
+    @property
+    def train_table(self) -> ImageTable:
+        """The training images, their classes renumbered from 0 without gaps."""
+        table = self.table.take(self.splits.train)
+        return replace(table, labels=self.splits.train_labels)
+
+
+def build_data(config: Config) -> Data:
+    """Read the data set and divide it.
+
+    Raises:
+        DatasetError: If images are missing or the split leaves a part empty.
+        ConfigError: If a name or an argument is unknown.
+    """
+    data = config.data
+    table = _load(data)
+    held_out = data.val_classes if config.select == "val" else None
+    splits = split(table, val_classes=held_out, val_fold=data.val_fold, seed=config.train.seed)
+    return Data(table, splits, _transform(data))
+
+
+def _load(data: DataConfig) -> ImageTable:
+    root = None if data.root is None else Path(data.root)
+    with _arguments("data.options", data.name):
+        return load_table(data.name, root, allow_partial=data.allow_partial, **data.options)
+
+
+def _transform(data: DataConfig) -> Transform:
+    with _arguments("data.transform_args", data.transform):
+        return transform_preset(data.transform, **data.transform_args)
+
+
+def build_model(config: ModelConfig, *, num_classes: int, channels: int) -> IntraBatchModel:
+    """Make the model with fresh heads.
+
+    Args:
+        config: Names and sizes.
+        num_classes: Classes of the heads.
+        channels: Colour channels of the images.
+
+    Raises:
+        ConfigError: If a name or an argument is unknown.
+    """
+    width = config.embedding_dim
+    with _arguments("model.backbone_args", config.backbone):
+        backbone = make_backbone(
+            config.backbone,
+            width,
+            in_channels=channels,
+            weights=config.weights,
+            **config.backbone_args,
+        )
+    auxiliary_head = _head(config.auxiliary_neck, width, num_classes)
+    if config.steps == 0:
+        return IntraBatchModel(backbone, None, [], auxiliary_head)
+    with _arguments("model.mpn_args", "the MPN"):
+        mpn = MPN(
+            width,
+            config.steps,
+            heads=config.heads,
+            conv=config.conv,
+            conv_args=config.conv_args,
+            null_node=config.null_node,
+            self_loops=config.self_loops,
+            fuse=config.fuse,
+            **config.mpn_args,
+        )
+    node_heads = [
+        _head(config.node_neck, mpn.out_channels, num_classes) for _ in range(mpn.num_outputs)
+    ]
+    return IntraBatchModel(backbone, mpn, node_heads, auxiliary_head, _graph(config))
+
+
+def _head(neck: bool, channels: int, num_classes: int) -> nn.Module:
+    return BNNeckHead(channels, num_classes) if neck else LinearHead(channels, num_classes)
+
+
+def _graph(config: ModelConfig) -> GraphFunction:
+    if config.graph == "complete":
+        return complete_batch
+    return partial(GRAPHS[config.graph], **config.graph_args)
+
+
+def build_loss(config: Config) -> IntraBatchLoss:
+    """Make the loss."""
+    loss = config.loss
+    return IntraBatchLoss(
+        loss.temperature, loss.label_smoothing, loss.node_weight, loss.auxiliary_weight
+    )
+
+
+def build_optimizer(config: TrainConfig, model: IntraBatchModel) -> torch.optim.Optimizer:
+    """Make RAdam with one group for the backbone and one for everything else."""
+    backbone = list(model.backbone.parameters())
+    own = {id(parameter) for parameter in backbone}
+    rest = [parameter for parameter in model.parameters() if id(parameter) not in own]
+    groups = [
+        {"name": "backbone", "params": backbone, "lr": config.lr * config.backbone_lr_factor},
+        {"name": "heads", "params": rest, "lr": config.lr},
+    ]
+    return torch.optim.RAdam(groups, weight_decay=config.weight_decay)
+
+
+def lr_factor(config: TrainConfig, step: int, epoch: float) -> float:
+    """Return what the learning rate is multiplied by.
+
+    Args:
+        config: Milestones and warm-up.
+        step: Optimiser steps done.
+        epoch: Epochs done, with the share of the current one.
+    """
+    passed = sum(epoch >= milestone for milestone in config.lr_milestones)
+    warm = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+    return warm * config.lr_factor**passed
+
+
+@contextmanager
+def _arguments(field: str, owner: str) -> Iterator[None]:
+    """Turn what a constructor says of its arguments into a line that names the field."""
+    try:
+        yield
+    except UserError:
+        raise
+    except TypeError as error:
+        if "argument" not in str(error):
+            raise
+        raise ConfigError(f"{field}: {owner}: {str(error).split('() ')[-1]}") from error
+    except ValueError as error:
+        raise ConfigError(f"{field}: {owner}: {error}") from error

@@ -1,0 +1,150 @@
+"""Checkpoints that are whole or are not used: safetensors and JSON, written aside, then renamed.
+
+A checkpoint is a folder `step-00001234` with `tensors.safetensors` and `state.json`; the latter
+holds everything that is no tensor, and the hash of the former. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from ibc_pyg.engine.files import read_json, write_atomically
+from ibc_pyg.errors import RunError
+
+_LOG = logging.getLogger(__name__)
+_TENSOR = "__tensor__"
+_PREFIX = "step-"
+
+Tree: TypeAlias = Any
+"""Dictionaries, lists, tensors, numbers, strings, booleans and None, nested."""
+
+
+def save_checkpoint(folder: Path, step: int, state: Tree, *, keep: int = 2) -> Path:
+    """Write the checkpoint of `step` and drop all but the newest `keep`.
+
+    Args:
+        folder: Where the checkpoints of a run lie.
+        step: Optimiser steps taken so far, >= 0.
+        state: What `load_checkpoint` gives back.
+        keep: How many checkpoints stay, >= 1.
+
+    Raises:
+        RunError: If it cannot be written; the earlier checkpoints are as they were.
+    """
+    target = folder / f"{_PREFIX}{step:08d}"
+    partial = folder / f".{target.name}.partial"
+    tensors: dict[str, Tensor] = {}
+    skeleton = _pack(state, "", tensors)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        blob = save(tensors)
+        write_atomically(partial / "tensors.safetensors", blob)
+        document = {"step": step, "sha256": hashlib.sha256(blob).hexdigest(), "state": skeleton}
+        write_atomically(partial / "state.json", json.dumps(document).encode())
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
+        _sync_folder(folder)
+    except OSError as error:
+        raise RunError(f"checkpoint {target} cannot be written: {error.strerror}") from error
+    for old in list_checkpoints(folder)[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints of a run, oldest first, whole or not."""
+    return sorted(folder.glob(f"{_PREFIX}*")) if folder.is_dir() else []
+
+
+def load_checkpoint(path: Path) -> tuple[int, Tree]:
+    """Read one checkpoint.
+
+    Returns:
+        The step and the state.
+
+    Raises:
+        RunError: If a file is missing, cut short or changed.
+    """
+    document = read_json(path / "state.json")
+    try:
+        blob = (path / "tensors.safetensors").read_bytes()
+        if hashlib.sha256(blob).hexdigest() != document["sha256"]:
+            raise RunError(f"checkpoint {path} is damaged: tensors.safetensors was cut or changed")
+        return int(document["step"]), _unpack(document["state"], load(blob))
+    except OSError as error:
+        raise RunError(f"checkpoint {path} is damaged: {error.strerror}") from error
+    except (KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise RunError(f"checkpoint {path} is damaged: {error}") from error
+
+
+def load_newest(folder: Path) -> tuple[int, Tree]:
+    """Read the newest checkpoint that is whole.
+
+    Raises:
+        RunError: If there is none.
+    """
+    for path in reversed(list_checkpoints(folder)):
+        try:
+            return load_checkpoint(path)
+        except RunError as error:
+            _LOG.warning("%s; trying the one before it", error)
+    raise RunError(f"{folder} has no whole checkpoint to go on from; start the run again")
+
+
+def random_state() -> dict[str, Tensor]:
+    """Return the states of torch's global generators, of which dropout draws."""
+    state = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def set_random_state(state: dict[str, Tensor]) -> None:
+    """Put the generators back to where `random_state` saw them."""
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
+
+
+def _pack(tree: Tree, path: str, tensors: dict[str, Tensor]) -> Tree:
+    if isinstance(tree, Tensor):
+        # clone: safetensors refuses tensors that share memory, as tied or viewed weights do.
+        tensors[path] = tree.detach().cpu().contiguous().clone()
+        return {_TENSOR: path}
+    if isinstance(tree, dict):
+        packed = [[key, _pack(value, f"{path}/{key}", tensors)] for key, value in tree.items()]
+        return {"items": packed}
+    if isinstance(tree, list | tuple):
+        return [_pack(value, f"{path}/{index}", tensors) for index, value in enumerate(tree)]
+    return tree
+
+
+def _unpack(tree: Tree, tensors: dict[str, Tensor]) -> Tree:
+    if isinstance(tree, dict):
+        if _TENSOR in tree:
+            return tensors[tree[_TENSOR]]
+        return {key: _unpack(value, tensors) for key, value in tree["items"]}
+    if isinstance(tree, list):
+        return [_unpack(value, tensors) for value in tree]
+    return tree
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,130 @@
+"""Descriptors of many images, and the file of a run that keeps them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from lightning_fabric import Fabric
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ibc_pyg.data.loader import eval_loader
+from ibc_pyg.data.splits import Probe
+from ibc_pyg.engine.build import Data
+from ibc_pyg.engine.files import write_atomically
+from ibc_pyg.nn.model import IntraBatchModel
+
+
+@dataclass(frozen=True)
+class Descriptors:
+    """Unit-norm vectors of some rows of a table.
+
+    Attributes:
+        rows: Row numbers, int64 `[M]`.
+        vectors: Float32 `[M, D]`.
+        labels: Class numbers, int64 `[M]`.
+    """
+
+    rows: npt.NDArray[np.int64]
+    vectors: Tensor
+    labels: Tensor
+
+
+@torch.no_grad()
+def describe(
+    fabric: Fabric,
+    model: IntraBatchModel,
+    data: Data,
+    rows: npt.NDArray[np.int64],
+    *,
+    batch_size: int,
+    workers: int = 0,
+) -> Descriptors:
+    """Return the descriptors of `rows`, in that order, on the CPU.
+
+    Args:
+        fabric: Device and precision.
+        model: Whose backbone describes; its mode is as before afterwards.
+        data: Table and transform.
+        rows: Row numbers, int64 `[M]`.
+        batch_size: Images a forward pass.
+        workers: Processes that read images.
+    """
+    training = model.training
+    model.eval()
+    vectors = []
+    loader = eval_loader(
+        data.table, rows, data.transform, batch_size, workers=workers
+    )
+    for batch in loader:
+        with fabric.autocast():
+            vectors.append(model.describe(fabric.to_device(batch.images)).cpu())  # [B, D]
+    model.train(training)
+    return Descriptors(rows, torch.cat(vectors), torch.from_numpy(data.table.labels[rows]))
+
+
+@dataclass(frozen=True)
+class Described:
+    """Descriptors of a probe; `gallery` is None if the queries are each other's gallery."""
+
+    queries: Descriptors
+    gallery: Descriptors | None
+
+    @property
+    def searched(self) -> Descriptors:
+        """What a query is searched in."""
+        return self.queries if self.gallery is None else self.gallery
+
+
+def describe_probe(
+    fabric: Fabric,
+    model: IntraBatchModel,
+    data: Data,
+    probe: Probe,
+    *,
+    batch_size: int,
+    workers: int = 0,
+) -> Described:
+    """Describe queries and gallery; see `describe`."""
+
+    def part(rows: npt.NDArray[np.int64]) -> Descriptors:
+        return describe(fabric, model, data, rows, batch_size=batch_size, workers=workers)
+
+    return Described(part(probe.queries), None if probe.gallery is None else part(probe.gallery))
+
+
+def save_descriptors(path: Path, descriptors: Descriptors, *, weights: Path) -> None:
+    """Keep descriptors with the hash of the weights that made them.
+
+    Raises:
+        RunError: If the file cannot be written.
+    """
+    tensors = {"rows": torch.from_numpy(descriptors.rows), "vectors": descriptors.vectors}
+    write_atomically(path, save(tensors, metadata={"weights_sha256": file_hash(weights)}))
+
+
+def read_descriptors(path: Path, data: Data, *, weights: Path) -> Descriptors | None:
+    """Read kept descriptors; None if there are none, or other weights made them."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            if (file.metadata() or {}).get("weights_sha256") != file_hash(weights):
+                return None
+            rows = file.get_tensor("rows").numpy()
+            vectors = file.get_tensor("vectors")
+    except (OSError, SafetensorError):
+        return None
+    if len(rows) and rows.max() >= len(data.table):
+        return None
+    return Descriptors(rows, vectors, torch.from_numpy(data.table.labels[rows]))
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,80 @@
+"""What a run was made with."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = (
+    "ibc-pyg",
+    "torch",
+    "torchvision",
+    "torch-geometric",
+    "lightning-fabric",
+    "faiss-cpu",
+    "scikit-learn",
+    "numpy",
+    "matplotlib",
+    "wandb",
+)
+
+
+def environment() -> dict[str, Any]:
+    """Return versions, machine, git commit and command of this process."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command_line(),
+        "git_commit": git_commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cpu_count": os.cpu_count(),
+        "packages": versions,
+    }
+
+
+def command_line() -> str:
+    """Return the command that started this process, as a person would type it."""
+    program = "run.py" if Path(sys.argv[0]).name in ("run.py", "__main__.py") else sys.argv[0]
+    return shlex.join(["python", program, *sys.argv[1:]])
+
+
+def git_commit() -> str | None:
+    """Return the commit of the source tree, with `+changes` if it differs; None outside git."""
+    here = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=10
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    if commit is None:
+        return None
+    return commit + ("+changes" if git("status", "--porcelain", "-uno") else "")
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

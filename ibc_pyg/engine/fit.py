@@ -1,0 +1,227 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from safetensors.torch import save
+from torch import Tensor
+
+from ibc_pyg.console import progress
+from ibc_pyg.data.batch import Batch
+from ibc_pyg.data.loader import train_loader
+from ibc_pyg.engine.build import lr_factor
+from ibc_pyg.engine.checkpoint import random_state, save_checkpoint, set_random_state
+from ibc_pyg.engine.describe import describe_probe
+from ibc_pyg.engine.evaluate import score_retrieval
+from ibc_pyg.engine.files import write_atomically, write_json
+from ibc_pyg.engine.interrupt import StopRequest
+from ibc_pyg.engine.run_folder import RunFolder
+from ibc_pyg.engine.setup import Experiment
+from ibc_pyg.errors import RunError
+from ibc_pyg.track.base import Tracker
+
+
+@dataclass
+class Progress:
+    """How far a training is.
+
+    Attributes:
+        step: Optimiser steps done.
+        best: R@1 of the best evaluation so far; -1 before the first.
+        best_epoch: Epochs done at that evaluation.
+    """
+
+    step: int = 0
+    best: float = -1.0
+    best_epoch: int = 0
+
+
+class Interrupted(Exception):  # noqa: N818
+    """The user asked to stop; a checkpoint has been written."""
+
+
+def fit(
+    experiment: Experiment,
+    run: RunFolder,
+    tracker: Tracker,
+    console: Console,
+    *,
+    resume: tuple[int, Any] | None = None,
+) -> Progress:
+    """Train to the last epoch.
+
+    Args:
+        experiment: What `setup` built; trained in place.
+        run: Where checkpoints and the best weights go.
+        tracker: Where losses and metrics go.
+        console: Where progress is shown.
+        resume: Step and state of the checkpoint to go on from.
+
+    Raises:
+        Interrupted: If the user stopped it.
+        RunError: If the loss is not finite, or a checkpoint cannot be written.
+    """
+    config, sampler = experiment.config, experiment.sampler
+    train, every = config.train, config.train.evaluate_every
+    at = Progress() if resume is None else _restore(experiment, resume[1])
+    loader = train_loader(
+        experiment.data.train_table,
+        sampler,
+        experiment.data.transform,
+        seed=train.seed,
+        workers=config.data.workers,
+        pin_memory=experiment.fabric.device.type == "cuda",
+        on_error=config.data.on_error,
+    )
+    experiment.step_model.train()
+    # Epochs can differ in length (redrawn batches), so the bar counts in nominal steps.
+    nominal = len(loader)
+    start = sampler.epoch * nominal + sampler.step
+    bar = progress(max(train.epochs * nominal, start), "train", console=console, start=start)
+    with StopRequest() as stop, bar:
+        speed = _Speed()
+        while sampler.epoch < train.epochs:
+            steps_per_epoch = len(loader)
+            for batch in loader:
+                # The loader has moved the sampler behind this batch.
+                epoch = sampler.epoch + (sampler.step - 1) / steps_per_epoch
+                lr = _set_lr(experiment, at.step, epoch)
+                losses = train_step(experiment, batch)
+                at.step += 1
+                if at.step % config.track.every == 0 or sampler.step == steps_per_epoch:
+                    values = _finite(losses, at.step, lr)
+                    rate = speed(at.step, len(batch))
+                    tracker.log(at.step, values | {"train/lr": lr, "train/images_per_s": rate})
+                    done = round((sampler.epoch + sampler.step / steps_per_epoch) * nominal)
+                    bar.update(done, loss=values["train/loss"], images_per_second=rate)
+                if stop.requested:
+                    _save(experiment, run, at)
+                    raise Interrupted
+            last = sampler.epoch == train.epochs
+            if every and (last or sampler.epoch % every == 0):
+                _evaluate(experiment, run, tracker, at)
+                speed = _Speed()
+            if last or sampler.epoch % train.checkpoint_every == 0:
+                _save(experiment, run, at)
+    if loader.skipped:
+        write_json(run.skipped, {str(row): reason for row, reason in loader.skipped.items()})
+    return at
+
+
+def train_step(experiment: Experiment, batch: Batch) -> dict[str, Tensor]:
+    """Take one optimiser step and return the losses, detached scalars."""
+    fabric, optimizer = experiment.fabric, experiment.optimizer
+    images, labels = fabric.to_device((batch.images, batch.labels))
+    output = experiment.step_model(images)
+    terms = experiment.loss(output, labels)
+    optimizer.zero_grad()
+    fabric.backward(terms.total)
+    if experiment.config.train.clip_norm is not None:
+        fabric.clip_gradients(
+            experiment.step_model, optimizer, max_norm=experiment.config.train.clip_norm
+        )
+    optimizer.step()
+    losses = {"train/loss": terms.total, "train/loss_auxiliary": terms.auxiliary}
+    if output.node_logits:
+        losses["train/loss_nodes"] = terms.nodes
+    return {name: value.detach() for name, value in losses.items()}
+
+
+def _set_lr(experiment: Experiment, step: int, epoch: float) -> float:
+    config = experiment.config.train
+    factor = lr_factor(config, step, epoch)
+    for group in experiment.optimizer.param_groups:
+        scale = config.backbone_lr_factor if group["name"] == "backbone" else 1.0
+        group["lr"] = config.lr * scale * factor
+    return config.lr * factor
+
+
+def _finite(losses: Mapping[str, Tensor], step: int, lr: float) -> dict[str, float]:
+    values = {name: float(value) for name, value in losses.items()}
+    if not all(math.isfinite(value) for value in values.values()):
+        raise RunError(
+            f"the loss is {values['train/loss']} at step {step} (learning rate {lr:.2e}); "
+            "lower train.lr, or set train.clip_norm or train.warmup_steps"
+        )
+    return values
+
+
+def _evaluate(experiment: Experiment, run: RunFolder, tracker: Tracker, at: Progress) -> None:
+    config, splits, epoch = experiment.config, experiment.data.splits, experiment.sampler.epoch
+    role, probe = ("test", splits.test) if splits.val is None else ("val", splits.val)
+    described = describe_probe(
+        experiment.fabric,
+        experiment.model,
+        experiment.data,
+        probe,
+        batch_size=config.evaluate.batch_size,
+        workers=config.data.workers,
+    )
+    scores = score_retrieval(described, config.evaluate)
+    tracker.log(
+        at.step,
+        {"epoch": epoch} | {f"{role}/{name}": value for name, value in scores.items()},
+    )
+    if config.select != "last" and scores["R@1"] > at.best:
+        at.best, at.best_epoch = scores["R@1"], epoch
+        save_weights(experiment, run)
+
+
+def save_weights(experiment: Experiment, run: RunFolder) -> None:
+    """Write the model's weights to the run folder.
+
+    Raises:
+        RunError: If they cannot be written; the earlier file is as it was.
+    """
+    weights = {
+        # clone: safetensors refuses tensors that share memory.
+        name: value.detach().cpu().contiguous().clone()
+        for name, value in experiment.model.state_dict().items()
+    }
+    write_atomically(run.weights, save(weights))
+
+
+def _save(experiment: Experiment, run: RunFolder, at: Progress) -> None:
+    state = {
+        "model": experiment.model.state_dict(),
+        "optimizer": experiment.optimizer.state_dict(),
+        "random": random_state(),
+        "sampler": experiment.sampler.state_dict(),
+        "progress": vars(at),
+    }
+    save_checkpoint(run.checkpoints, at.step, state)
+
+
+def _restore(experiment: Experiment, state: Any) -> Progress:
+    try:
+        experiment.model.load_state_dict(state["model"])
+        experiment.optimizer.load_state_dict(state["optimizer"])
+        experiment.sampler.load_state_dict(state["sampler"])
+        set_random_state(state["random"])
+        return Progress(**state["progress"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(f"the checkpoint does not fit this experiment: {reason}") from error
+
+
+class _Speed:
+    """Images per second since the last call."""
+
+    def __init__(self) -> None:
+        self._step: int | None = None
+        self._time = time.perf_counter()
+
+    def __call__(self, step: int, batch_size: int) -> float:
+        now = time.perf_counter()
+        steps = 1 if self._step is None else step - self._step
+        rate = steps * batch_size / max(now - self._time, 1e-9)
+        self._step, self._time = step, now
+        return rate
+
+

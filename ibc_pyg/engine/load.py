@@ -1,0 +1,125 @@
+"""A trained model back from its run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ibc_pyg.config import Config
+from ibc_pyg.config_file import config_from_yaml
+from ibc_pyg.engine.build import Data, build_data, build_model
+from ibc_pyg.engine.describe import (
+    Described,
+    describe_probe,
+    read_descriptors,
+    save_descriptors,
+)
+from ibc_pyg.engine.run_folder import RunFolder
+from ibc_pyg.engine.setup import make_fabric
+from ibc_pyg.errors import RunError
+from ibc_pyg.nn.model import IntraBatchModel
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run that can be used.
+
+    Attributes:
+        run: Its folder.
+        config: What it was made with.
+        fabric: Device and precision.
+        data: Images and their use.
+        model: With the selected weights, in evaluation mode.
+    """
+
+    run: RunFolder
+    config: Config
+    fabric: Fabric
+    data: Data
+    model: IntraBatchModel
+
+    def described(self, *, fresh: bool = False) -> Described:
+        """Return the test descriptors, from the run's file if these weights made it.
+
+        Args:
+            fresh: Compute them whatever the file holds.
+        """
+        probe = self.data.splits.test
+        if probe.gallery is None and not fresh:
+            kept = read_descriptors(self.run.descriptors, self.data, weights=self.run.weights)
+            if kept is not None:
+                return Described(kept, None)
+        described = describe_probe(
+            self.fabric,
+            self.model,
+            self.data,
+            probe,
+            batch_size=self.config.evaluate.batch_size,
+            workers=self.config.data.workers,
+        )
+        save_descriptors(self.run.descriptors, described.searched, weights=self.run.weights)
+        return described
+
+
+def load_run(path: Path) -> Trained:
+    """Open a run folder.
+
+    Raises:
+        UserError: If it is no run, has no weights yet, or they do not fit its configuration.
+    """
+    run = RunFolder.open(path)
+    config = config_from_yaml(run.config)
+    if not run.weights.is_file():
+        raise RunError(
+            f"{path} has no model.safetensors yet; finish it: python run.py train --resume {path}"
+        )
+    fabric = make_fabric(config)
+    data = build_data(config)
+    weights = read_weights(run.weights)
+    # The heads are as wide as the weights say: the data set may be at hand in part only.
+    logits = weights.get("auxiliary_head.linear.weight", torch.empty(data.splits.num_classes))
+    model = build_model(
+        config.model, num_classes=len(logits), channels=data.transform.channels
+    )
+    fit_weights(model, weights, run.weights)
+    return Trained(run, config, fabric, data, fabric.to_device(model).eval())
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read a file of weights.
+
+    Raises:
+        RunError: If the file is missing or damaged.
+    """
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from error
+
+
+def fit_weights(model: IntraBatchModel, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Put weights into a model.
+
+    Raises:
+        RunError: Naming the file and the first key that does not fit.
+    """
+    wanted = model.state_dict()
+    for name, value in wanted.items():
+        if name not in weights:
+            raise RunError(f"{path} does not fit the model: {name} is missing")
+        if weights[name].shape != value.shape:
+            raise RunError(
+                f"{path} does not fit the model: {name} is {list(weights[name].shape)}, "
+                f"not {list(value.shape)}"
+            )
+    for name in weights:
+        if name not in wanted:
+            raise RunError(f"{path} does not fit the model: it has {name}, the model has not")
+    model.load_state_dict(weights)

@@ -1,0 +1,125 @@
+"""A run is a folder: what was asked for, with what, what came out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ibc_pyg.engine.environment import environment
+from ibc_pyg.engine.files import read_json, write_json
+from ibc_pyg.errors import RunError
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The full resolved experiment, YAML."""
+        return self.path / "config.yaml"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, machine, git commit and command, JSON."""
+        return self.path / "environment.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON record a line: a training step or an evaluation."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def summary(self) -> Path:
+        """The final metrics, JSON, fractions in [0, 1]."""
+        return self.path / "summary.json"
+
+    @property
+    def weights(self) -> Path:
+        """The selected weights of the whole model, safetensors."""
+        return self.path / "model.safetensors"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints that training resumes from."""
+        return self.path / "checkpoints"
+
+    @property
+    def descriptors(self) -> Path:
+        """Descriptors of the images that are searched, safetensors."""
+        return self.path / "descriptors.safetensors"
+
+    @property
+    def skipped(self) -> Path:
+        """Images that could not be read, and why, JSON; only if there were any."""
+        return self.path / "skipped.json"
+
+    @property
+    def report(self) -> Path:
+        """The report, one self-contained HTML file."""
+        return self.path / "report.html"
+
+    @classmethod
+    def create(cls, path: Path, *, config_yaml: str) -> RunFolder:
+        """Make the folder and write the configuration and the environment.
+
+        Raises:
+            RunError: If the folder holds another run, or cannot be written.
+        """
+        run = cls(path)
+        if run.config.exists():
+            raise RunError(
+                f"{path} already holds a run; choose another --out, "
+                f"or go on with it: train --resume {path}"
+            )
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            run.config.write_text(config_yaml, encoding="utf-8")
+            write_json(run.environment, environment())
+        except OSError as error:
+            raise RunError(f"{path} cannot be written: {error.strerror}") from error
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Open an existing run.
+
+        Raises:
+            RunError: If the folder is not a run.
+        """
+        if not path.is_dir():
+            raise RunError(f"{path} is not a folder; give the folder of a run")
+        run = cls(path)
+        if not run.config.is_file():
+            raise RunError(f"{path} is not a run folder: it has no config.yaml")
+        return run
+
+    def read_summary(self) -> dict[str, Any]:
+        """Return the final metrics.
+
+        Raises:
+            RunError: If the run has none yet, or the file is damaged.
+        """
+        if not self.summary.is_file():
+            raise RunError(f"{self.path} has no summary.json; finish it: train --resume {self.path}")
+        return read_json(self.summary)
+
+    def read_history(self) -> list[dict[str, Any]]:
+        """Return the records of metrics.jsonl; a last line that was cut short is left out."""
+        if not self.metrics.is_file():
+            return []
+        records = []
+        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return records

@@ -1,0 +1,86 @@
+"""Device, seed and the parts of an experiment, put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from ibc_pyg.config import Config
+from ibc_pyg.data.sampling import PKSampler, make_sampler
+from ibc_pyg.engine.build import Data, build_data, build_loss, build_model, build_optimizer
+from ibc_pyg.errors import ConfigError
+from ibc_pyg.losses.intra_batch import IntraBatchLoss
+from ibc_pyg.nn.model import IntraBatchModel
+
+
+@dataclass
+class Experiment:
+    """Everything that a training run works with.
+
+    Attributes:
+        config: What was asked for.
+        fabric: Device, precision and processes.
+        data: Images and their use.
+        model: The bare model; its parameters are those of `step_model`.
+        step_model: The model as Fabric wraps it for the training step.
+        optimizer: As Fabric wraps it.
+        loss: The loss.
+        sampler: Draws PK batches of positions in `data.splits.train`.
+    """
+
+    config: Config
+    fabric: Fabric
+    data: Data
+    model: IntraBatchModel
+    step_model: nn.Module
+    optimizer: torch.optim.Optimizer
+    loss: IntraBatchLoss
+    sampler: PKSampler
+
+
+def make_fabric(config: Config) -> Fabric:
+    """Return the device that `config.train` names.
+
+    Raises:
+        ConfigError: If the device is not there.
+    """
+    train = config.train
+    if train.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("train.device is cuda, but torch sees no GPU; set it to auto or cpu")
+    if train.threads:
+        torch.set_num_threads(train.threads)
+    fabric = Fabric(accelerator=train.device, devices=1, precision=train.precision)
+    fabric.launch()
+    return fabric
+
+
+def setup(config: Config) -> Experiment:
+    """Build an experiment; the seed sets the weights and the order of the batches.
+
+    Raises:
+        UserError: If the configuration, the data set or the device does not fit.
+    """
+    fabric = make_fabric(config)
+    data = build_data(config)
+    train = config.train
+    sampler = make_sampler(
+        config.data.sampler,
+        data.splits.train_labels,
+        config.data.classes_per_batch,
+        config.data.images_per_class,
+        seed=train.seed,
+    )
+    torch.manual_seed(train.seed)
+    model = build_model(
+        config.model, num_classes=data.splits.num_classes, channels=data.transform.channels
+    )
+    if train.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    optimizer = build_optimizer(train, model)
+    step_model, step_optimizer = fabric.setup(model, optimizer)
+    return Experiment(
+        config, fabric, data, model, step_model, step_optimizer, build_loss(config), sampler
+    )

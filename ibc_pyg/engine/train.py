@@ -1,0 +1,145 @@
+"""The whole of a run: set up, fit, evaluate, report."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ibc_pyg.config import Config
+from ibc_pyg.config_file import config_from_yaml, config_to_dict, config_to_yaml
+from ibc_pyg.engine.checkpoint import load_newest
+from ibc_pyg.engine.describe import describe_probe, save_descriptors
+from ibc_pyg.engine.evaluate import score, score_raw_pixels
+from ibc_pyg.engine.files import read_json, write_json
+from ibc_pyg.engine.fit import Interrupted, Progress, fit, save_weights
+from ibc_pyg.engine.load import Trained, fit_weights, read_weights
+from ibc_pyg.engine.run_folder import RunFolder
+from ibc_pyg.engine.setup import Experiment, setup
+from ibc_pyg.engine.reporting import make_pictures, make_report
+from ibc_pyg.track import JsonlTracker, MultiTracker, WandbTracker
+from ibc_pyg.track.base import Tracker
+
+
+
+def train(config: Config, out: Path, console: Console) -> RunFolder:
+    """Start a run.
+
+    Args:
+        config: The experiment.
+        out: Folder of the run; must not hold one yet.
+        console: Where progress is shown.
+
+    Raises:
+        UserError: If something in the input does not fit.
+        Interrupted: If the user stopped it; the folder can be resumed.
+    """
+    # The parts are built first, so that a mistake in the input leaves no folder behind.
+    experiment = setup(config)
+    run = RunFolder.create(out, config_yaml=config_to_yaml(config))
+    return _work(experiment, run, console, None)
+
+
+def resume(path: Path, console: Console) -> RunFolder:
+    """Go on with a run that was cut; a finished one is left as it is.
+
+    Raises:
+        UserError: If the folder is no run, or has no whole checkpoint.
+        Interrupted: If the user stopped it again.
+    """
+    run = RunFolder.open(path)
+    config = config_from_yaml(run.config)
+    if run.summary.is_file():
+        console.print(f"{path} is finished; nothing to resume", highlight=False, soft_wrap=True)
+        return run
+    return _work(setup(config), run, console, load_newest(run.checkpoints))
+
+
+def _work(
+    experiment: Experiment, run: RunFolder, console: Console, checkpoint: tuple[int, Any] | None
+) -> RunFolder:
+    tracker = _make_tracker(experiment.config, run, checkpoint)
+    began = time.perf_counter()
+    try:
+        at = fit(experiment, run, tracker, console, resume=checkpoint)
+        seconds = time.perf_counter() - began
+        if experiment.config.select == "last":
+            save_weights(experiment, run)
+            at.best_epoch = experiment.sampler.epoch
+        summary = _finish(experiment, run, at)
+        summary["train_seconds"] = round(seconds, 1)
+        tracker.summary({key: value for key, value in summary.items() if _is_number(value)})
+        write_json(run.summary, summary)
+        trained = Trained(
+            run, experiment.config, experiment.fabric, experiment.data, experiment.model.eval()
+        )
+        for name, picture in make_pictures(trained).items():
+            tracker.image(at.step, name, picture)
+    except (Interrupted, KeyboardInterrupt):
+        console.print(
+            f"stopped; go on with: python run.py train --resume {run.path}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        raise Interrupted from None
+    finally:
+        tracker.close()
+    make_report(trained)
+    return run
+
+
+def _finish(experiment: Experiment, run: RunFolder, at: Progress) -> dict[str, Any]:
+    config, data = experiment.config, experiment.data
+    fit_weights(experiment.model, read_weights(run.weights), run.weights)
+    described = describe_probe(
+        experiment.fabric,
+        experiment.model,
+        data,
+        data.splits.test,
+        batch_size=config.evaluate.batch_size,
+        workers=config.data.workers,
+    )
+    save_descriptors(run.descriptors, described.searched, weights=run.weights)
+    summary = score(described, config.evaluate, seed=config.train.seed)
+    if config.evaluate.raw_pixels:
+        summary["raw_pixels"] = score_raw_pixels(data.table, data.splits.test, config.evaluate)
+    return summary | {"select": config.select, "epoch": at.best_epoch, "seed": config.train.seed}
+
+
+def _make_tracker(
+    config: Config, run: RunFolder, checkpoint: tuple[int, Any] | None
+) -> MultiTracker:
+    local = JsonlTracker(run.metrics)
+    if checkpoint is not None:
+        local.truncate_after(checkpoint[0])
+    trackers: list[Tracker] = [local]
+    if config.track.wandb != "disabled":
+        trackers.append(_make_wandb(config, run))
+    return MultiTracker(trackers)
+
+
+def _make_wandb(config: Config, run: RunFolder) -> WandbTracker:
+    track = config.track
+    identity = run.path / "wandb.json"
+    tracker = WandbTracker(
+        track.wandb,
+        project=track.project,
+        entity=track.entity,
+        name=run.path.name,
+        group=track.group,
+        tags=tuple(track.tags),
+        run_dir=run.path,
+        config=config_to_dict(config),
+        run_id=read_json(identity)["id"] if identity.is_file() else None,
+    )
+    if tracker.run_id is not None:
+        write_json(identity, {"id": tracker.run_id})
+    return tracker
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
