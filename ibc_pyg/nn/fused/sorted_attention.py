@@ -50,7 +50,8 @@ def sorted_attention(sent: Tensor, received: Tensor, value: Tensor, slope: float
     order = sent.argsort(-1)  # [B, H, N]
     ascending = sent.gather(-1, order)  # [B, H, N]
     largest = ascending[..., -1:].detach()  # [B, H, 1], cancels between the sums
-    below = torch.searchsorted(ascending.detach(), -received.detach(), right=True)  # [B, H, N]
+    threshold = -received.detach().contiguous()
+    below = torch.searchsorted(ascending.detach(), threshold, right=True)  # [B, H, N]
 
     relative = (ascending - largest).unsqueeze(-1)  # [B, H, N, 1]
     lower = (slope * relative).exp()

@@ -1,0 +1,161 @@
+"""What PyG's convolutions need besides a width, and which of them cannot work here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import nn
+
+# Degree of a node in the paper's batch for CUB, 6 classes x 9 images, with self-loops.
+_TYPICAL_DEGREE = 54
+
+
+@dataclass(frozen=True)
+class ConvSize:
+    """What a layer is made for.
+
+    Attributes:
+        channels: width of a node embedding, in and out.
+        heads: number of attention heads.
+
+    """
+
+    channels: int
+    heads: int
+
+
+def _nothing(size: ConvSize) -> dict[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True)
+class ConvSpec:
+    """How a layer of `torch_geometric.nn` is made and called.
+
+    Attributes:
+        arguments: constructor arguments that the layer has no default for, or whose default does
+            not fit a batch graph; the user's own override them.
+        attention_dropout: whether the layer's `dropout` is that of attention weights.
+        initial_features: whether `forward` asks for `x_0`, the features before the first layer;
+            it is given its own input.
+        inner: argument that holds another convolution and may be given by name.
+        no_negatives: whether `forward` samples edges that do not exist unless it is given some.
+
+    """
+
+    arguments: Callable[[ConvSize], dict[str, Any]] = field(default=_nothing)
+    attention_dropout: bool = False
+    initial_features: bool = False
+    inner: str | None = None
+    no_negatives: bool = False
+
+
+def mlp(in_channels: int, out_channels: int) -> nn.Sequential:
+    """Make two linear layers with ReLU between them, for layers that transform by an MLP."""
+    return nn.Sequential(
+        nn.Linear(in_channels, out_channels), nn.ReLU(), nn.Linear(out_channels, out_channels)
+    )
+
+
+def _pna(size: ConvSize) -> dict[str, Any]:
+    degrees = torch.zeros(_TYPICAL_DEGREE + 1, dtype=torch.long)
+    degrees[-1] = _TYPICAL_DEGREE  # in a complete graph all nodes have the same degree
+    return {
+        "aggregators": ["mean", "min", "max", "std"],
+        "scalers": ["identity", "amplification", "attenuation"],
+        "deg": degrees,
+    }
+
+
+_PLAIN = ConvSpec()
+_ATTENTION = ConvSpec(attention_dropout=True)
+
+SPECS: Mapping[str, ConvSpec] = MappingProxyType(
+    {
+        "AGNNConv": _PLAIN,
+        "APPNP": ConvSpec(lambda size: {"K": 10, "alpha": 0.1}),
+        "ARMAConv": _PLAIN,
+        "AntiSymmetricConv": ConvSpec(inner="phi"),
+        "CGConv": _PLAIN,
+        "ChebConv": ConvSpec(lambda size: {"K": 2}),
+        "ClusterGCNConv": _PLAIN,
+        "DirGNNConv": ConvSpec(lambda size: {"conv": "GCNConv"}, inner="conv"),
+        "EGConv": ConvSpec(lambda size: {"num_heads": size.heads}),
+        "EdgeConv": ConvSpec(lambda size: {"nn": mlp(2 * size.channels, size.channels)}),
+        "FAConv": ConvSpec(attention_dropout=True, initial_features=True),
+        "FeaStConv": _PLAIN,
+        "FiLMConv": _PLAIN,
+        "GATConv": _ATTENTION,
+        "GATv2Conv": _ATTENTION,
+        "GCN2Conv": ConvSpec(lambda size: {"alpha": 0.1}, initial_features=True),
+        "GCNConv": _PLAIN,
+        "GENConv": _PLAIN,
+        "GINConv": ConvSpec(lambda size: {"nn": mlp(size.channels, size.channels)}),
+        "GINEConv": ConvSpec(lambda size: {"nn": mlp(size.channels, size.channels), "edge_dim": 1}),
+        "GMMConv": ConvSpec(lambda size: {"dim": 1, "kernel_size": 2}),
+        "GPSConv": ConvSpec(lambda size: {"conv": "GINConv"}, inner="conv"),
+        "GatedGraphConv": ConvSpec(lambda size: {"num_layers": 1}),
+        "GeneralConv": _PLAIN,
+        "GraphConv": _PLAIN,
+        "LEConv": _PLAIN,
+        "LGConv": _PLAIN,
+        # One weight matrix per degree: the complete graph has one degree.
+        "MFConv": ConvSpec(lambda size: {"max_degree": 0}),
+        "MixHopConv": _PLAIN,
+        "PDNConv": ConvSpec(lambda size: {"edge_dim": 1, "hidden_channels": 16}),
+        "PNAConv": ConvSpec(_pna),
+        "ResGatedGraphConv": _PLAIN,
+        "SAGEConv": _PLAIN,
+        "SGConv": _PLAIN,
+        "SSGConv": ConvSpec(lambda size: {"alpha": 0.1}),
+        "SimpleConv": _PLAIN,
+        "SuperGATConv": ConvSpec(attention_dropout=True, no_negatives=True),
+        "TAGConv": _PLAIN,
+        "TransformerConv": _ATTENTION,
+        "WLConvContinuous": _PLAIN,
+    }
+)
+
+_POSITIONS = "it needs node positions in space; the nodes of a batch have embeddings only"
+_RELATIONS = "it needs a relation type for every edge; a batch graph has edges of one kind"
+_HETEROGENEOUS = "it needs several types of nodes or edges; a batch graph has one of each"
+_OWN_GRAPH = "it makes its own graph of nearest neighbours and ignores the batch graph"
+_CUGRAPH = "it needs NVIDIA's pylibcugraphops and graphs in compressed form"
+
+REFUSED: Mapping[str, str] = MappingProxyType(
+    {
+        "CuGraphGATConv": _CUGRAPH + "; use GATConv",
+        "CuGraphRGCNConv": _CUGRAPH + " and relation types",
+        "CuGraphSAGEConv": _CUGRAPH + "; use SAGEConv",
+        "DNAConv": "it needs the outputs of all layers before it, [N, layers, C], not those of one",
+        "DynamicEdgeConv": _OWN_GRAPH + "; use EdgeConv",
+        "FastRGCNConv": _RELATIONS,
+        "FusedGATConv": "it needs dgNN's CUDA kernels and graphs in compressed form; use GATConv, "
+        "which is fused on complete graphs anyway",
+        "GravNetConv": _OWN_GRAPH,
+        "HANConv": _HETEROGENEOUS,
+        "HEATConv": _HETEROGENEOUS,
+        "HGTConv": _HETEROGENEOUS,
+        "HeteroConv": _HETEROGENEOUS,
+        "HypergraphConv": "it needs a hypergraph, whose edges join more than two nodes",
+        "MeshCNNConv": "it needs the edges of a triangle mesh, four neighbours each",
+        "MessagePassing": "it is the base class of convolutions and has no message of its own",
+        "NNConv": "it makes a matrix channels x channels for every edge, which does not fit in "
+        "memory for a complete graph; use ResGatedGraphConv or GINEConv",
+        "PANConv": "it needs the compiled package torch-sparse and returns a pair; use MixHopConv",
+        "PPFConv": _POSITIONS + ", and surface normals",
+        "PointGNNConv": _POSITIONS,
+        "PointNetConv": _POSITIONS,
+        "PointTransformerConv": _POSITIONS,
+        "RGATConv": _RELATIONS,
+        "RGCNConv": _RELATIONS,
+        "SignedConv": "it needs a graph of positive and one of negative edges",
+        "SplineConv": "it needs pseudo-coordinates in [0, 1] for every edge and a compiled package",
+        "WLConv": "it hashes discrete colours of nodes and has no gradient; use WLConvContinuous",
+        "XConv": _POSITIONS,
+    }
+)

@@ -1,0 +1,69 @@
+"""Graph layers of the user's own: a dotted path, or a class in a Python file."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+
+from torch import nn
+
+from ibc_pyg.errors import ConfigError
+
+
+def load_class(name: str) -> type[nn.Module]:
+    """Import the class that `name` points at.
+
+    Args:
+        name: `package.module.Class`, or `path/to/file.py:Class`. The latter **executes the
+            file**, as `python file.py` would: name only files you trust.
+
+    Raises:
+        ConfigError: no such file, module or class, the import fails, or the class is no
+            `torch.nn.Module`.
+
+    """
+    path, colon, cls_name = name.rpartition(":")
+    if colon and path.endswith(".py"):
+        module = _run_file(Path(path).expanduser(), name)
+    else:
+        module_name, _, cls_name = name.rpartition(".")
+        try:
+            module = importlib.import_module(module_name)
+        except Exception as error:  # whatever the user's module raises while it is imported
+            raise ConfigError(
+                f"conv: {name!r}: importing {module_name!r} failed: {_words(error)}"
+            ) from error
+    cls = getattr(module, cls_name, None)
+    if cls is None:
+        raise ConfigError(f"conv: {name!r}: there is no {cls_name!r} in it")
+    if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
+        raise ConfigError(f"conv: {name!r} must be a class derived from torch.nn.Module")
+    return cls
+
+
+def _run_file(path: Path, name: str) -> object:
+    if not path.is_file():
+        raise ConfigError(f"conv: {name!r}: there is no file {str(path)!r}")
+    # MessagePassing looks its class's module up in sys.modules, under a name of its own per file.
+    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
+    module_name = f"ibc_pyg_user_{path.stem}_{digest}"
+    if module_name in sys.modules:
+        return sys.modules[module_name]
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"conv: {name!r}: {str(path)!r} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever the user's file raises while it runs
+        del sys.modules[module_name]
+        raise ConfigError(f"conv: {name!r}: running the file failed: {_words(error)}") from error
+    return module
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
