@@ -9,7 +9,7 @@ from matplotlib.colors import LinearSegmentedColormap
 
 from ibc_pyg.report.data import AttentionMap
 from ibc_pyg.report.encode import palette_uri
-from ibc_pyg.report.markup import Markup, element, join
+from ibc_pyg.report.markup import Markup, element, join, missing
 
 MOST_LABELS = 40
 CLIP_PERCENTILE = 99.5
@@ -30,11 +30,9 @@ PALETTES: dict[str, npt.NDArray[np.uint8]] = {
 def attention_section(attention: AttentionMap | None) -> Markup:
     """Return the heat maps, or a sentence if the run has no attention."""
     if attention is None:
-        return element(
-            "p",
+        return missing(
             "There is no attention to show: the run has no message-passing step (model.steps is "
-            "0), or its layer has no attention weights.",
-            class_="missing",
+            "0), or its layer has no attention weights."
         )
     heads, count = attention.weights.shape[:2]
     mean = attention.weights.mean(0)  # [N, N]
@@ -60,7 +58,7 @@ def attention_section(attention: AttentionMap | None) -> Markup:
         f"{100 * chance:.1f} %."
     )
     if null is not None:
-        sentence += f" The null node takes {100 * float(null.mean()):.1f} %."
+        sentence += f" The null node, the narrow column, takes {100 * float(null.mean()):.1f} %."
     return join(element("div", *maps, class_="attention"), element("p", sentence, class_="note"))
 
 

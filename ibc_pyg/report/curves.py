@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from ibc_pyg.report.markup import Markup, element
+from ibc_pyg.report.markup import Markup, element, missing
 from ibc_pyg.report.series import Panel, Records, Series, panels_of
 
 WIDTH, HEIGHT = 400.0, 240.0
 LEFT, RIGHT, TOP, BOTTOM = 42.0, 84.0, 8.0, 24.0
 LABEL_HEIGHT = 13.0
-LABEL_CHARACTERS = 13
+LABEL_CHARACTERS = 12
 
 Scale = Callable[[float], float]
 
@@ -22,12 +22,11 @@ Scale = Callable[[float], float]
 def curves_section(history: Records) -> Markup:
     """Return the charts, or a sentence if nothing was recorded."""
     panels = panels_of(history)
-    charts = [_chart(panel) for panel in panels if panel.series]
-    if not charts:
-        return element(
-            "p", "No training steps were recorded, so there are no curves.", class_="missing"
-        )
-    hints = [element("p", panel.hint, class_="missing") for panel in panels if not panel.series]
+    steps = [step for panel in panels for item in panel.series for step in item.steps]
+    if not steps:
+        return missing("No training steps were recorded, so there are no curves.")
+    charts = [_chart(panel, min(steps), max(steps)) for panel in panels if panel.series]
+    hints = [missing(panel.hint) for panel in panels if panel.hint and not panel.series]
     return element("div", *charts, *hints, class_="charts")
 
 
@@ -45,9 +44,7 @@ def spread(places: Sequence[float], low: float, high: float) -> list[float]:
     return moved
 
 
-def _chart(panel: Panel) -> Markup:
-    last = max(float(item.steps[-1]) for item in panel.series)
-    first = min(float(item.steps[0]) for item in panel.series)
+def _chart(panel: Panel, first: float, last: float) -> Markup:
     # A curve that starts near the beginning gets an axis that starts at zero.
     first = 0.0 if first < 0.1 * last else first
     ticks, bottom, top = _axis(panel)
@@ -63,17 +60,18 @@ def _chart(panel: Panel) -> Markup:
     ends = spread([y(float(item.mean[-1])) for item in panel.series], TOP + 4, HEIGHT - BOTTOM)
     for number, (item, end) in enumerate(zip(panel.series, ends, strict=True)):
         marks += _curve(item, number, x, y)
-        marks.append(
-            element(
-                "text",
-                short(item.name),
-                element("title", item.name),
-                x=WIDTH - RIGHT + 8,
-                y=round(end, 1),
-                class_=f"end s{number}",
+        if len(panel.series) > 1:
+            marks.append(
+                element(
+                    "text",
+                    short(item.name, [other.name for other in panel.series]),
+                    element("title", item.name),
+                    x=WIDTH - RIGHT + 8,
+                    y=round(end, 1),
+                    class_=f"end s{number}",
+                )
             )
-        )
-    marks.append(element("line", class_="cursor", x1=-9, x2=-9, y1=TOP, y2=HEIGHT - BOTTOM))
+    marks.append(element("line", class_="cursor", y1=TOP, y2=HEIGHT - BOTTOM))
     drawing = element(
         "svg",
         *marks,
@@ -147,10 +145,11 @@ def _curve(item: Series, number: int, x: Scale, y: Scale) -> list[Markup]:
 
 def _hover(panel: Panel, x: Scale) -> str:
     """Return what the page needs to read values off the curves, as JSON."""
+    names = [item.name for item in panel.series]
     return json.dumps(
         [
             {
-                "name": item.name,
+                "name": short(item.name, names),
                 "x": [round(x(step), 1) for step in item.steps],
                 "step": [round(float(step)) for step in item.steps],
                 "value": [float(f"{value:.4g}") for value in item.mean],
@@ -170,6 +169,14 @@ def _description(panel: Panel) -> str:
     return f"{panel.title}: {'; '.join(parts)}"
 
 
-def short(name: str) -> str:
-    """Return the name, or its end where it is too long for the margin of a chart."""
-    return name if len(name) <= LABEL_CHARACTERS else "…" + name[1 - LABEL_CHARACTERS :]
+def short(name: str, names: Sequence[str]) -> str:
+    """Return a name as the margin of a chart takes it.
+
+    Args:
+        name: One of `names`.
+        names: All names in the chart: a part after the last slash that is unique is enough.
+    """
+    lasts = [other.rsplit("/", 1)[-1] for other in names]
+    last = name.rsplit("/", 1)[-1]
+    label = last if lasts.count(last) == 1 else name
+    return label if len(label) <= LABEL_CHARACTERS else "…" + label[1 - LABEL_CHARACTERS :]

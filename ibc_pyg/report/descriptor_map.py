@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ibc_pyg.report.data import MapPoints
 from ibc_pyg.report.encode import thumb_uri
 from ibc_pyg.report.gallery import is_small
-from ibc_pyg.report.markup import Markup, element
+from ibc_pyg.report.markup import Markup, element, missing
 
 FOCUS_CLASSES = 12
 SIDE = 480.0
@@ -24,7 +24,7 @@ SHAPES = ("circle", "square", "diamond", "triangle")
 def map_section(points: MapPoints | None) -> Markup:
     """Return the map with its legend, or a sentence if there are no points."""
     if points is None or not len(points.xy):
-        return element("p", "No test descriptors were kept, so there is no map.", class_="missing")
+        return missing("No test descriptors were kept, so there is no map.")
     xy = fit_square(points.xy)
     focus = focus_classes(points.labels)
     others = [label for label in dict.fromkeys(points.labels.tolist()) if label not in focus]
@@ -110,11 +110,13 @@ def _number(points: MapPoints, xy: npt.NDArray[np.float64], label: int, rank: in
     members = xy[points.labels == label]  # [m, 2]
     # The member nearest to the median: a number between two groups would name neither.
     middle = members[np.abs(members - np.median(members, 0)).sum(1).argmin()]
+    rows = np.flatnonzero(points.labels == label).tolist()
+    aside = THUMB / 2 + 4.0 if points.thumbs.keys() & set(rows) else 3 * RADIUS
     return element(
         "text",
         str(rank + 1),
-        x=round(float(middle[0]), 1),
-        y=round(float(middle[1]), 1),
+        x=round(float(middle[0]) + aside, 1),
+        y=round(float(middle[1]) - aside, 1),
         class_="number",
         data_class=str(rank),
         aria_hidden="true",

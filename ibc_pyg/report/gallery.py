@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ibc_pyg.report.data import GalleryRow, Neighbour, Picture, Thumb
 from ibc_pyg.report.encode import thumb_uri
-from ibc_pyg.report.markup import Markup, element
+from ibc_pyg.report.markup import Markup, element, missing
 
 CRISP_BELOW = 64
 """Pictures with a longer side below this many pixels are enlarged with sharp pixels."""
@@ -15,7 +15,7 @@ CRISP_BELOW = 64
 def gallery_section(rows: Sequence[GalleryRow]) -> Markup:
     """Return the gallery, or a sentence if there is no query."""
     if not rows:
-        return element("p", "No queries were kept, so there is no gallery.", class_="missing")
+        return missing("No queries were kept, so there is no gallery.")
     return element("div", *map(_row, rows), class_="gallery")
 
 

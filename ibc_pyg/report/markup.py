@@ -13,6 +13,17 @@ class Markup(str):
     __slots__ = ()
 
 
+class Missing(Markup):
+    """A sentence that stands where a figure cannot be shown."""
+
+    __slots__ = ()
+
+
+def missing(sentence: str) -> Missing:
+    """Return a sentence that says why there is nothing to show."""
+    return Missing(element("p", sentence, class_="missing"))
+
+
 def element(name: str, /, *children: str, **attributes: str | float | bool | None) -> Markup:
     """Return an element; plain strings in it are escaped, `Markup` is not.
 

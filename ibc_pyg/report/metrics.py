@@ -6,14 +6,14 @@ import math
 from collections.abc import Mapping
 
 from ibc_pyg.report.data import ReportData
-from ibc_pyg.report.markup import Markup, element, join
+from ibc_pyg.report.markup import Markup, element, join, missing
 
 HEADLINES = ("R@1", "MAP@R", "RP", "NMI")
 MEANINGS = {
-    "R@1": "nearest image is of the same class",
-    "MAP@R": "ranking of the whole class",
-    "RP": "right ones among the R nearest",
-    "NMI": "clusters against classes",
+    "R@1": "Nearest image is of the same class",
+    "MAP@R": "Ranking of the whole class",
+    "RP": "Right ones among the R nearest",
+    "NMI": "Clusters against classes",
 }
 
 
@@ -21,7 +21,7 @@ def metrics_section(data: ReportData) -> Markup:
     """Return the headline figures and the table, or a sentence if there is no metric."""
     finite = {name: value for name, value in data.summary.items() if math.isfinite(value)}
     if not finite:
-        return element("p", "The run was not evaluated, so there are no metrics.", class_="missing")
+        return missing("The run was not evaluated, so there are no metrics.")
     chosen = [name for name in HEADLINES if name in finite] or list(finite)[:4]
     floor_name, floor = next(iter(data.comparisons.items()), ("", {}))
     tiles = [_tile(name, finite[name], floor_name, floor.get(name)) for name in chosen]
@@ -43,9 +43,11 @@ def _tile(name: str, value: float, floor_name: str, floor: float | None) -> Mark
         if floor is not None and 0 <= floor <= 1:
             marks.append(element("span", class_="floor", style=f"left:{100 * floor:.1f}%"))
         meter = [element("div", *marks, class_="meter", aria_hidden="true")]
-    lines = [element("p", MEANINGS[name], class_="meaning")] if name in MEANINGS else []
+    lines: list[Markup] = []
     if floor is not None:
         lines.append(element("p", f"{floor_name}: {figure(floor)}", class_="beside"))
+    if name in MEANINGS:
+        lines.append(element("p", MEANINGS[name], class_="meaning"))
     unit = element("span", "%", class_="unit") if is_share else Markup("")
     return element(
         "div",

@@ -13,7 +13,7 @@ from ibc_pyg.report.curves import curves_section
 from ibc_pyg.report.data import ReportData
 from ibc_pyg.report.descriptor_map import map_section
 from ibc_pyg.report.gallery import gallery_section
-from ibc_pyg.report.markup import Markup, element
+from ibc_pyg.report.markup import Markup, Missing, element, missing
 from ibc_pyg.report.metrics import metrics_section
 from ibc_pyg.report.script import SCRIPT
 from ibc_pyg.report.style import style_sheet
@@ -94,7 +94,7 @@ def _sections(data: ReportData) -> list[Markup]:
             element("pre", data.config_yaml.strip()),
         )
         if data.config_yaml.strip()
-        else element("p", "The configuration was not recorded.", class_="missing")
+        else missing("The configuration was not recorded.")
     )
     return [
         _section(
@@ -116,7 +116,7 @@ def _sections(data: ReportData) -> list[Markup]:
         _section(
             "Attention",
             "One batch, ordered by class. Each row is a node that receives, each column a node "
-            "that it listens to. The narrow column is the null node.",
+            "that it listens to.",
             attention_section(data.attention),
         ),
         _section(
@@ -130,5 +130,7 @@ def _sections(data: ReportData) -> list[Markup]:
 
 
 def _section(title: str, lede: str, content: Markup) -> Markup:
-    side = element("div", element("h2", title), element("p", lede, class_="lede"))
+    # Words on how to read a figure have no place beside a missing one.
+    words = [] if isinstance(content, Missing) else [element("p", lede, class_="lede")]
+    side = element("div", element("h2", title), *words)
     return element("section", side, element("div", content, class_="content"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def picture_gallery(rows: Sequence[GalleryRow]) -> npt.NDArray[np.uint8]:
 
 
 def picture_attention(attention: AttentionMap) -> npt.NDArray[np.uint8]:
-    """Draw the mean over heads and each head side by side, lines between classes.
+    """Draw the mean over heads and each head in a grid, with lines between classes.
 
     Returns:
         RGB, uint8 `[H, W, 3]`: receivers down, senders across, the null node as a last column.
@@ -78,7 +79,10 @@ def picture_attention(attention: AttentionMap) -> npt.NDArray[np.uint8]:
             blank = np.full((count * cell, 4, 3), PAPER, np.uint8)
             parts += [blank, _heat(column, cell).repeat(max(1, 12 // cell), 1)]
         drawn.append(_headed(np.concatenate(parts, 1), f"{title}, 0 to {100 * top:.1f} %"))
-    return np.concatenate(drawn, 1)
+    columns = math.ceil(math.sqrt(len(drawn)))
+    drawn += [np.full_like(drawn[0], PAPER)] * (-len(drawn) % columns)
+    rows = [np.concatenate(drawn[at : at + columns], 1) for at in range(0, len(drawn), columns)]
+    return np.concatenate(rows, 0)  # [H, W, 3]
 
 
 def _null(attention: AttentionMap, head: int | None) -> npt.NDArray[np.float32] | None:

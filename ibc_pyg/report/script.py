@@ -11,10 +11,7 @@ for (const svg of document.querySelectorAll("svg[data-curves]")) {
   const curves = JSON.parse(svg.dataset.curves);
   const cursor = svg.querySelector(".cursor");
   const output = svg.closest("figure").querySelector("output");
-  const leave = () => {
-    cursor.setAttribute("x1", -9); cursor.setAttribute("x2", -9);
-    output.textContent = "";
-  };
+  const leave = () => { cursor.classList.remove("lit"); output.textContent = ""; };
   svg.addEventListener("pointermove", (event) => {
     const x = new DOMPoint(event.clientX, event.clientY)
       .matrixTransform(svg.getScreenCTM().inverse()).x;
@@ -26,7 +23,9 @@ for (const svg of document.querySelectorAll("svg[data-curves]")) {
       return [curve, best];
     });
     const [first, at] = near[0];
-    cursor.setAttribute("x1", first.x[at]); cursor.setAttribute("x2", first.x[at]);
+    cursor.setAttribute("x1", first.x[at]);
+    cursor.setAttribute("x2", first.x[at]);
+    cursor.classList.add("lit");
     output.textContent = "step " + first.step[at].toLocaleString("en") + ": " +
       near.map(([curve, i]) => curve.name + " " + curve.value[i]).join(", ");
   });

@@ -12,9 +12,12 @@ import numpy.typing as npt
 
 BUCKETS = 200
 MOST_SERIES = 6
+FIRST_METRICS = ("R@1", "MAP@R", "NMI")
+"""Metrics that are shown even if there are more than six."""
 
 _METRIC = re.compile(r"^(R@\d+|MAP@R|RP|NMI|AMI)$")
 _RATE = re.compile(r"^(lr|learning_rate)\b")
+_SPEED = re.compile(r"^images(_per_second|/s)$")
 
 Records = Sequence[Mapping[str, float | None]]
 
@@ -38,7 +41,7 @@ class Panel:
         title: What it shows, with the unit.
         series: Its curves.
         top: Upper end of the axis, or None for the highest value.
-        hint: Why it is empty, where it is.
+        hint: Why it is empty, where that deserves a word.
     """
 
     title: str
@@ -48,15 +51,19 @@ class Panel:
 
 
 def panels_of(history: Records) -> list[Panel]:
-    """Sort the recorded values into panels by name: losses, metrics, learning rate.
+    """Sort the recorded values into panels by name: losses, metrics, learning rate, speed.
 
-    Only the part of a name after the last slash counts, and `loss` anywhere in it.
+    A name with `loss` in it is a loss; of other names the part after the last slash counts. A panel
+    has at most six curves.
     """
     names = list(dict.fromkeys(name for record in history for name in record))
     last = {name: name.rsplit("/", 1)[-1] for name in names}
     losses = [name for name in names if "loss" in name.lower()]
     metrics = [name for name in names if _METRIC.match(last[name])]
+    kept = sorted(metrics, key=lambda name: last[name] not in FIRST_METRICS)[:MOST_SERIES]
+    metrics = [name for name in metrics if name in kept]
     rates = [name for name in names if _RATE.match(last[name])]
+    speeds = [name for name in names if _SPEED.match(last[name]) or _SPEED.match(name)]
     return [
         Panel("Loss", _collect(history, losses), None, "No loss was recorded."),
         Panel(
@@ -65,7 +72,8 @@ def panels_of(history: Records) -> list[Panel]:
             100.0,
             "No evaluation was recorded during the training.",
         ),
-        Panel("Learning rate", _collect(history, rates), None, "No learning rate was recorded."),
+        Panel("Learning rate", _collect(history, rates), None, ""),
+        Panel("Images per second", _collect(history, speeds), None, ""),
     ]
 
 

@@ -105,9 +105,8 @@ _CHARTS = """
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 340px), 1fr));
   gap: 32px 36px; align-items: start; }
 .chart svg { width: 100%; height: auto; overflow: visible; touch-action: pan-y; }
-.chart figcaption { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 16px;
-  min-height: 24px; }
-.chart output { font-size: 12px; min-height: 1.5em; }
+.chart output { display: block; height: 1.6em; font-size: 12px; overflow: hidden;
+  text-overflow: ellipsis; white-space: nowrap; }
 .chart text { font: 11.5px var(--sans); fill: var(--soft); dominant-baseline: middle; }
 .chart .value { text-anchor: end; }
 .chart .step { text-anchor: middle; }
@@ -116,7 +115,8 @@ _CHARTS = """
 .chart .band { stroke: none; opacity: 0.16; }
 .chart .dot { stroke: none; }
 .chart text.end { font-weight: 600; }
-.chart .cursor { stroke: var(--soft); stroke-width: 1; stroke-dasharray: 2 3; }
+.chart .cursor { stroke: var(--soft); stroke-width: 1; stroke-dasharray: 2 3; visibility: hidden; }
+.chart .cursor.lit { visibility: visible; }
 """
 
 _GALLERY = """
@@ -134,7 +134,8 @@ _GALLERY = """
 .right .mark { background: var(--right); }
 .wrong .mark { background: var(--wrong); }
 .row figcaption { font-size: 11.5px; line-height: 1.35; margin-top: 4px; }
-.row .label { display: block; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.row .label { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2;
+  line-clamp: 2; overflow: hidden; overflow-wrap: anywhere; }
 .row .score { display: block; }
 .query .label { font-weight: 600; }
 """
@@ -156,7 +157,7 @@ _ATTENTION = """
 .single .heat { gap: 3px; }
 .boundary { fill: none; stroke: var(--rest); stroke-width: 0.5; vector-effect: non-scaling-stroke;
   opacity: 0.75; }
-.classes { display: flex; flex-direction: column; flex: 0 1 auto; max-width: 34%; min-width: 0; }
+.classes { display: flex; flex-direction: column; flex: 0 1 auto; max-width: 28%; min-width: 0; }
 .classes li { display: flex; align-items: center; justify-content: flex-end; min-height: 0;
   font-size: 11px; line-height: 1; color: var(--soft); }
 .classes span { overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
@@ -183,8 +184,7 @@ _MAP = """
   counter-increment: rank; cursor: default; }
 .legend li::before { content: counter(rank); width: 1.5em; text-align: right; font-weight: 700; }
 .legend svg { flex: none; width: 16px; height: 16px; }
-.legend .label { flex: 1; min-width: 0; overflow: hidden; text-overflow: ellipsis;
-  white-space: nowrap; }
+.legend .label { flex: 1; min-width: 0; overflow-wrap: anywhere; line-height: 1.3; }
 .map.dim g:not(.lit), .map.dim text:not(.lit) { opacity: 0.12; }
 """
 
