@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import unicodedata
 from collections import defaultdict
 from pathlib import Path
@@ -222,13 +221,6 @@ def test_cache_that_cannot_be_written(
     with caplog.at_level(logging.WARNING):
         assert len(glyphs_table(cache_dir=blocked / "cache")) == 1
     assert "going on without a cache" in caplog.text
-
-
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
-def test_read_only_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ibc_pyg.data.glyphs.build", lambda seed: small_table())
-    tmp_path.chmod(0o500)
-    assert len(glyphs_table(cache_dir=tmp_path)) == 1
 
 
 def test_cache_folder_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

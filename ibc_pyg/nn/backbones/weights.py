@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file as load_safetensors
 from torch import Tensor, nn
 
@@ -32,13 +31,13 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             state: object = load_safetensors(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, SafetensorError) as error:
-        raise ConfigError(f"model.weights: {path} cannot be read: {first_line(error)}") from error
     except pickle.UnpicklingError as error:
         raise ConfigError(
             f"model.weights: {path} holds more than tensors, or no weights at all, and is not "
             "unpickled; save its state_dict() alone"
         ) from error
+    except Exception as error:  # the reader of a damaged file may stumble anywhere
+        raise ConfigError(f"model.weights: {path} cannot be read: {first_line(error)}") from error
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
