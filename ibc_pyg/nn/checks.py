@@ -86,7 +86,9 @@ def check_finite(name: str, values: Tensor) -> None:
         )
 
 
-def check_edges(x: Tensor, edge_index: Tensor | None, edge_weight: Tensor | None) -> None:
+def check_edges(
+    x: Tensor, edge_index: Tensor | None, edge_weight: Tensor | None, *, values: bool = True
+) -> None:
     """Refuse edges that do not fit the nodes.
 
     Args:
@@ -94,14 +96,19 @@ def check_edges(x: Tensor, edge_index: Tensor | None, edge_weight: Tensor | None
         edge_index: (source, target) of each edge, int64 [2, E], or None for the complete graph.
         edge_weight: one weight per edge: [E] or [E, 1] with `edge_index`, else [N, N] or
             [B, N, N], receiver first.
+        values: look at the values as well as at shapes and types: one pass over each tensor, and
+            on an accelerator one wait for it.
 
     Raises:
-        ValueError: wrong shape or type, an index out of range, NaN or infinity among the weights.
+        ValueError: wrong shape or type, or (when `values`) an index out of range, NaN or infinity
+            among the weights.
 
     """
     if edge_index is None:
         if edge_weight is not None:
-            _check_dense_weight(x, edge_weight)
+            _check_dense_shape(x, edge_weight)
+            if values:
+                check_finite("edge_weight", edge_weight)
         return
     if x.dim() != 2:
         raise ValueError(
@@ -124,8 +131,9 @@ def check_edges(x: Tensor, edge_index: Tensor | None, edge_weight: Tensor | None
                 f"edge_weight must have one value per edge, got shape {list(edge_weight.shape)} "
                 f"for {E} edges"
             )
-        check_finite("edge_weight", edge_weight)
-    if E and not torch.compiler.is_compiling():
+        if values:
+            check_finite("edge_weight", edge_weight)
+    if E and values and not torch.compiler.is_compiling():
         low, high = (int(bound) for bound in torch.aminmax(edge_index))
         if low < 0 or high >= x.size(0):
             raise ValueError(
@@ -134,7 +142,7 @@ def check_edges(x: Tensor, edge_index: Tensor | None, edge_weight: Tensor | None
             )
 
 
-def _check_dense_weight(x: Tensor, edge_weight: Tensor) -> None:
+def _check_dense_shape(x: Tensor, edge_weight: Tensor) -> None:
     N = x.size(-2)
     fits = [torch.Size([N, N])] + ([torch.Size([x.size(0), N, N])] if x.dim() == 3 else [])
     if edge_weight.shape not in fits:
@@ -142,4 +150,3 @@ def _check_dense_weight(x: Tensor, edge_weight: Tensor) -> None:
             "edge_weight of a complete graph must have shape [N, N], or [B, N, N] with B graphs, "
             f"got {list(edge_weight.shape)} for x {list(x.shape)}"
         )
-    check_finite("edge_weight", edge_weight)

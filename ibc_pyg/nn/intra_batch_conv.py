@@ -44,7 +44,8 @@ class IntraBatchConv(MessagePassing):  # type: ignore[misc]
             `edge_index` is used as it is.
         dropout: rate at which attention weights are dropped during training.
         bias: whether the four projections have a bias.
-        check_finite: refuse NaN and infinity in `x`; costs one sum over `x` per call.
+        check_finite: look for NaN, infinity and edge indices out of range; costs one pass over the
+            inputs per call, and on an accelerator a wait for it.
 
     Shapes:
         - **input:** node embeddings :math:`(N, C_{in})`, or :math:`(B, N, C_{in})` for B separate
@@ -149,7 +150,7 @@ class IntraBatchConv(MessagePassing):  # type: ignore[misc]
 
         """
         check_nodes(x, self.in_channels, finite=self.check_finite)
-        check_edges(x, edge_index, edge_weight)
+        check_edges(x, edge_index, edge_weight, values=self.check_finite)
         query, key, value = self.lin_query(x), self.lin_key(x), self.lin_value(x)
         if edge_index is None:
             out, alpha = self._dense(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ibc_pyg.nn.checks import check_edges, check_nodes, check_rate
+from ibc_pyg.nn.conv_adapter import ConvAdapter
 from ibc_pyg.nn.factory import make_conv
 from ibc_pyg.nn.intra_batch_conv import IntraBatchConv
 
@@ -205,8 +206,8 @@ class MPN(nn.Module):
                 self_loops=self_loops,
                 fuse=fuse,
             )
-            if isinstance(layer, IntraBatchConv):
-                # The MPN looks at x once; each look makes an accelerator wait.
+            if isinstance(layer, (IntraBatchConv, ConvAdapter)):
+                # The MPN looks at the values once; each look makes an accelerator wait.
                 layer.check_finite = False
             self.steps.append(
                 MPNStep(
