@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -26,7 +28,7 @@ class Batch:
     """Images with their labels.
 
     Attributes:
-        images: float32 `[B, C, H, W]`, transformed.
+        images: float32 `[B, C, H, W]`, transformed, channels last in memory.
         labels: Class of each image in the table, int64 `[B]`.
         rows: Row of each image in the table, int64 `[B]`.
         skipped: Images that should have been in the batch and could not be read.
@@ -41,15 +43,6 @@ class Batch:
         """Return the number of images B."""
         return len(self.rows)
 
-    def pin_memory(self, device: object = None) -> Batch:
-        """Return the batch in page-locked memory; `DataLoader` calls this."""
-        return replace(
-            self,
-            images=self.images.pin_memory(),
-            labels=self.labels.pin_memory(),
-            rows=self.rows.pin_memory(),
-        )
-
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch with images and labels on `device`; `rows` stay on the CPU."""
         return replace(
@@ -57,3 +50,33 @@ class Batch:
             images=self.images.to(device, non_blocking=True),
             labels=self.labels.to(device, non_blocking=True),
         )
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """A batch on its way from a worker: everything but the last part of the transform.
+
+    Attributes:
+        pixels: uint8 `[B, S, S, C]`.
+        draws: Random numbers of the transform, `[B, num_draws]`; None for test images.
+        labels: int64 `[B]`.
+        rows: int64 `[B]`.
+        skipped: Images that could not be read.
+    """
+
+    pixels: Tensor
+    draws: npt.NDArray[np.float64] | None
+    labels: Tensor
+    rows: Tensor
+    skipped: tuple[Skipped, ...] = ()
+
+    def pin_memory(self, device: object = None) -> Pixels:
+        """Return the batch in page-locked memory; `DataLoader` calls this."""
+        return replace(self, pixels=self.pixels.pin_memory(), labels=self.labels.pin_memory())
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A `DatasetError` on its way from a worker, where raising it would add a traceback."""
+
+    message: str

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ibc_pyg.data.batch import Batch, Skipped
+from ibc_pyg.data.batch import Failure, Pixels, Skipped
 from ibc_pyg.data.sources import ImageSource, Rows
 from ibc_pyg.data.transforms.base import Images, Transform
 from ibc_pyg.errors import DatasetError
@@ -40,22 +40,15 @@ class BatchKey:
     batch_size: int = 0
 
 
-@dataclass(frozen=True)
-class Failure:
-    """A `DatasetError` on its way from a worker, which would add a traceback to it."""
-
-    message: str
-
-
-class BatchDataset(Dataset["Batch | Failure"]):
-    """Makes the batch of a `BatchKey`.
+class BatchDataset(Dataset["Pixels | Failure"]):
+    """Makes the pixels of the batch of a `BatchKey`.
 
     The random numbers of a training batch are drawn for the global batch from
     `(seed, epoch, step)`, and each process takes those of its share: they depend neither on the
     number of workers nor on that of processes, and resuming needs no saved state.
 
     An image that cannot be read stops the run, or with `on_error="skip"` is replaced by the next
-    readable image of its class (training), or left out (test); `Batch.skipped` names it.
+    readable image of its class (training), or left out (test); the batch's `skipped` names it.
 
     Args:
         source: Where the pictures come from.
@@ -80,14 +73,14 @@ class BatchDataset(Dataset["Batch | Failure"]):
         self.seed = seed
         self.on_error = on_error
 
-    def __getitem__(self, key: BatchKey) -> Batch | Failure:
+    def __getitem__(self, key: BatchKey) -> Pixels | Failure:
         """Return the batch, or why there is none."""
         try:
             return self.load(key)
         except DatasetError as error:
             return Failure(str(error))
 
-    def load(self, key: BatchKey) -> Batch:
+    def load(self, key: BatchKey) -> Pixels:
         """Return the batch.
 
         Raises:
@@ -95,14 +88,16 @@ class BatchDataset(Dataset["Batch | Failure"]):
                 class can be read.
         """
         images, rows, skipped = self._read(key)
+        draws = None
         if key.epoch is None:
-            pixels = self.transform.test(images) if len(rows) else self._nothing()
+            pixels = self.transform.fit(images)  # [B, S, S, C]
         else:
             rng = np.random.default_rng([_STREAM, self.seed, key.epoch, key.step])
             draws = rng.random((key.batch_size, self.transform.num_draws))
-            pixels = self.transform.augment(images, draws[key.first : key.first + len(rows)])
+            draws = draws[key.first : key.first + len(rows)]
+            pixels = self.transform.pixels(images, draws)  # [B, S, S, C]
         labels = torch.from_numpy(self.labels[rows])
-        return Batch(pixels, labels, torch.from_numpy(rows), skipped)
+        return Pixels(pixels, draws, labels, torch.from_numpy(rows), skipped)
 
     def _read(self, key: BatchKey) -> tuple[Images, Rows, tuple[Skipped, ...]]:
         try:
@@ -134,7 +129,3 @@ class BatchDataset(Dataset["Batch | Failure"]):
             return [row]
         own = np.flatnonzero(self.labels == self.labels[row])
         return [int(r) for r in np.roll(own, -int(np.searchsorted(own, row)))]
-
-    def _nothing(self) -> torch.Tensor:
-        size = self.transform.image_size
-        return torch.empty(0, self.transform.channels, size, size)

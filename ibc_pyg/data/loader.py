@@ -10,11 +10,13 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from ibc_pyg.data.batch import Batch
-from ibc_pyg.data.dataset import BatchDataset, Failure, OnError
+from ibc_pyg.data.batch import Batch, Failure, Pixels
+from ibc_pyg.data.cache import ImageCache
+from ibc_pyg.data.cores import available_cores
+from ibc_pyg.data.dataset import BatchDataset, OnError
 from ibc_pyg.data.keys import EvalKeys, TrainKeys
 from ibc_pyg.data.sampling import PKSampler
-from ibc_pyg.data.sources import Rows, open_source
+from ibc_pyg.data.sources import ImageSource, Rows, open_source
 from ibc_pyg.data.table import ImageTable
 from ibc_pyg.data.transforms.base import Transform
 from ibc_pyg.errors import DatasetError
@@ -30,17 +32,24 @@ class Loader:
     """
 
     def __init__(
-        self, dataset: BatchDataset, keys: TrainKeys | EvalKeys, *, workers: int, pin_memory: bool
+        self,
+        dataset: BatchDataset,
+        keys: TrainKeys | EvalKeys,
+        *,
+        workers: int,
+        device: torch.device,
     ) -> None:
         self.skipped: dict[int, str] = {}
+        self.transform = dataset.transform
+        self.device = device
         self._keys = keys
-        self._loader: DataLoader[Batch | Failure] = DataLoader(
+        self._loader: DataLoader[Pixels | Failure] = DataLoader(
             dataset,
             batch_size=None,
             sampler=keys,
             num_workers=workers,
             collate_fn=_as_it_is,
-            pin_memory=pin_memory,
+            pin_memory=device.type == "cuda",
             persistent_workers=workers > 0,
             worker_init_fn=_leave_ctrl_c_to_the_main_process,
             # DataLoader draws a base seed; from its own generator it leaves torch's alone.
@@ -59,7 +68,16 @@ class Loader:
                 if image.row not in self.skipped:
                     _LOGGER.warning("skipped: %s", image.reason)
                 self.skipped[image.row] = image.reason
-            yield batch
+            yield self._finish(batch)
+
+    def _finish(self, batch: Pixels) -> Batch:
+        pixels = batch.pixels.to(self.device, non_blocking=True)  # [B, S, S, C]
+        labels = batch.labels.to(self.device, non_blocking=True)  # [B]
+        if batch.draws is None:
+            images = self.transform.normalise(pixels)  # [B, C, S, S]
+        else:
+            images = self.transform.finish(pixels, batch.draws)  # [B, C, S, S]
+        return Batch(images, labels, batch.rows, batch.skipped)
 
 
 class TrainLoader(Loader):
@@ -70,9 +88,9 @@ class TrainLoader(Loader):
     """
 
     def __init__(
-        self, dataset: BatchDataset, sampler: PKSampler, *, workers: int, pin_memory: bool
+        self, dataset: BatchDataset, sampler: PKSampler, *, workers: int, device: torch.device
     ) -> None:
-        super().__init__(dataset, TrainKeys(sampler), workers=workers, pin_memory=pin_memory)
+        super().__init__(dataset, TrainKeys(sampler), workers=workers, device=device)
         self.sampler = sampler
 
     def __iter__(self) -> Iterator[Batch]:
@@ -90,7 +108,8 @@ def train_loader(
     *,
     seed: int,
     workers: int = 0,
-    pin_memory: bool = False,
+    device: torch.device | str = "cpu",
+    cache: ImageCache | None = None,
     on_error: OnError = "stop",
 ) -> TrainLoader:
     """Make the loader of training batches.
@@ -102,15 +121,17 @@ def train_loader(
         seed: Seed of the augmentation, 0 or more.
         workers: Processes that read images; 0 reads in this one, which is the fastest for sets in
             memory. `suggested_workers` makes a choice.
-        pin_memory: Put batches in page-locked memory, for a copy to a GPU beside its work.
+        device: Where the batches go; the last part of the transform is done there. On the way to
+            a GPU they pass through page-locked memory, so that the copy runs beside its work.
+        cache: Where the pictures are read from, instead of their files.
         on_error: What to do with an image that cannot be read: "stop" raises DatasetError while
             iterating; "skip" takes another image of the class and lists the broken one in
             `loader.skipped`.
     """
     dataset = BatchDataset(
-        open_source(table), table.labels, transform, seed=seed, on_error=on_error
+        _source(table, cache), table.labels, transform, seed=seed, on_error=on_error
     )
-    return TrainLoader(dataset, sampler, workers=workers, pin_memory=pin_memory)
+    return TrainLoader(dataset, sampler, workers=workers, device=torch.device(device))
 
 
 def eval_loader(
@@ -120,7 +141,8 @@ def eval_loader(
     batch_size: int,
     *,
     workers: int = 0,
-    pin_memory: bool = False,
+    device: torch.device | str = "cpu",
+    cache: ImageCache | None = None,
     on_error: OnError = "stop",
 ) -> Loader:
     """Make the loader of test batches: `rows` in their order, none twice.
@@ -131,7 +153,8 @@ def eval_loader(
         transform: Its `test` makes the images.
         batch_size: Images of a batch; the last one may be smaller.
         workers: Processes that read images; 0 reads in this one.
-        pin_memory: Put batches in page-locked memory.
+        device: Where the batches go.
+        cache: Where the pictures are read from, instead of their files.
         on_error: "stop" raises DatasetError while iterating; with "skip" batches lack the images
             that cannot be read, and `loader.skipped` lists them.
 
@@ -140,8 +163,28 @@ def eval_loader(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be >= 1, got {batch_size}")
-    dataset = BatchDataset(open_source(table), table.labels, transform, on_error=on_error)
-    return Loader(dataset, EvalKeys(rows, batch_size), workers=workers, pin_memory=pin_memory)
+    dataset = BatchDataset(_source(table, cache), table.labels, transform, on_error=on_error)
+    return Loader(dataset, EvalKeys(rows, batch_size), workers=workers, device=torch.device(device))
+
+
+def suggested_workers(table: ImageTable, *, cached: bool = False, processes: int = 1) -> int:
+    """Return a sane number of worker processes for this machine.
+
+    A set in memory is read fastest by the main process itself: 96 glyphs take about a millisecond,
+    and handing them over costs more. Decoding gets all cores but one, at most 8, shared among the
+    `processes` of a run on this machine; cached pictures need half as many.
+    """
+    if table.images is not None:
+        return 0
+    cores = available_cores() // max(processes, 1)
+    workers = max(1, min(cores - 1, 8))
+    return max(1, workers // 2) if cached else workers
+
+
+def _source(table: ImageTable, cache: ImageCache | None) -> ImageSource:
+    if cache is None or table.images is not None:
+        return open_source(table)
+    return cache.source(table)
 
 
 def _as_it_is(batch: Any) -> Any:

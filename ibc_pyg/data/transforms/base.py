@@ -73,16 +73,33 @@ class Transform(ABC):
         """Random numbers that one image takes."""
 
     @abstractmethod
-    def augment(self, images: Images, draws: Draws) -> Tensor:
-        """Change pictures as the random numbers say.
+    def pixels(self, images: Images, draws: Draws) -> Tensor:
+        """Make pictures of one size: the part of `augment` that worker processes do.
 
         Args:
             images: B pictures.
             draws: Uniform in [0, 1), float64 `[B, num_draws]`.
 
         Returns:
-            float32 `[B, channels, image_size, image_size]`.
+            uint8 `[B, image_size, image_size, channels]`, a quarter of what floats would take
+            on the way to the main process or the GPU.
         """
+
+    @abstractmethod
+    def finish(self, pixels: Tensor, draws: Draws) -> Tensor:
+        """Normalise the pictures, and change what is changed for a whole batch at once.
+
+        Args:
+            pixels: What `pixels` returned, on any device.
+            draws: The same numbers.
+
+        Returns:
+            float32 `[B, channels, image_size, image_size]`, channels last in memory.
+        """
+
+    def augment(self, images: Images, draws: Draws) -> Tensor:
+        """Change pictures as the random numbers say: `pixels`, then `finish`."""
+        return self.finish(self.pixels(images, draws), draws)
 
     def train(self, images: Images, rng: np.random.Generator) -> Tensor:
         """Change pictures at random: `augment` with numbers from `rng`."""
@@ -94,21 +111,21 @@ class Transform(ABC):
         Returns:
             float32 `[B, channels, image_size, image_size]`, channels last in memory.
         """
-        return normalised(self.fit(images), self.mean, self.std)  # [B, channels, S, S]
+        return self.normalise(self.fit(images))
 
     def fit(self, images: Images) -> Tensor:
-        """Scale and cut out the centre.
-
-        Returns:
-            Pixels in [0, 255], float32 `[B, image_size, image_size, channels]`.
-        """
-        S = self.image_size
-        out = torch.empty(len(images), S, S, self.channels)
+        """Scale and cut out the centre, uint8 `[B, image_size, image_size, channels]`."""
         if isinstance(images, Tensor):
-            return out.copy_(self._centre(images))  # [B, S, S, channels]
+            return self._centre(images).contiguous()  # [B, S, S, channels]
+        S = self.image_size
+        out = torch.empty(len(images), S, S, self.channels, dtype=torch.uint8)
         for i, image in enumerate(images):
             out[i].copy_(self._centre(image[None])[0])  # [S, S, channels]
         return out
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Return `(pixels / 255 - mean) / std`, `[B, S, S, channels] -> [B, channels, S, S]`."""
+        return normalised(pixels, self.mean, self.std)
 
     def _centre(self, images: Tensor) -> Tensor:
         images = resize_shorter(as_channels(images, self.channels), self.resize)

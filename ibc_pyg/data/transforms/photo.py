@@ -11,7 +11,7 @@ from torch import Tensor
 from ibc_pyg.data.transforms.base import Draws, Images, Transform
 from ibc_pyg.data.transforms.colour import Colour
 from ibc_pyg.data.transforms.crops import ATTEMPTS, erasing_boxes, random_resized_crops
-from ibc_pyg.data.transforms.pixels import as_channels, normalised, resize
+from ibc_pyg.data.transforms.pixels import as_channels, resize
 from ibc_pyg.errors import ConfigError
 
 _CROP = 2 * ATTEMPTS + 2
@@ -72,15 +72,15 @@ class PhotoTransform(Transform):
         """Those of crop, flip and erasing, and two of colour."""
         return _CROP + 1 + _ERASE + self.colour.num_draws
 
-    def augment(self, images: Images, draws: Draws) -> Tensor:
-        """Change pictures as the random numbers say, float32 `[B, channels, S, S]`."""
-        crop, flip, erase, colour = np.split(draws, [_CROP, _CROP + 1, _CROP + 1 + _ERASE], axis=1)
+    def pixels(self, images: Images, draws: Draws) -> Tensor:
+        """Crop, scale, mirror and colour, uint8 `[B, S, S, channels]`."""
+        crop, flip, _, colour = self._split(draws)
         sizes = np.array([image.shape[-2:] for image in images], dtype=np.int64).reshape(-1, 2)
         boxes = random_resized_crops(sizes, crop, self.crop_scale, self.crop_ratio).tolist()
         mirrored = (flip[:, 0] < self.flip).tolist()
         S = self.image_size
         # Channels-last order from the decoder to the network: no step has to reorder pixels.
-        out = torch.empty(len(images), S, S, self.channels)
+        out = torch.empty(len(images), S, S, self.channels, dtype=torch.uint8)
         for i, (top, left, height, width) in enumerate(boxes):
             picture = images[i][None, :, top : top + height, left : left + width]  # [1, C, h, w]
             picture = resize(picture, S, S)[0]  # [C, S, S]
@@ -90,16 +90,24 @@ class PhotoTransform(Transform):
                 picture = self.colour(as_channels(picture, 3), colour[i])
             picture = as_channels(picture, self.channels)  # [channels, S, S]
             out[i].copy_(picture.permute(1, 2, 0))  # [S, S, channels]
-        return self._erase_(normalised(out, self.mean, self.std), erase)  # [B, channels, S, S]
+        return out
 
-    def _erase_(self, images: Tensor, draws: Draws) -> Tensor:
+    def finish(self, pixels: Tensor, draws: Draws) -> Tensor:
+        """Normalise and erase boxes, float32 `[B, channels, S, S]`."""
+        images = self.normalise(pixels)  # [B, channels, S, S]
         if not self.erase_probability:
             return images
+        _, _, erase, _ = self._split(draws)
         boxes = erasing_boxes(
-            self.image_size, draws, self.erase_probability, self.erase_scale, self.erase_ratio
+            self.image_size, erase, self.erase_probability, self.erase_scale, self.erase_ratio
         )
-        value = torch.tensor(self.erase_value[: self.channels]).view(-1, 1, 1)
+        value = torch.tensor(self.erase_value[: self.channels], device=images.device)
+        value = value.view(-1, 1, 1)  # [channels, 1, 1]
         for i in np.flatnonzero(boxes[:, 2]).tolist():
             top, left, height, width = boxes[i].tolist()
             images[i, :, top : top + height, left : left + width] = value
         return images
+
+    def _split(self, draws: Draws) -> list[Draws]:
+        """Return the numbers of crop, flip, erasing and colour."""
+        return np.split(draws, [_CROP, _CROP + 1, _CROP + 1 + _ERASE], axis=1)

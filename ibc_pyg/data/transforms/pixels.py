@@ -45,20 +45,22 @@ def scaled_size(height: int, width: int, shorter: int) -> tuple[int, int]:
 
 
 def normalised(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Return `(pixel / 255 - mean) / std`, in place.
+    """Return `(pixels / 255 - mean) / std`.
 
     Args:
-        pixels: float32 `[B, H, W, C]` in [0, 255], contiguous.
+        pixels: uint8 `[B, H, W, C]`.
         mean: Mean of each channel, C values.
         std: Standard deviation of each channel, C values.
 
     Returns:
-        float32 `[B, C, H, W]`, the same memory, in channels-last order.
+        float32 `[B, C, H, W]`, channels last in memory.
     """
     B, H, W, C = pixels.shape
+    device = pixels.device
     # One row of the picture at a time: a loop over three channels inside is ten times slower.
-    scale = (1 / (255 * torch.tensor(std))).repeat(W)  # [W * C]
-    shift = (-torch.tensor(mean) / torch.tensor(std)).repeat(W)  # [W * C]
-    rows = pixels.view(B * H, W * C)
+    scale = (1 / (255 * torch.tensor(std))).repeat(W).to(device)  # [W * C]
+    shift = (-torch.tensor(mean) / torch.tensor(std)).repeat(W).to(device)  # [W * C]
+    out = pixels.to(torch.float32, copy=True)
+    rows = out.view(B * H, W * C)
     torch.addcmul(shift, rows, scale, out=rows)
-    return pixels.permute(0, 3, 1, 2)  # [B, C, H, W]
+    return out.permute(0, 3, 1, 2)  # [B, C, H, W]

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -47,10 +46,15 @@ class SmallTransform(Transform):
         """Rotation, scale, shear, two shifts, contrast, seed of the noise."""
         return 7
 
-    def augment(self, images: Images, draws: Draws) -> Tensor:
-        """Change pictures as the random numbers say, float32 `[B, channels, S, S]`."""
-        pixels = self.fit(images).permute(0, 3, 1, 2) / 255  # [B, C, S, S]
-        symmetric = torch.from_numpy(2 * draws[:, :6] - 1).float()  # [B, 6]
+    def pixels(self, images: Images, draws: Draws) -> Tensor:
+        """Fit pictures as for a test, uint8 `[B, S, S, channels]`."""
+        return self.fit(images)
+
+    def finish(self, pixels: Tensor, draws: Draws) -> Tensor:
+        """Map, change contrast, add noise, normalise, float32 `[B, channels, S, S]`."""
+        device = pixels.device
+        pixels = pixels.permute(0, 3, 1, 2) / 255  # [B, C, S, S]
+        symmetric = torch.from_numpy(2 * draws[:, :6] - 1).to(device, torch.float32)  # [B, 6]
         if self.rotation or self.scale or self.shear or self.translation:
             grid = F.affine_grid(self._maps(symmetric), list(pixels.shape), align_corners=False)
             pixels = F.grid_sample(
@@ -61,11 +65,12 @@ class SmallTransform(Transform):
             gain = (1 + self.contrast * symmetric[:, 5]).view(-1, 1, 1, 1)
             pixels = (pixels - centre).mul_(gain).add_(centre)
         if self.noise and len(pixels):
-            generator = torch.Generator().manual_seed(int(draws[0, 6] * 2**32))
+            generator = torch.Generator(device).manual_seed(int(draws[0, 6] * 2**32))
             noise = torch.empty_like(pixels).normal_(0, self.noise, generator=generator)
             pixels = pixels.add_(noise)
         shape = (1, self.channels, 1, 1)
-        mean, std = torch.tensor(self.mean).view(shape), torch.tensor(self.std).view(shape)
+        mean = torch.tensor(self.mean, device=device).view(shape)
+        std = torch.tensor(self.std, device=device).view(shape)
         return pixels.clamp_(0, 1).sub_(mean).div_(std)
 
     def _maps(self, symmetric: Tensor) -> Tensor:
@@ -75,7 +80,7 @@ class SmallTransform(Transform):
         size = (size * math.log1p(self.scale)).exp()
         shear = (shear * math.radians(self.shear)).tan()
         cos, sin = angle.cos() / size, angle.sin() / size
-        maps = torch.empty(len(symmetric), 2, 3)
+        maps = symmetric.new_empty(len(symmetric), 2, 3)
         maps[:, 0, 0] = cos
         maps[:, 0, 1] = shear * cos - sin
         maps[:, 1, 0] = sin
@@ -99,10 +104,10 @@ class PlainTransform(Transform):
         """None."""
         return 0
 
-    def augment(self, images: Images, draws: Draws) -> Tensor:
-        """Return the test picture, float32 `[B, channels, S, S]`; `draws` is `[B, 0]`."""
-        return self.test(images)
+    def pixels(self, images: Images, draws: Draws) -> Tensor:
+        """Fit pictures as for a test, uint8 `[B, S, S, channels]`."""
+        return self.fit(images)
 
-    def train(self, images: Images, rng: np.random.Generator) -> Tensor:
-        """Return the test picture; `rng` is left alone."""
-        return self.test(images)
+    def finish(self, pixels: Tensor, draws: Draws) -> Tensor:
+        """Normalise, float32 `[B, channels, S, S]`."""
+        return self.normalise(pixels)

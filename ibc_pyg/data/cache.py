@@ -1,0 +1,248 @@
+"""A cache of decoded and resized pictures, mapped into memory."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ibc_pyg.data.cache_index import (
+    PIXELS,
+    CacheIndex,
+    StaleCacheError,
+    content_key,
+    load_index,
+    save_index,
+)
+from ibc_pyg.data.cores import available_cores
+from ibc_pyg.data.dataset import OnError
+from ibc_pyg.data.decode import decode_image
+from ibc_pyg.data.filelock import file_lock
+from ibc_pyg.data.sources import ImageSource
+from ibc_pyg.data.table import ImageTable
+from ibc_pyg.data.transforms.pixels import resize_shorter
+from ibc_pyg.errors import DatasetError
+
+_LOGGER = logging.getLogger(__name__)
+_DAMAGED = "damaged"
+_CHUNK = 64  # pictures decoded at once; bounds the memory of the build
+
+Progress = Callable[[int, int], None]
+"""Called with the number of pictures done and their total."""
+
+
+def open_cache(
+    table: ImageTable,
+    resize: int,
+    folder: Path,
+    *,
+    on_error: OnError = "stop",
+    progress: Progress | None = None,
+    threads: int | None = None,
+) -> ImageCache:
+    """Open the cache of `table`, and make it first if it is missing, damaged or out of date.
+
+    Pictures whose shorter side is longer than `resize` are scaled to it, as the first step of the
+    test transform does; training crops then come from the scaled picture. The cache lies in
+    `folder / NAME-KEY`, KEY being a hash of names, lengths and times of the files and of
+    `resize`. If several processes start at once, one makes it and the others wait.
+
+    Args:
+        table: The images; a part of it can be read from the same cache.
+        resize: Shorter side in pixels.
+        folder: Where caches lie.
+        on_error: "stop" refuses a table with images that cannot be read, and names them; "skip"
+            leaves them to the loader, which lists them.
+        progress: Called now and then while the cache is made.
+        threads: Threads that decode; None takes one for each core.
+
+    Raises:
+        DatasetError: If images cannot be read, or the cache cannot be written.
+    """
+    key = content_key(table, resize)
+    place = folder / f"{table.name}-{resize}-{key[:16]}"
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with file_lock(place.with_name(place.name + ".lock")):
+            index = _open_or_build(place, key, table, resize, progress, threads)
+    except OSError as error:
+        raise DatasetError(
+            f"{place}: the image cache cannot be written ({error.strerror or error}); free some "
+            "space, choose another folder with IBC_PYG_CACHE, or go without: --data.cache false"
+        ) from None
+    if index.broken and on_error == "stop":
+        reasons = list(index.broken.values())
+        more = f", and {len(reasons) - 5} more" if len(reasons) > 5 else ""
+        raise DatasetError(
+            f"{table.name}: {len(reasons)} of {len(table)} images cannot be read: "
+            + "; ".join(reasons[:5])
+            + more
+        )
+    return ImageCache(place, index, table, resize)
+
+
+class ImageCache(ImageSource):
+    """Pictures from the pixel file of a cache; make it with `open_cache`.
+
+    Each picture is checked against its checksum when a process reads it for the first time. One
+    that fails is decoded from its file, and the cache is made anew when it is next opened.
+    """
+
+    def __init__(self, place: Path, index: CacheIndex, table: ImageTable, resize: int) -> None:
+        self.place = place
+        self.index = index
+        self._table = table
+        self._resize = resize
+        self._row_of_path = {path: row for row, path in enumerate(table.paths)}
+        self._checked = np.zeros(len(table), dtype=bool)
+        self._pixels = self._map()
+
+    def source(self, table: ImageTable) -> ImageSource:
+        """Return the pictures of `table`, which is the cached one or a part of it.
+
+        Raises:
+            DatasetError: If an image of `table` is not in the cache.
+        """
+        missing = next((path for path in table.paths if path not in self._row_of_path), None)
+        if missing is not None:
+            raise DatasetError(f"{missing}: not in the image cache {self.place}; make it anew")
+        return _Part(self, [self._row_of_path[path] for path in table.paths])
+
+    def read(self, row: int) -> Tensor:
+        """Return one picture of the cached table, uint8 `[3, H, W]`.
+
+        Raises:
+            DatasetError: If the picture could not be read when the cache was made.
+        """
+        height, width = self.index.sizes[row].tolist()
+        if not height:
+            raise DatasetError(self.index.broken[row])
+        start = int(self.index.offsets[row])
+        flat = self._pixels[start : start + height * width * 3]
+        if not self._checked[row]:
+            if zlib.crc32(flat.numpy().data) != int(self.index.checksums[row]):
+                return self._read_file(row)
+            self._checked[row] = True
+        return flat.view(height, width, 3).permute(2, 0, 1)  # [3, H, W]
+
+    def _read_file(self, row: int) -> Tensor:
+        _LOGGER.warning(
+            "%s: picture %d is damaged; its file is read instead, and the cache will be made anew "
+            "when it is next opened",
+            self.place,
+            row,
+        )
+        (self.place / _DAMAGED).touch()
+        root = self._table.root or Path()
+        return _decode(root / self._table.paths[row], self._resize)
+
+    def _map(self) -> Tensor:
+        path = self.place / PIXELS
+        if not path.stat().st_size:
+            return torch.empty(0, dtype=torch.uint8)
+        # Mode "c" gives torch the writable pages it asks for; nothing reaches the file.
+        return torch.from_numpy(np.memmap(path, dtype=np.uint8, mode="c"))  # [bytes]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A worker that is not forked maps the file itself, instead of receiving a copy of it.
+        return {k: v for k, v in self.__dict__.items() if k != "_pixels"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._pixels = self._map()
+
+
+class _Part(ImageSource):
+    """Some rows of a cache."""
+
+    def __init__(self, cache: ImageCache, rows: list[int]) -> None:
+        self._cache = cache
+        self._rows = rows
+
+    def read(self, row: int) -> Tensor:
+        """Return one picture, uint8 `[3, H, W]`; raises as `ImageCache.read` does."""
+        return self._cache.read(self._rows[row])
+
+
+def _open_or_build(
+    place: Path,
+    key: str,
+    table: ImageTable,
+    resize: int,
+    progress: Progress | None,
+    threads: int | None,
+) -> CacheIndex:
+    try:
+        if (place / _DAMAGED).exists():
+            raise StaleCacheError("a picture in it was found damaged")
+        return load_index(place, key)
+    except StaleCacheError as reason:
+        if place.exists():
+            _LOGGER.warning("%s: %s; making the image cache anew", place, reason)
+            shutil.rmtree(place)
+    # What an interrupted process left behind: the lock says that nobody works on it any more.
+    building = place.with_name(place.name + ".building")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir()
+    try:
+        index = _build(building, table, resize, progress, threads)
+        save_index(building, index, key)
+        building.rename(place)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+    return index
+
+
+def _build(
+    folder: Path, table: ImageTable, resize: int, progress: Progress | None, threads: int | None
+) -> CacheIndex:
+    count, root = len(table), table.root or Path()
+    index = CacheIndex(
+        np.zeros(count, np.int64), np.zeros((count, 2), np.int32), np.zeros(count, np.uint32)
+    )
+
+    def decode(row: int) -> Tensor | DatasetError:
+        try:
+            return _decode(root / table.paths[row], resize)
+        except DatasetError as error:
+            return error
+
+    at = 0
+    with (
+        (folder / PIXELS).open("wb") as file,
+        ThreadPoolExecutor(threads or available_cores()) as pool,
+    ):
+        for start in range(0, count, _CHUNK):
+            rows = range(start, min(start + _CHUNK, count))
+            for row, picture in zip(rows, pool.map(decode, rows), strict=True):
+                if isinstance(picture, DatasetError):
+                    index.broken[row] = str(picture)
+                    continue
+                pixels = picture.permute(1, 2, 0).contiguous()  # [H, W, 3]
+                data = pixels.numpy().data
+                index.offsets[row] = at
+                index.sizes[row] = pixels.shape[:2]
+                index.checksums[row] = zlib.crc32(data)
+                at += file.write(data)
+            if progress is not None:
+                progress(rows.stop, count)
+        file.flush()
+        os.fsync(file.fileno())
+    return index
+
+
+def _decode(path: Path, resize: int) -> Tensor:
+    picture = decode_image(path)
+    if min(picture.shape[1:]) > resize:
+        picture = resize_shorter(picture[None], resize)[0]
+    return picture  # [3, H, W]

@@ -1,0 +1,112 @@
+"""The index of an image cache: where each picture lies, and what makes the cache valid."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ibc_pyg.data.table import ImageTable
+
+FORMAT = 1
+"""Raised when the layout or the pixels change, so that older caches are made anew."""
+
+PIXELS = "pixels.bin"
+_INDEX = "index.npz"
+_META = "meta.json"
+
+
+class StaleCacheError(Exception):
+    """The cache is not there, is damaged, or belongs to other images."""
+
+
+@dataclass
+class CacheIndex:
+    """Places of the pictures in the pixel file.
+
+    Attributes:
+        offsets: First byte of each picture, int64 `[M]`.
+        sizes: Height and width, int32 `[M, 2]`; 0 for a picture that could not be read.
+        checksums: CRC-32 of the bytes of each picture, uint32 `[M]`.
+        broken: Why a picture could not be read, by its row.
+    """
+
+    offsets: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int32]
+    checksums: npt.NDArray[np.uint32]
+    broken: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def num_bytes(self) -> int:
+        """Length of the pixel file."""
+        return int((self.sizes.astype(np.int64).prod(axis=1) * 3).sum())
+
+
+def content_key(table: ImageTable, resize: int) -> str:
+    """Return a hash of what the pixels depend on: names, lengths and times of the files, size.
+
+    Where the files lie is left out, so that a moved data set keeps its cache.
+    """
+    digest = hashlib.sha256(f"{FORMAT} {resize} {len(table)}\n".encode())
+    root = table.root or Path()
+    for path in table.paths:
+        try:
+            status = (root / path).stat()
+            line = f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n"
+        except OSError:
+            line = f"{path}\0missing\n"
+        digest.update(line.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def save_index(folder: Path, index: CacheIndex, key: str) -> None:
+    """Write the index into `folder`.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    buffer = io.BytesIO()
+    np.savez(buffer, offsets=index.offsets, sizes=index.sizes, checksums=index.checksums)
+    (folder / _INDEX).write_bytes(buffer.getvalue())
+    meta = {
+        "key": key,
+        "index_sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
+        "broken": {str(row): reason for row, reason in index.broken.items()},
+    }
+    (folder / _META).write_text(json.dumps(meta, indent=1), encoding="utf-8")
+
+
+def load_index(folder: Path, key: str) -> CacheIndex:
+    """Read the index in `folder`.
+
+    Raises:
+        StaleCacheError: If the cache is not there, is damaged, or was made from other images.
+    """
+    try:
+        meta = json.loads((folder / _META).read_text(encoding="utf-8"))
+        data = (folder / _INDEX).read_bytes()
+        if meta["key"] != key:
+            raise StaleCacheError("it was made from other images")
+        if meta["index_sha256"] != hashlib.sha256(data).hexdigest():
+            raise StaleCacheError("its index is damaged")
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            index = CacheIndex(
+                arrays["offsets"],
+                arrays["sizes"],
+                arrays["checksums"],
+                {int(row): str(reason) for row, reason in meta["broken"].items()},
+            )
+        length = (folder / PIXELS).stat().st_size
+    except FileNotFoundError:
+        raise StaleCacheError("it is not there") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        raise StaleCacheError(f"it is damaged ({error})") from None
+    if length < index.num_bytes:
+        raise StaleCacheError(f"its pixels end at byte {length} of {index.num_bytes}")
+    return index
