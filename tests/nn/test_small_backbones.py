@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ibc_pyg.errors import ConfigError
-from ibc_pyg.nn.backbones import ConvNet, backbone_names, make_backbone
+from ibc_pyg.nn.backbones import ConvNet, SmallResNet, backbone_names, make_backbone
 from ibc_pyg.nn.backbones.pooling import GeM, make_pooling
 
 
@@ -138,3 +138,55 @@ def test_bad_weight_files(tmp_path: Path, content: str, capsys: pytest.CaptureFi
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "unpickled" not in capsys.readouterr().out
+
+
+def test_residual_network_by_hand() -> None:
+    torch.manual_seed(0)
+    net = make_backbone("resnet6", 16, in_channels=1, width=4, widths=[4, 6], grid=7).eval()
+    for module in net.modules():  # statistics as if trained, so that every BatchNorm counts
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.1, 0.1)  # type: ignore[union-attr]
+            module.running_var.uniform_(0.5, 1.5)  # type: ignore[union-attr]
+    state = net.state_dict()
+
+    def norm(x: torch.Tensor, name: str) -> torch.Tensor:
+        mean, var = (state[f"{name}.running_{key}"].view(1, -1, 1, 1) for key in ("mean", "var"))
+        return (x - mean) / (var + 1e-5).sqrt()  # weight 1 and bias 0 at the start
+
+    def convolve(x: torch.Tensor, name: str, stride: int = 1) -> torch.Tensor:
+        weight = state[f"{name}.0.weight"]
+        y = F.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2)
+        return norm(y, f"{name}.1")
+
+    x = torch.randn(3, 1, 28, 28)
+    y = F.relu(convolve(x, "stem", 2))  # [3, 4, 14, 14]
+    y = F.relu(convolve(F.relu(convolve(y, "stages.0.first")), "stages.0.second") + y)
+    main = convolve(F.relu(convolve(y, "stages.1.first", 2)), "stages.1.second")
+    short = F.conv2d(F.avg_pool2d(y, 2), state["stages.1.shortcut.1.weight"])
+    y = F.relu(main + norm(short, "stages.1.shortcut.2"))  # [3, 6, 7, 7]
+    expected = F.linear(y.flatten(1), state["embedding.weight"], state["embedding.bias"])
+    torch.testing.assert_close(net(x), expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("side", [28, 33, 64])
+def test_residual_network_takes_any_side(side: int) -> None:
+    net = SmallResNet(3, 10, width=4, widths=(4, 6, 8), blocks=[1, 2, 1], stem_stride=1, grid=4)
+    assert net(torch.randn(2, 3, side, side)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        ({"widths": []}, "widths must be one or more"),
+        ({"widths": [4, 0]}, "widths must be one or more"),
+        ({"blocks": [1]}, "blocks must be a number >= 1 for each"),
+        ({"blocks": 0}, "blocks must be a number >= 1 for each"),
+        ({"kernel_size": 4}, "kernel_size must be odd"),
+        ({"stem_stride": 0}, "stem_stride must be 1 or 2"),
+        ({"width": 0}, "width must be at least 1"),
+    ],
+)
+def test_residual_network_refuses(args: dict[str, object], says: str) -> None:
+    with pytest.raises(ConfigError, match=r"model\.backbone_args") as caught:
+        make_backbone("resnet6", 8, **args)
+    assert says in str(caught.value)

@@ -11,12 +11,14 @@ from typing import Any
 from torch import nn
 
 from ibc_pyg.errors import ConfigError
+from ibc_pyg.nn.backbones.residual import SmallResNet
 from ibc_pyg.nn.backbones.small import ConvNet
 from ibc_pyg.nn.backbones.vision_factory import make_vision, vision_names
 from ibc_pyg.nn.backbones.weights import fit_weights, read_weights
 
 SMALL: dict[str, Callable[..., nn.Module]] = {
     "conv4": partial(ConvNet, depth=4),
+    "resnet6": partial(SmallResNet, widths=(64, 128)),
 }
 """Networks of ours, for small pictures; there are no published weights."""
 

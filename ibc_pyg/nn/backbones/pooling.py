@@ -61,4 +61,25 @@ def make_pooling(name: str, grid: int = 1) -> nn.Module:
     }
     if name not in modules:
         raise ValueError(f"pooling must be one of {list(modules)}, not {name!r}")
-    return nn.Sequential(modules[name], nn.Flatten())
+    return CellPooling(modules[name], grid)
+
+
+class CellPooling(nn.Module):
+    """Pooling in cells, then one vector an image.
+
+    Args:
+        pool: Pools `[B, C, H, W]` to `[B, C, grid, grid]`; a map that has this size already is
+            taken as it is.
+        grid: Cells along a side.
+
+    """
+
+    def __init__(self, pool: nn.Module, grid: int) -> None:
+        super().__init__()
+        self.pool = pool
+        self.grid = grid
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pool `[B, C, H, W]` to `[B, C * grid * grid]`."""
+        cells = x if x.shape[-2:] == (self.grid, self.grid) else self.pool(x)  # [B, C, g, g]
+        return cells.flatten(1)  # [B, C * grid * grid]

@@ -52,9 +52,7 @@ class ConvNet(nn.Module):
         sizes = list(widths) if widths is not None else [width] * depth
         if not sizes or min(sizes) < 1:
             raise ValueError(f"widths must be one or more numbers >= 1, not {sizes}")
-        for name, value in (("in_channels", in_channels), ("embedding_dim", embedding_dim)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value}")
+        check_sizes(in_channels=in_channels, embedding_dim=embedding_dim)
         if stem_stride not in (1, 2):
             raise ValueError(f"stem_stride must be 1 or 2, not {stem_stride}")
         blocks: list[nn.Module] = []
@@ -75,10 +73,31 @@ class ConvNet(nn.Module):
         return embeddings
 
 
-def conv_bn_relu(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
-    """Return a 3 x 3 convolution, batch normalisation and ReLU."""
+def conv_bn_relu(
+    in_channels: int, out_channels: int, *, stride: int = 1, kernel_size: int = 3
+) -> nn.Sequential:
+    """Return a padded convolution without bias, batch normalisation and ReLU."""
     return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False),
+        nn.Conv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=kernel_size // 2,
+            bias=False,
+        ),
         nn.BatchNorm2d(out_channels),
         nn.ReLU(inplace=True),
     )
+
+
+def check_sizes(**sizes: int) -> None:
+    """Refuse a size below 1.
+
+    Raises:
+        ValueError: It names the size.
+
+    """
+    for name, value in sizes.items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, not {value}")
