@@ -49,7 +49,7 @@ class Loader:
             sampler=keys,
             num_workers=workers,
             collate_fn=_as_it_is,
-            pin_memory=device.type == "cuda",
+            pin_memory=device.type == "cuda" if pin_memory is None else pin_memory,
             persistent_workers=workers > 0,
             worker_init_fn=_leave_ctrl_c_to_the_main_process,
             # DataLoader draws a base seed; from its own generator it leaves torch's alone.
@@ -88,9 +88,17 @@ class TrainLoader(Loader):
     """
 
     def __init__(
-        self, dataset: BatchDataset, sampler: PKSampler, *, workers: int, device: torch.device
+        self,
+        dataset: BatchDataset,
+        sampler: PKSampler,
+        *,
+        workers: int,
+        device: torch.device,
+        pin_memory: bool | None,
     ) -> None:
-        super().__init__(dataset, TrainKeys(sampler), workers=workers, device=device)
+        super().__init__(
+            dataset, TrainKeys(sampler), workers=workers, device=device, pin_memory=pin_memory
+        )
         self.sampler = sampler
 
     def __iter__(self) -> Iterator[Batch]:
@@ -109,6 +117,7 @@ def train_loader(
     seed: int,
     workers: int = 0,
     device: torch.device | str = "cpu",
+    pin_memory: bool | None = None,
     cache: ImageCache | None = None,
     on_error: OnError = "stop",
 ) -> TrainLoader:
@@ -121,8 +130,9 @@ def train_loader(
         seed: Seed of the augmentation, 0 or more.
         workers: Processes that read images; 0 reads in this one, which is the fastest for sets in
             memory. `suggested_workers` makes a choice.
-        device: Where the batches go; the last part of the transform is done there. On the way to
-            a GPU they pass through page-locked memory, so that the copy runs beside its work.
+        device: Where the batches go; the last part of the transform is done there.
+        pin_memory: Pass 8-bit pixels through page-locked memory, so that the copy to a GPU runs
+            beside its work; None does so if `device` is one.
         cache: Where the pictures are read from, instead of their files.
         on_error: What to do with an image that cannot be read: "stop" raises DatasetError while
             iterating; "skip" takes another image of the class and lists the broken one in
@@ -131,7 +141,9 @@ def train_loader(
     dataset = BatchDataset(
         _source(table, cache), table.labels, transform, seed=seed, on_error=on_error
     )
-    return TrainLoader(dataset, sampler, workers=workers, device=torch.device(device))
+    return TrainLoader(
+        dataset, sampler, workers=workers, device=torch.device(device), pin_memory=pin_memory
+    )
 
 
 def eval_loader(
@@ -142,6 +154,7 @@ def eval_loader(
     *,
     workers: int = 0,
     device: torch.device | str = "cpu",
+    pin_memory: bool | None = None,
     cache: ImageCache | None = None,
     on_error: OnError = "stop",
 ) -> Loader:
@@ -154,6 +167,7 @@ def eval_loader(
         batch_size: Images of a batch; the last one may be smaller.
         workers: Processes that read images; 0 reads in this one.
         device: Where the batches go.
+        pin_memory: As for `train_loader`.
         cache: Where the pictures are read from, instead of their files.
         on_error: "stop" raises DatasetError while iterating; with "skip" batches lack the images
             that cannot be read, and `loader.skipped` lists them.
@@ -164,7 +178,13 @@ def eval_loader(
     if batch_size < 1:
         raise ValueError(f"batch_size must be >= 1, got {batch_size}")
     dataset = BatchDataset(_source(table, cache), table.labels, transform, on_error=on_error)
-    return Loader(dataset, EvalKeys(rows, batch_size), workers=workers, device=torch.device(device))
+    return Loader(
+        dataset,
+        EvalKeys(rows, batch_size),
+        workers=workers,
+        device=torch.device(device),
+        pin_memory=pin_memory,
+    )
 
 
 def suggested_workers(table: ImageTable, *, cached: bool = False, processes: int = 1) -> int:
