@@ -38,6 +38,7 @@ class Loader:
         *,
         workers: int,
         device: torch.device,
+        pin_memory: bool | None = None,
     ) -> None:
         self.skipped: dict[int, str] = {}
         self.transform = dataset.transform
