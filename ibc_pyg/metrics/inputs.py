@@ -26,6 +26,7 @@ def as_embeddings(values: Array, name: str, *, device: torch.device | str | None
 
     Raises:
         ValueError: not two-dimensional, empty, not numeric, or with NaN or infinite values.
+
     """
     if not isinstance(values, Tensor):
         array = np.asarray(values)
@@ -47,7 +48,8 @@ def as_embeddings(values: Array, name: str, *, device: torch.device | str | None
     bad = [int(i) for i in suspects.tolist() if not bool(torch.isfinite(out[i]).all())]
     if bad:
         raise ValueError(
-            f"{name} has NaN or infinite values in {len(bad)} of {len(out)} rows (first: row {bad[0]})"
+            f"{name} has NaN or infinite values in {len(bad)} of {len(out)} rows, "
+            f"first in row {bad[0]}"
         )
     return out
 
@@ -63,6 +65,7 @@ def as_labels(values: LabelArray, name: str, length: int, of: str) -> NDArray[np
 
     Raises:
         ValueError: not one-dimensional, of another length, or neither integers nor strings.
+
     """
     array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
     if array.ndim != 1:
@@ -79,7 +82,7 @@ def as_labels(values: LabelArray, name: str, length: int, of: str) -> NDArray[np
 def class_indices(
     labels: NDArray[np.generic], gallery_labels: NDArray[np.generic] | None
 ) -> tuple[Tensor, Tensor]:
-    """Number the classes of both sets from 0: (query classes [Q], gallery classes [N]), int64."""
+    """Give the classes of both sets numbers from 0: int64 [Q] for the queries, [N] the gallery."""
     if gallery_labels is None:
         _, inverse = np.unique(labels, return_inverse=True)
         classes = torch.from_numpy(inverse.astype(np.int64))
@@ -94,9 +97,8 @@ def class_indices(
     return classes[: len(labels)], classes[len(labels) :]
 
 
-def unit_rows(x: Tensor) -> Tensor:
-    """Rows of length 1, [N, D]; a zero row stays zero (its cosine with everything is 0)."""
+def inverse_norms(x: Tensor) -> Tensor:
+    """One over the length of every row, [N, 1]; 0 for a zero row (its cosine with all is 0)."""
     scale = x.abs().amax(1, keepdim=True)  # [N, 1]: guards the squares against overflow
-    x = x / torch.where(scale > 0, scale, 1)
-    norm = x.norm(dim=1, keepdim=True)  # [N, 1]
-    return x / torch.where(norm > 0, norm, 1)
+    safe = torch.where(scale > 0, scale, 1)
+    return torch.where(scale > 0, 1 / ((x / safe).norm(dim=1, keepdim=True) * safe), 0)

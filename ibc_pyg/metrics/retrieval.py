@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+from torch import Tensor
 
-from ibc_pyg.metrics.inputs import (
-    Array,
-    LabelArray,
-    as_embeddings,
-    as_labels,
-    class_indices,
-    unit_rows,
-)
+from ibc_pyg.metrics.inputs import Array, LabelArray, as_embeddings, as_labels, class_indices
+from ibc_pyg.metrics.ranks import MatchRanks, match_ranks
+from ibc_pyg.metrics.space import Metric, make_space, plain_float32
+
+Ties = Literal["index", "matches_first"]
 
 
 def retrieval_metrics(
@@ -24,54 +22,101 @@ def retrieval_metrics(
     gallery: Array | None = None,
     gallery_labels: LabelArray | None = None,
     ks: Sequence[int] = (1, 2, 4, 8),
-    metric: Literal["cosine", "euclidean"] = "cosine",
+    metric: Metric = "cosine",
+    ties: Ties | None = None,
+    count_unmatched: bool = False,
     memory_budget: int = 2**30,
     device: torch.device | str | None = None,
 ) -> dict[str, float]:
-    """R@k, MAP@R and R-precision of exact search."""
+    """Score exact search by R@k, MAP@R and R-precision.
+
+    Without a gallery every embedding is a query against all others: it is left out of its own
+    gallery by index, wherever it would rank, so duplicates of it count like any other item.
+
+    The rules, the same for every metric:
+
+    - *Order*: by closeness as exact arithmetic on the given numbers has it (see `Space`), whatever
+      the memory budget, threads or device.
+    - *Ties*: "index" puts the lower gallery index first. "matches_first" puts matches before the
+      items that are just as close: a match is pushed back only by what is strictly closer, the
+      rule of the In-Shop protocol. The default is "index" without a gallery and "matches_first"
+      with one, as in the published protocols.
+    - *A query without a match* in the gallery (a class with one image) is left out of every mean
+      and counted in `queries_without_match`; with `count_unmatched` it scores 0 in every mean.
+    - *A zero vector* has cosine 0 with everything.
+    - R@k with k larger than the gallery is the share of queries that have a match.
+
+    MAP@R and R-precision follow Musgrave et al., "A Metric Learning Reality Check", ECCV 2020,
+    section 3.1, https://arxiv.org/abs/2003.08505.
+
+    Args:
+        embeddings: [Q, D], numpy or torch, any float dtype; need not be normalised.
+        labels: [Q], integers or strings.
+        gallery: [N, D], for protocols with separate sets.
+        gallery_labels: [N].
+        ks: the k of R@k, each at least 1.
+        metric: "cosine" or "euclidean" (the same order on normalised embeddings).
+        ties: "index", "matches_first" or None for the protocol's rule.
+        count_unmatched: whether queries without a match count as failures.
+        memory_budget: bytes that may be used beyond inputs and their float32 copies.
+        device: where to compute; None means where the embeddings are.
+
+    Returns:
+        "R@k" for every k, "MAP@R" and "RP" in [0, 1]; "queries" and "queries_without_match".
+
+    Raises:
+        ValueError: NaN or infinite values, shapes or lengths that do not fit, an empty set, k
+            below 1, an unknown metric or tie rule, or no query with a match.
+
+    """
     x = as_embeddings(embeddings, "embeddings", device=device)
     y = as_labels(labels, "labels", len(x), "embeddings")
     if (gallery is None) != (gallery_labels is None):
-        raise ValueError("give gallery and gallery_labels together, or neither")
-    own = gallery is None
-    g = x if gallery is None else as_embeddings(gallery, "gallery", device=device)
-    gy = None
-    if gallery_labels is not None:
+        raise ValueError("gallery and gallery_labels go together: give both or neither")
+    g, gy = None, None
+    if gallery is not None and gallery_labels is not None:
+        g = as_embeddings(gallery, "gallery", device=x.device)
         gy = as_labels(gallery_labels, "gallery_labels", len(g), "gallery")
-    yq, yg = (c.to(x.device) for c in class_indices(y, gy))
-    if metric == "cosine":
-        x, g = unit_rows(x.double()), unit_rows(g.double())
-    rows = max(1, memory_budget // (40 * len(g)))
-    sums = torch.zeros(len(ks) + 2, dtype=torch.float64)
-    valid = 0
-    for start in range(0, len(x), rows):
-        q = x[start : start + rows].double()
-        s = q @ g.double().T if metric == "cosine" else -torch.cdist(q, g.double())
-        if own:
-            s[torch.arange(len(q)), torch.arange(start, start + len(q))] = -torch.inf
-        hit = yq[start : start + rows, None] == yg[None]
-        if own:
-            hit[torch.arange(len(q)), torch.arange(start, start + len(q))] = False
-        order = s.argsort(dim=1, descending=True, stable=True)
-        hit = hit.gather(1, order)
-        r = hit.sum(1)
-        keep = r > 0
-        hit, r = hit[keep], r[keep]
-        valid += len(hit)
-        position = torch.arange(1, hit.shape[1] + 1, device=x.device)
-        within = hit & (position <= r[:, None])
-        precision = hit.cumsum(1) / position
-        for i, k in enumerate(ks):
-            sums[i] += hit[:, :k].any(1).sum().cpu()
-        sums[-2] += ((precision * within).sum(1) / r).sum().cpu()
-        sums[-1] += (within.sum(1) / r).sum().cpu()
-    if valid == 0:
-        raise ValueError("no query has a match in the gallery")
-    mean = (sums / valid).tolist()
-    out = {f"R@{k}": mean[i] for i, k in enumerate(ks)}
-    return out | {
-        "MAP@R": mean[-2],
-        "RP": mean[-1],
-        "queries": float(len(x)),
-        "queries_without_match": float(len(x) - valid),
-    }
+    if len(ks) == 0 or min(ks) < 1 or any(int(k) != k for k in ks):
+        raise ValueError(f"ks is {tuple(ks)}, expected whole numbers from 1")
+    if ties not in (None, "index", "matches_first"):
+        raise ValueError(f"ties is {ties!r}, expected 'index', 'matches_first' or None")
+    query_classes, gallery_classes = (c.to(x.device) for c in class_indices(y, gy))
+    with plain_float32():
+        parts = [
+            _score(ranks, ks)
+            for ranks in match_ranks(
+                make_space(x, g, metric),
+                query_classes,
+                gallery_classes,
+                same_set=g is None,
+                k=max(ks),
+                matches_first=ties == "matches_first" or (ties is None and g is not None),
+                memory_budget=memory_budget,
+            )
+        ]
+    if not parts:
+        where = "among the other embeddings" if g is None else "in the gallery"
+        raise ValueError(f"no query has an item of its class {where}: nothing to score")
+    scores = torch.cat(parts, 1)  # [K + 2, n]
+    scored = scores.shape[1]
+    # Summed in order of size, so that the mean does not depend on the order of the queries.
+    sums = scores.sort(dim=1).values.sum(1)  # [K + 2]
+    means = (sums / (len(x) if count_unmatched else scored)).tolist()
+    out = {f"R@{k}": mean for k, mean in zip(ks, means, strict=False)}
+    out["MAP@R"], out["RP"] = means[-2:]
+    out["queries"] = float(len(x))
+    out["queries_without_match"] = float(len(x) - scored)
+    return out
+
+
+def _score(ranks: MatchRanks, ks: Sequence[int]) -> Tensor:
+    """R@k for every k, MAP@R and R-precision of n queries, [K + 2, n] float64."""
+    ahead, matches = ranks.ahead, ranks.matches[:, None]
+    nth = torch.arange(1, ahead.shape[1] + 1, device=ahead.device)  # [R]
+    rank = ahead + nth  # [n, R]
+    within = (rank <= matches) & (nth <= matches)  # [n, R]
+    rows = [(ahead[:, 0] < k).double() for k in ks]
+    rows.append((within * (nth / rank.double())).sum(1) / ranks.matches)
+    rows.append(within.sum(1) / ranks.matches.double())
+    return torch.stack(rows)  # [K + 2, n]
