@@ -220,6 +220,8 @@ _SMALL = """
   section { grid-template-columns: minmax(0, 1fr); gap: 10px; padding: 16px 0; }
   .row, .chart, .tile, .attention figure, .map { break-inside: avoid; }
   h2, .lede { break-after: avoid; }
+  pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+  .boundary { stroke-width: 0.25; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }
 @media (prefers-reduced-motion: no-preference) {

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from ibc_pyg.report import MapPoints
+from ibc_pyg.report.descriptor_map import (
+    MARGIN,
+    SIDE,
+    fit_square,
+    focus_classes,
+    map_section,
+)
+from ibc_pyg.report.markup import Missing
+
+
+def points(count: int = 60, classes: int = 15, **options) -> MapPoints:
+    rng = np.random.default_rng(0)
+    labels = np.arange(count) % classes
+    names = [f"class {index}" for index in range(classes)]
+    return MapPoints(rng.normal(size=(count, 2)).astype(np.float32), labels, names, **options)
+
+
+def test_the_most_frequent_classes_are_in_focus():
+    labels = np.array([3, 3, 3, 1, 1, 0, 0, 2])
+    assert focus_classes(labels, most=3) == [3, 0, 1]
+    assert focus_classes(labels) == [3, 0, 1, 2]
+
+
+def test_points_fill_the_drawing_with_one_scale():
+    xy = np.array([[0.0, 0.0], [4.0, 0.0], [0.0, 2.0], [4.0, 2.0]], np.float32)
+    low, high = MARGIN, SIDE - MARGIN
+    quarter = (high - low) / 4
+    expected = [
+        [low, SIDE / 2 + quarter],
+        [high, SIDE / 2 + quarter],
+        [low, SIDE / 2 - quarter],
+        [high, SIDE / 2 - quarter],
+    ]
+    np.testing.assert_allclose(fit_square(xy), expected)
+    np.testing.assert_allclose(fit_square(np.ones((3, 2), np.float32)), SIDE / 2)
+
+
+def test_every_point_is_drawn_once_with_its_class():
+    data = points(thumbs={0: np.zeros((8, 8), np.uint8), 14: np.zeros((8, 8, 3), np.uint8)})
+    page = map_section(data)
+    markers = sum(path.count("M") for path in re.findall(r'<path d="([^"]*)"></path></g>', page))
+    markers += sum(path.count("M") for path in re.findall(r'<path d="([^"]*)"></path><im', page))
+    assert markers == 58
+    assert page.count("<image ") == 2
+    assert sorted(re.findall(r"<title>(.*?)</title>", page)) == sorted(data.class_names)
+
+
+def test_legend_names_counts_and_numbers_twelve_classes():
+    page = map_section(points())
+    assert len(re.findall(r'<li data-class="\d+"', page)) == 12
+    assert re.findall(r'class="number"[^>]*>(\d+)<', page) == [str(n) for n in range(1, 13)]
+    assert "12 classes with 48 descriptors" in page
+
+
+def test_no_points_give_a_sentence():
+    empty = MapPoints(np.zeros((0, 2), np.float32), np.zeros(0, np.int64), [])
+    assert isinstance(map_section(None), Missing)
+    assert isinstance(map_section(empty), Missing)
