@@ -9,6 +9,8 @@ from sklearn.manifold import TSNE
 
 MOST_TSNE_POINTS = 1_000
 START_COMPONENTS = 50
+TSNE_ITERATIONS = 500
+"""Half the default: from the PCA layout the map has settled by then."""
 
 
 def project_2d(descriptors: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.float32]:
@@ -45,7 +47,11 @@ def project_2d(descriptors: npt.NDArray[np.float32], seed: int) -> npt.NDArray[n
     if 5 <= count <= MOST_TSNE_POINTS and start.any():
         layout = start[:, :2] / start[:, 0].std() * 1e-4  # [M, 2], the scale t-SNE starts from
         start = TSNE(
-            perplexity=min(30.0, (count - 1) / 3), init=layout, random_state=seed, n_jobs=1
+            perplexity=min(30.0, (count - 1) / 3),
+            max_iter=TSNE_ITERATIONS,
+            init=layout,
+            random_state=seed,
+            n_jobs=1,
         ).fit_transform(start)  # [M, 2]
     plane = start[:, :2]  # [M, 2]
     centred = plane - plane.mean(0, keepdims=True) if count else plane
