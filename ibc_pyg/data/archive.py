@@ -66,6 +66,9 @@ def _members(file: Path) -> Iterator[Iterator[Member]]:
     else:
         with tarfile.open(file, "r:*") as tar:
             yield _tar_members(tar)
+            # Checksums of compressed files come last, after what tarfile itself reads.
+            while tar.fileobj is not None and tar.fileobj.read(BLOCK):
+                pass
 
 
 def _refusal(member: Member, folder: Path) -> str | None:

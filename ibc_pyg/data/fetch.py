@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.client
 import logging
@@ -137,7 +138,9 @@ def fetch(
 
 def _disk_error(error: BaseException) -> bool:
     """Return whether the error is about a file here and not about the network."""
-    return isinstance(error, OSError) and getattr(error, "filename", None) is not None
+    if not isinstance(error, OSError) or isinstance(error, urllib.error.URLError):
+        return False
+    return error.filename is not None or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def _forget(part: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from ibc_pyg.data.sample.draw import save_jpeg
@@ -20,8 +21,8 @@ def write(out: Path, classes: int, images: int, seed: int) -> None:
     ]
     for image, (number, path) in enumerate(listed):
         save_jpeg(base / "images" / path, number, image, seed)
-    tables: dict[str, list[tuple[int, str | int]]] = {
-        "classes.txt": [(number, text) for number, text in names.items()],
+    tables: dict[str, Iterable[tuple[int, str | int]]] = {
+        "classes.txt": names.items(),
         "images.txt": [(i, path) for i, (_, path) in enumerate(listed, 1)],
         "image_class_labels.txt": [(i, number) for i, (number, _) in enumerate(listed, 1)],
         "train_test_split.txt": [(i, i % 2) for i in range(1, len(listed) + 1)],

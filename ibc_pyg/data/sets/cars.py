@@ -101,7 +101,7 @@ def cars_annotations(base: Path) -> ImageTable:
         if not first <= label < first + CLASSES:
             raise source.error(f"class {label} is not within {first} ... {first + CLASSES - 1}")
         role = Role.TRAIN if label - first < TRAIN_CLASSES else Role.TEST
-        rows.append(Row(path, label, role))
+        rows.append(Row(path, label, role, source))
     names_file = one or _find(base, "cars_meta.mat")
     names = read_strings(names_file, "class_names") if names_file is not None else []
     return build_table("cars", base, rows, dict(enumerate(names, start=first)))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -26,6 +26,14 @@ IMAGE_SUFFIXES = frozenset(
 )
 
 
+class Source(Protocol):
+    """A place in an annotation file."""
+
+    def error(self, problem: str) -> DatasetError:
+        """Return the error that names this place."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One image as an annotation file lists it.
@@ -34,11 +42,13 @@ class Row:
         path: Path relative to the root.
         label: The label as written: all integers or all strings in one set.
         role: What the image is used for.
+        source: The line or entry that lists it, for messages.
     """
 
     path: str
     label: int | str
     role: Role
+    source: Source | None = field(default=None, compare=False)
 
 
 def natural(text: str) -> tuple[tuple[int, int, str], ...]:
@@ -96,11 +106,12 @@ def build_table(
     """
     if not rows:
         raise DatasetError(f"{name}: no images listed under {printable(root or '')}")
-    repeated = [path for path, n in Counter(row.path for row in rows).items() if n > 1]
-    if repeated:
-        raise DatasetError(
-            f"{name}: {len(repeated)} images are listed twice, the first is {shown(repeated[0])}"
-        )
+    seen: set[str] = set()
+    for row in rows:
+        if row.path in seen:
+            problem = f"image {shown(row.path, 200)} is listed twice"
+            raise row.source.error(problem) if row.source else DatasetError(f"{name}: {problem}")
+        seen.add(row.path)
     training = {row.label for row in rows if row.role & Role.TRAIN}
     others = {row.label for row in rows} - training
     order = [*sorted(training, key=_label_key), *sorted(others, key=_label_key)]

@@ -70,7 +70,7 @@ def cub_annotations(base: Path) -> ImageTable:
         if not first <= label < first + CLASSES:
             raise label_line.error(f"class {label} is not within {first} ... {first + 199}")
         role = Role.TRAIN if label - first < TRAIN_CLASSES else Role.TEST
-        rows.append(Row(f"images/{line.relative_path(path)}", label, role))
+        rows.append(Row(f"images/{line.relative_path(path)}", label, role, line))
     if extra := sorted(set(labels) - set(images)):
         raise labels[extra[0]][0].error(f"image {extra[0]} is not in images.txt")
     names: dict[int, str] = {}

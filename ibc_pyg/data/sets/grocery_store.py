@@ -27,8 +27,8 @@ SUBFOLDERS = (
 )
 
 
-def read_list(file: Path) -> list[tuple[str, int]]:
-    """Read `path, fine class, coarse class` lines; return path and fine class.
+def read_list(file: Path) -> list[tuple[str, int, Line]]:
+    """Read `path, fine class, coarse class` lines; return path, fine class and line.
 
     Raises:
         DatasetError: With file and line.
@@ -37,7 +37,7 @@ def read_list(file: Path) -> list[tuple[str, int]]:
     for line in read_lines(file):
         path, label, coarse = line.fields("path class coarse_class", sep=",", long=0)
         line.integer(coarse, "coarse class")
-        rows.append((line.relative_path(path), line.integer(label, "class")))
+        rows.append((line.relative_path(path), line.integer(label, "class"), line))
     return rows
 
 
@@ -70,16 +70,14 @@ def grocery_store_annotations(base: Path) -> ImageTable:
     """
     listed = [row for name in LISTS for row in read_list(base / name)]
     names = read_class_names(base / "classes.csv") if (base / "classes.csv").exists() else {}
-    labels = {label for _, label in listed}
+    labels = {label for _, label, _ in listed}
     first = 1 if CLASSES in labels and 0 not in labels else 0
-    if labels and max(labels) - first >= CLASSES:
-        raise DatasetError(
-            f"{printable(base)}: class {max(labels)} in the lists, but there are {CLASSES} classes"
-        )
-    rows = [
-        Row(path, label, Role.TRAIN if label - first < TRAIN_CLASSES else Role.TEST)
-        for path, label in listed
-    ]
+    rows = []
+    for path, label, line in listed:
+        if not first <= label < first + CLASSES:
+            raise line.error(f"class {label} is not within {first} ... {first + CLASSES - 1}")
+        role = Role.TRAIN if label - first < TRAIN_CLASSES else Role.TEST
+        rows.append(Row(path, label, role, line))
     return build_table("grocery_store", base, rows, names)
 
 

@@ -7,6 +7,7 @@ Rich Annotations*, CVPR 2016, https://mmlab.ie.cuhk.edu.hk/projects/DeepFashion/
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from ibc_pyg.data.annotations import Line, printable, read_lines, shown
@@ -55,14 +56,14 @@ def _rows(lines: Iterable[Line]) -> Iterable[Row]:
             raise line.error(f"status {shown(status)} is none of {', '.join(STATUS)}")
         _, _, number = item.rpartition("_")
         line.integer(number, "item_id")
-        yield Row(line.relative_path(path), f"id_{int(number):08d}", STATUS[status])
+        yield Row(line.relative_path(path), f"id_{int(number):08d}", STATUS[status], line)
 
 
 def _place(base: Path, rows: list[Row], *, high_resolution: bool | None) -> list[Row]:
     """Give every row the path where its image lies in this layout."""
     if (base / "images").is_dir():  # images/<item, six digits>/<file>, as the paper's code has it
         return [
-            Row(f"images/{int(str(r.label)[3:]):06d}/{PurePosixPath(r.path).name}", r.label, r.role)
+            replace(r, path=f"images/{int(str(r.label)[3:]):06d}/{PurePosixPath(r.path).name}")
             for r in rows
         ]
     wanted = {None: ("img", "img_highres"), False: ("img",), True: ("img_highres",)}
@@ -74,7 +75,7 @@ def _place(base: Path, rows: list[Row], *, high_resolution: bool | None) -> list
         (f for f in folders if any((base / f).joinpath(*top).is_dir() for top in tops)),
         folders[1],
     )
-    return [Row(f"{folder}/{r.path.removeprefix('img/')}", r.label, r.role) for r in rows]
+    return [replace(r, path=f"{folder}/{r.path.removeprefix('img/')}") for r in rows]
 
 
 def inshop_annotations(file: Path) -> ImageTable:

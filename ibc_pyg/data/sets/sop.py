@@ -6,6 +6,7 @@ CVPR 2016, https://arxiv.org/abs/1511.06452.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from ibc_pyg.data.annotations import printable, read_lines
@@ -21,8 +22,8 @@ LISTS = (("Ebay_train.txt", Role.TRAIN), ("Ebay_test.txt", Role.TEST))
 COLUMNS = "image_id class_id super_class_id path"
 
 
-def read_list(file: Path) -> list[tuple[str, int]]:
-    """Read `image_id class_id super_class_id path` lines; return path and class.
+def read_list(file: Path, role: Role) -> list[Row]:
+    """Read `image_id class_id super_class_id path` lines.
 
     Raises:
         DatasetError: With file and line.
@@ -35,7 +36,7 @@ def read_list(file: Path) -> list[tuple[str, int]]:
         image, label, group, path = fields
         line.integer(image, "image_id")
         line.integer(group, "super_class_id")
-        rows.append((line.relative_path(path), line.integer(label, "class_id")))
+        rows.append(Row(line.relative_path(path), line.integer(label, "class_id"), role, line))
     return rows
 
 
@@ -50,19 +51,17 @@ def sop_annotations(base: Path, *, by_class: bool = False) -> ImageTable:
     Raises:
         DatasetError: With file and line.
     """
-    rows = []
-    seen: set[int] = set()
-    for name, role in LISTS:
-        listed = read_list(base / name)
-        labels = {label for _, label in listed}
-        if both := seen & labels:
-            raise DatasetError(
-                f"{printable(base / name)}: class {min(both)} is in {LISTS[0][0]} as well"
-            )
-        seen |= labels
-        for path, label in listed:
-            moved = f"images/{label:05d}/{PurePosixPath(path).name}"
-            rows.append(Row(moved if by_class else path, label, role))
+    train, test = (read_list(base / name, role) for name, role in LISTS)
+    trained = {row.label for row in train}
+    for row in test:
+        if row.label in trained and row.source is not None:
+            raise row.source.error(f"class {row.label} is in {LISTS[0][0]} as well")
+    rows = train + test
+    if by_class:
+        rows = [
+            replace(row, path=f"images/{row.label:05d}/{PurePosixPath(row.path).name}")
+            for row in rows
+        ]
     return build_table("sop", base, rows)
 
 
