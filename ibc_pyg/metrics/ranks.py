@@ -71,12 +71,17 @@ def match_ranks(
 
     """
     classes = int(max(query_classes.max(), gallery_classes.max())) + 1
+    sizes = torch.bincount(gallery_classes, minlength=classes)  # [C]
+    asked = torch.bincount(query_classes, minlength=classes) > 0  # [C]
+    # Classes in the order of their sizes, those without a query last: the matches of a tile of
+    # queries are then neighbours in `by_class`, and of similar number.
+    turn = torch.where(asked, sizes, len(gallery_classes) + 1).argsort().argsort()  # [C]
+    query_classes, gallery_classes = turn[query_classes], turn[gallery_classes]
     by_class = gallery_classes.argsort(stable=True)  # [N]
     sizes = torch.bincount(gallery_classes, minlength=classes)  # [C]
     first = sizes.cumsum(0) - sizes  # [C]
     matches = sizes[query_classes] - int(same_set)  # [Q]
-    # Classes side by side, small ones first: a tile's matches are few columns then.
-    order = (matches * classes + query_classes).argsort(stable=True)
+    order = query_classes.argsort(stable=True)
     order = order[matches[order] > 0]
     counts = matches[order].tolist()
     begin = 0
@@ -123,16 +128,10 @@ class _Tile:
         place = first[row] + position  # [P] position in by_class
         low, high = int(place.min()), int(place.max()) + 1
         column = by_class[place]
-        # Matches are close together in by_class but for gaps between classes that are far apart.
-        used, compact = (
-            (torch.arange(low, high, device=device), place - low)
-            if high - low <= 2 * n + len(row)
-            else torch.unique(place, return_inverse=True)
-        )
-        near = by_class[used]  # [M]
+        near = by_class[low:high]  # [M]
         score = torch.empty(n, len(near), device=device)
         self.space.screen(self.queries, self.space.gallery[near], self.space.bias[near], score)
-        screen = score[row, compact]
+        screen = score[row, place - low]
         hidden = column.argsort()
         hidden_row, hidden_column = row[hidden], column[hidden]
         if same_set:
@@ -179,9 +178,10 @@ class _Tile:
             buffer[pairs.hidden_row[hidden], pairs.hidden_column[hidden] - begin] = -torch.inf
             blocks = buffer.view(n, group, -1)  # [n, G, B]
             peak = blocks.amax(1)  # [n, B]
-            tops = peak.topk(min(self.listed, peak.shape[1]), sorted=False).values
-            top = torch.cat([top, tops], 1).topk(self.listed).values  # [n, K]
-            kth = top[:, -1]
+            if t & (t + 1) == 0:  # more often would not shorten the lists by much
+                tops = peak.topk(min(self.listed, peak.shape[1]), sorted=False).values
+                top = torch.cat([top, tops], 1).topk(self.listed, sorted=False).values  # [n, K]
+                kth = top.amin(1)  # [n]
             late = kth > best + 2 * self.slack  # [n]
             level = torch.maximum(torch.minimum(kth, best), worst) - self.slack  # [n]
             level[late] = torch.inf

@@ -29,9 +29,10 @@ class Space:
     chunks, on threads or on the device.
 
     Attributes:
-        metric: "cosine" or "euclidean".
         raw_queries: [Q, D] as given, float32 or float64.
         raw_gallery: [N, D] as given.
+        query_inverse: [Q] float64, one over the queries' lengths, under the cosine metric.
+        gallery_inverse: [N] float64.
         queries: [Q, D] float32, centred and scaled.
         gallery: [N, D] float32, centred and scaled.
         bias: [N] float32, added to the product.
@@ -42,9 +43,10 @@ class Space:
 
     """
 
-    metric: Metric
     raw_queries: Tensor
     raw_gallery: Tensor
+    query_inverse: Tensor | None
+    gallery_inverse: Tensor | None
     queries: Tensor
     gallery: Tensor
     bias: Tensor
@@ -69,10 +71,11 @@ class Space:
         for start in range(0, len(queries), step):
             q = self.raw_queries[queries[start : start + step]].double()  # [n, D]
             g = self.raw_gallery[gallery[start : start + step]].double()  # [n, D]
-            if self.metric == "cosine":
-                q_inverse, g_inverse = inverse_norms(q), inverse_norms(g)  # [n, 1]
-                value = (q * q_inverse - g * g_inverse).square_().sum(1)  # [n]
-                value += ((q_inverse == 0) != (g_inverse == 0)).squeeze(1)
+            if self.query_inverse is not None and self.gallery_inverse is not None:
+                q_scale = self.query_inverse[queries[start : start + step]]  # [n]
+                g_scale = self.gallery_inverse[gallery[start : start + step]]  # [n]
+                value = (q * q_scale[:, None] - g * g_scale[:, None]).square_().sum(1)  # [n]
+                value += (q_scale == 0) != (g_scale == 0)
                 # Multiples of one vector differ by rounding after normalisation.
                 value.masked_fill_(value < 2.0**-90, 0)
             else:
@@ -106,33 +109,34 @@ def make_space(queries: Tensor, gallery: Tensor | None, metric: Metric) -> Space
         raise ValueError(
             f"gallery has {base.shape[1]} dimensions, embeddings have {queries.shape[1]}"
         )
+    g_inverse = _inverse(base, metric)  # [N] or None
+    q_inverse = g_inverse if gallery is None else _inverse(queries, metric)  # [Q] or None
     # A zero vector becomes a unit vector of a dimension of its own: cosine 0 with all others.
-    spare = metric == "cosine" and (_has_zero_row(queries) or _has_zero_row(base))
-    total = sum(part.sum(0) for part in _points(base, metric, spare))
-    assert isinstance(total, Tensor)
-    mean = total / len(base)  # [D] or [D + 1]
-    spread = max(float((part - mean).abs().max()) for part in _points(base, metric, spare))
+    spare = any(v is not None and bool((v == 0).any()) for v in (g_inverse, q_inverse))
+    mean, spread = _moments(base, g_inverse, spare)  # [D] or [D + 1]
     scale = 1 / spread if spread > 0 else 1.0
-    g, g_size = _centred(_points(base, metric, spare), mean, scale, len(base))
+    g, g_size = _centred(base, g_inverse, spare, mean, scale)
     q, q_size = g, g_size
     if gallery is not None:
-        q, q_size = _centred(_points(queries, metric, spare), mean, scale, len(queries))
+        q, q_size = _centred(queries, q_inverse, spare, mean, scale)
     bias = -0.5 * g_size.square()  # [N]
     reach = q_size * g_size.max()  # [Q]
     height = float(bias.abs().max())
-    # Any order of summation in float32 stays within D u |q| |g| (Higham, "Accuracy and Stability
-    # of Numerical Algorithms", section 3.1); the rest pays for rounding the vectors and the bias.
-    tolerance = 1.1 * 2.0**-24 * ((len(mean) + 8) * reach + 4 * height)  # [Q]
-    # And this for the rounding of vectors far from the origin before they are centred.
-    far = float(mean.norm()) + spread * len(mean) ** 0.5
+    # Rounding errors of a float32 product of length D: D u |q| |g| at most, and 8 sqrt(D) u |q| |g|
+    # but for a chance below 1e-13 (Higham and Mary 2019, https://doi.org/10.1137/18M1226312). The
+    # rest pays for rounding the vectors and the bias, and for vectors far from the origin.
+    dim = len(mean)
+    tolerance = 2.0**-24 * (min(dim, 8 * dim**0.5) + 8) * (reach + height)  # [Q]
+    far = float(mean.norm()) + spread * dim**0.5
     tolerance += 2.0**-48 * scale * far * (q_size + g_size.max())
     bound = float(reach.max()) + height
     if not (bound < 2.0**120 and scale < 2.0**500):
         raise ValueError("embeddings are too large, too small or too far apart to compare")
     return Space(
-        metric=metric,
         raw_queries=queries,
         raw_gallery=base,
+        query_inverse=q_inverse,
+        gallery_inverse=g_inverse,
         queries=q,
         gallery=g,
         bias=bias.float(),
@@ -143,38 +147,50 @@ def make_space(queries: Tensor, gallery: Tensor | None, metric: Metric) -> Space
     )
 
 
-def _has_zero_row(x: Tensor) -> bool:
-    return any(bool((part.abs().amax(1) == 0).any()) for part in x.split(_chunk(x)))
+def _inverse(x: Tensor, metric: Metric) -> Tensor | None:
+    """Find what to multiply every row with, [N] float64, or None for nothing."""
+    if metric == "euclidean":
+        return None
+    return torch.cat([inverse_norms(x[rows].double()).squeeze(1) for rows in _chunks(x)])
 
 
-def _chunk(x: Tensor) -> int:
-    return max(1, 2**22 // x.shape[1])
+def _chunks(x: Tensor) -> Iterator[slice]:
+    step = max(1, 2**19 // x.shape[1])
+    return (slice(start, start + step) for start in range(0, len(x), step))
 
 
-def _points(x: Tensor, metric: Metric, spare: bool) -> Iterator[Tensor]:
-    """Yield the vectors to be compared, float64, some rows at a time."""
-    for start in range(0, len(x), _chunk(x)):
-        part = x[start : start + _chunk(x)].double()  # [n, D]
-        if metric == "cosine":
-            inverse = inverse_norms(part)  # [n, 1]
-            part = part * inverse
-            if spare:
-                part = torch.cat([part, (inverse == 0).double()], 1)  # [n, D + 1]
-        yield part
+def _points(x: Tensor, inverse: Tensor | None, spare: bool, rows: slice) -> Tensor:
+    """Read some of the vectors that are compared, [n, D] or [n, D + 1] float64."""
+    part = x[rows].double()  # [n, D]
+    if inverse is None:
+        return part
+    part = part * inverse[rows, None]
+    return torch.cat([part, (inverse[rows, None] == 0).double()], 1) if spare else part
+
+
+def _moments(x: Tensor, inverse: Tensor | None, spare: bool) -> tuple[Tensor, float]:
+    """Find the mean, [D] float64, and the root mean square distance from it per dimension."""
+    pivot = _points(x, inverse, spare, slice(0, 1))  # [1, D]
+    mean = torch.zeros_like(pivot[0])  # [D]
+    square = torch.zeros_like(mean)  # [D]
+    for rows in _chunks(x):
+        part = _points(x, inverse, spare, rows) - pivot  # [n, D]
+        mean += part.sum(0) / len(x)
+        square += part.square_().sum(0) / len(x)
+    variance = max(float((square - mean.square()).mean()), 1e-12 * float(square.mean()))
+    return mean + pivot[0], variance**0.5
 
 
 def _centred(
-    points: Iterator[Tensor], mean: Tensor, scale: float, count: int
+    x: Tensor, inverse: Tensor | None, spare: bool, mean: Tensor, scale: float
 ) -> tuple[Tensor, Tensor]:
     """Move vectors to the mean: float32 [N, D], and their lengths, float64 [N]."""
-    out = torch.empty(count, len(mean), dtype=torch.float32, device=mean.device)
-    length = torch.empty(count, dtype=torch.float64, device=mean.device)
-    start = 0
-    for part in points:
-        moved = (part - mean) * scale  # [n, D]
-        out[start : start + len(part)] = moved
-        length[start : start + len(part)] = moved.norm(dim=1)  # [n]
-        start += len(part)
+    out = torch.empty(len(x), len(mean), dtype=torch.float32, device=mean.device)
+    length = torch.empty(len(x), dtype=torch.float64, device=mean.device)
+    for rows in _chunks(x):
+        moved = (_points(x, inverse, spare, rows) - mean).mul_(scale)  # [n, D]
+        out[rows] = moved
+        length[rows] = torch.linalg.vector_norm(moved, dim=1)  # [n]
     return out, length
 
 
