@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -74,8 +75,7 @@ def transform_preset(
             f"data.transform_args: preset {name!r} has no field {unknown[0]!r}; it has "
             f"{sorted(known)}"
         )
-    values = {key: tuple(v) if isinstance(v, list) else v for key, v in changes.items()}
-    settings = {**settings, **values}
+    settings = {**settings, **{key: _typed(value) for key, value in changes.items()}}
     if image_size is not None:
         ours = settings.get("image_size", known["image_size"].default)
         scaled = round(settings.get("resize", known["resize"].default) * image_size / ours)
@@ -83,3 +83,18 @@ def transform_preset(
     if resize is not None:
         settings["resize"] = resize
     return kind(**settings)
+
+
+def _typed(value: Any) -> Any:
+    """Return a value from a YAML file as the dataclasses want it."""
+    if isinstance(value, list):
+        return tuple(value)
+    if isinstance(value, Mapping):
+        names = [field.name for field in fields(Colour)]
+        unknown = sorted(set(value) - set(names))
+        if unknown:
+            raise ConfigError(
+                f"data.transform_args.colour: no field {unknown[0]!r}; it has {names}"
+            )
+        return Colour(**value)
+    return value

@@ -1,0 +1,285 @@
+import itertools
+import logging
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ibc_pyg.data.cache import open_cache
+from ibc_pyg.data.loader import eval_loader, suggested_workers, train_loader
+from ibc_pyg.data.sampling import make_sampler, shard_rows
+from ibc_pyg.data.table import ImageTable, Role
+from ibc_pyg.data.transforms import transform_preset
+from ibc_pyg.errors import DatasetError
+
+CLASSES, PER_CLASS = 6, 5
+COUNT = CLASSES * PER_CLASS
+
+
+def make_table(**more):
+    return ImageTable(
+        "toys",
+        more.pop("paths", tuple(f"{n}.png" for n in range(COUNT))),
+        np.arange(COUNT) % CLASSES,
+        np.full(COUNT, Role.TRAIN.value, np.uint8),
+        tuple("abcdef"),
+        **more,
+    )
+
+
+@pytest.fixture(scope="module")
+def in_memory():
+    images = np.random.default_rng(0).integers(0, 256, (COUNT, 28, 28, 1), np.uint8)
+    return make_table(images=images)
+
+
+@pytest.fixture
+def on_disk(tmp_path):
+    rng = np.random.default_rng(0)
+    paths = tuple(f"{n}.{'jpg' if n % 2 else 'png'}" for n in range(COUNT))
+    for number, path in enumerate(paths):
+        size = (36 + number, 40, 3)
+        Image.fromarray(rng.integers(0, 256, size, np.uint8)).save(tmp_path / path)
+    return make_table(paths=paths, root=tmp_path)
+
+
+def sampler_of(table, kind="distinct", **more):
+    return make_sampler(kind, table.labels, 3, 4, seed=1, **more)
+
+
+def equal(first, second):
+    return (
+        len(first) == len(second)
+        and all(
+            torch.equal(a.images, b.images)
+            and torch.equal(a.labels, b.labels)
+            and torch.equal(a.rows, b.rows)
+            for a, b in zip(first, second, strict=True)
+        )
+        and bool(first)
+    )
+
+
+PHOTO = transform_preset("imagenet_strong", image_size=24, resize=32)
+GLYPHS = transform_preset("glyphs")
+
+
+def test_batches_hold_what_the_sampler_drew(in_memory):
+    plain = transform_preset("none")
+    sampler = sampler_of(in_memory)
+    loader = train_loader(in_memory, sampler, plain, seed=0)
+    plan = sampler.plan(0)
+    batches = list(loader)
+    assert len(batches) == len(loader) == len(plan)
+    for batch, rows in zip(batches, plan, strict=True):
+        assert batch.rows.tolist() == rows.tolist()
+        assert batch.labels.tolist() == in_memory.labels[rows].tolist()
+        expected = torch.from_numpy(in_memory.images[rows]).permute(0, 3, 1, 2) / 127.5 - 1
+        torch.testing.assert_close(batch.images, expected, atol=1e-6, rtol=0)
+        assert (batch.images.dtype, batch.labels.dtype) == (torch.float32, torch.int64)
+
+
+def test_workers_change_nothing_in_memory(in_memory):
+    passes = [
+        list(train_loader(in_memory, sampler_of(in_memory), GLYPHS, seed=3, workers=workers))
+        for workers in (0, 1, 2)
+    ]
+    assert equal(passes[0], passes[1])
+    assert equal(passes[0], passes[2])
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_workers_change_nothing_from_files(on_disk, tmp_path, cached):
+    cache = open_cache(on_disk, 32, tmp_path / "cache") if cached else None
+    passes = [
+        list(
+            train_loader(on_disk, sampler_of(on_disk), PHOTO, seed=3, workers=workers, cache=cache)
+        )
+        for workers in (0, 2)
+    ]
+    assert equal(*passes)
+
+
+def test_epochs_and_seeds_change_the_augmentation(in_memory):
+    sampler = sampler_of(in_memory)
+    loader = train_loader(in_memory, sampler, GLYPHS, seed=3)
+    first, second = list(loader), list(loader)
+    assert sampler.epoch == 2
+    sampler.set_epoch(0)
+    assert equal(list(loader), first)
+    assert not equal(first, second)
+    other = list(train_loader(in_memory, sampler_of(in_memory), GLYPHS, seed=4))
+    assert torch.equal(other[0].rows, first[0].rows)
+    assert not torch.equal(other[0].images, first[0].images)
+
+
+def test_an_image_that_comes_twice_is_changed_in_two_ways(in_memory):
+    sampler = make_sampler("distinct", in_memory.labels, 2, 12, seed=0)
+    batch = next(iter(train_loader(in_memory, sampler, GLYPHS, seed=0)))
+    first, second = torch.nonzero(batch.rows == batch.rows[0]).flatten()[:2]
+    assert not torch.equal(batch.images[first], batch.images[second])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("kind", ["walk", "distinct", "redrawn"])
+def test_resumes_behind_the_last_batch_that_was_handed_out(in_memory, workers, kind):
+    def loader_of(sampler):
+        return train_loader(in_memory, sampler, GLYPHS, seed=3, workers=workers)
+
+    sampler = sampler_of(in_memory, kind)
+    loader = loader_of(sampler)
+    list(loader)
+    batches = iter(loader)
+    next(batches)
+    state = sampler.state_dict()  # workers have read further ahead
+    rest = list(batches)
+    following = list(loader)
+    resumed = sampler_of(in_memory, kind)
+    resumed.load_state_dict(state)
+    loader = loader_of(resumed)
+    assert equal(list(loader), rest)
+    assert equal(list(loader), following)
+
+
+def test_a_pass_that_was_broken_off_goes_on_with_the_next_epoch(in_memory):
+    sampler = sampler_of(in_memory)
+    loader = train_loader(in_memory, sampler, GLYPHS, seed=3, workers=2)
+    for _ in itertools.islice(loader, 1):
+        pass
+    sampler.set_epoch(1)
+    fresh = sampler_of(in_memory)
+    fresh.set_epoch(1)
+    assert equal(list(loader), list(train_loader(in_memory, fresh, GLYPHS, seed=3)))
+
+
+def test_shares_of_processes_are_the_batch_of_one(on_disk):
+    whole = list(train_loader(on_disk, sampler_of(on_disk), PHOTO, seed=3))
+    shares = [
+        list(train_loader(on_disk, sampler_of(on_disk, rank=rank, world_size=3), PHOTO, seed=3))
+        for rank in range(3)
+    ]
+    for batch, *parts in zip(whole, *shares, strict=True):
+        assert torch.equal(batch.images, torch.cat([part.images for part in parts]))
+        assert torch.equal(batch.rows, torch.cat([part.rows for part in parts]))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_global_generators_keep_their_state(on_disk, workers):
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    list(train_loader(on_disk, sampler_of(on_disk), PHOTO, seed=3, workers=workers))
+    list(eval_loader(on_disk, np.arange(7), PHOTO, 4, workers=workers))
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert np.array_equal(np.random.get_state()[1], numpy_state)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_evaluation_reads_every_row_once_in_order(on_disk, workers):
+    rows = np.array([5, 3, 29, 0, 7, 8, 11])
+    loader = eval_loader(on_disk, rows, PHOTO, 3, workers=workers)
+    for _ in range(2):
+        batches = list(loader)
+        assert [len(batch) for batch in batches] == [3, 3, 1]
+        assert torch.cat([batch.rows for batch in batches]).tolist() == rows.tolist()
+        assert (torch.cat([b.labels for b in batches]).numpy() == on_disk.labels[rows]).all()
+    assert len(loader) == 3
+
+
+def test_evaluation_depends_neither_on_batches_nor_on_processes(on_disk):
+    rows = np.arange(11)
+
+    def images(part, size):
+        return torch.cat([b.images for b in eval_loader(on_disk, part, PHOTO, size)])
+
+    whole = images(rows, 11)
+    assert torch.equal(whole, images(rows, 2))
+    shares = [images(shard_rows(rows, rank, 3), 4) for rank in range(3)]
+    assert torch.equal(whole, torch.cat(shares))
+
+
+def test_evaluation_of_no_rows(on_disk):
+    assert list(eval_loader(on_disk, np.arange(0), PHOTO, 3)) == []
+    with pytest.raises(ValueError, match="batch_size must be >= 1, got 0"):
+        eval_loader(on_disk, np.arange(3), PHOTO, 0)
+
+
+def test_small_pictures_from_files(on_disk):
+    batch = next(iter(train_loader(on_disk, sampler_of(on_disk), GLYPHS, seed=0)))
+    assert batch.images.shape == (12, 1, 28, 28)
+
+
+def damage(table, *rows):
+    for row in rows:
+        path = table.root / table.paths[row]
+        path.write_bytes(path.read_bytes()[: 300 if row % 2 else 0])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_broken_image_stops_and_is_named(on_disk, workers):
+    damage(on_disk, 7)
+    with pytest.raises(DatasetError, match=r"7\.jpg: truncated") as caught:
+        list(train_loader(on_disk, sampler_of(on_disk), PHOTO, seed=0, workers=workers))
+    assert "Traceback" not in str(caught.value)
+    with pytest.raises(DatasetError, match=r"7\.jpg: truncated"):
+        list(eval_loader(on_disk, np.arange(9), PHOTO, 4, workers=workers))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("cached", [False, True])
+def test_skipping_takes_another_image_of_the_class(on_disk, tmp_path, caplog, workers, cached):
+    damage(on_disk, 7, 12, 13)
+    cache = open_cache(on_disk, 32, tmp_path / "c", on_error="skip") if cached else None
+    sampler = sampler_of(on_disk)
+    plan = np.array(sampler.plan(0))
+    loader = train_loader(
+        on_disk, sampler, PHOTO, seed=0, workers=workers, cache=cache, on_error="skip"
+    )
+    with caplog.at_level(logging.WARNING):
+        batches = list(loader)
+    for batch, rows in zip(batches, plan, strict=True):
+        assert batch.labels.tolist() == on_disk.labels[rows].tolist()
+        assert not set(batch.rows.tolist()) & {7, 12, 13}
+        good = ~np.isin(rows, [7, 12, 13])
+        assert (batch.rows.numpy()[good] == rows[good]).all()
+    assert set(loader.skipped) == {7, 12, 13}
+    assert all(on_disk.paths[row] in reason for row, reason in loader.skipped.items())
+    assert sum("skipped: " in record.message for record in caplog.records) == 3  # each once
+
+
+def test_skipping_leaves_test_images_out_and_lists_them(on_disk):
+    damage(on_disk, 4, 5, 6)
+    loader = eval_loader(on_disk, np.arange(9), PHOTO, 3, on_error="skip")
+    batches = list(loader)
+    assert [batch.rows.tolist() for batch in batches] == [[0, 1, 2], [3], [7, 8]]
+    assert sorted(loader.skipped) == [4, 5, 6]
+
+
+def test_a_batch_of_broken_test_images_is_empty(on_disk):
+    damage(on_disk, 3, 4, 5)
+    batches = list(eval_loader(on_disk, np.arange(9), PHOTO, 3, on_error="skip"))
+    assert batches[1].images.shape == (0, 3, 24, 24)
+    assert len(batches[1].skipped) == 3
+
+
+def test_a_class_without_a_readable_image_stops_even_when_skipping(on_disk):
+    damage(on_disk, *range(2, COUNT, CLASSES))
+    with pytest.raises(DatasetError, match="no image of class 2 can be read"):
+        list(train_loader(on_disk, sampler_of(on_disk), PHOTO, seed=0, on_error="skip"))
+
+
+def test_workers_that_suit_the_machine(in_memory, on_disk, monkeypatch):
+    monkeypatch.setattr("ibc_pyg.data.loader.available_cores", lambda: 2)
+    assert suggested_workers(in_memory) == 0
+    assert suggested_workers(on_disk) == 1
+    assert suggested_workers(on_disk, cached=True) == 1
+    monkeypatch.setattr("ibc_pyg.data.loader.available_cores", lambda: 64)
+    assert suggested_workers(on_disk) == 8
+    assert suggested_workers(on_disk, cached=True) == 4
+    assert suggested_workers(on_disk, processes=16) == 3
+
+
+def test_to_moves_images_and_labels(in_memory):
+    batch = next(iter(eval_loader(in_memory, np.arange(3), GLYPHS, 3)))
+    moved = batch.to("meta")
+    assert moved.images.device.type == moved.labels.device.type == "meta"
+    assert moved.rows.device.type == "cpu"
