@@ -11,7 +11,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
-from ibc_pyg.errors import ConfigError
+from ibc_pyg.data.annotations import printable
+from ibc_pyg.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
     from ibc_pyg.data.table import ImageTable
@@ -117,4 +118,10 @@ def load_table(
         return loader(**options)
     if root is None:
         raise ConfigError(f"data.root: data set {name} needs the folder that it lies in")
-    return loader(Path(root), allow_partial=allow_partial, **options)
+    try:
+        return loader(Path(root), allow_partial=allow_partial, **options)
+    except OSError as error:  # a folder that may not be entered, a name that is too long, ...
+        where = error.filename if error.filename is not None else root
+        raise DatasetError(
+            f"data.root: {printable(str(where))} cannot be read: {error.strerror or error}"
+        ) from error

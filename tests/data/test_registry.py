@@ -55,6 +55,26 @@ def test_a_wrong_root_is_one_line(name, kind, tmp_path):
     assert str(root) in str(caught.value) or ascii(str(root))[1:-1] in str(caught.value)
 
 
+@pytest.mark.parametrize("name", [name for name, info in DATASETS.items() if info.needs_root])
+@pytest.mark.parametrize("root", ["x" * 300, "a\0b", "new\nline"])
+def test_a_root_that_cannot_be_is_one_line(name, root):
+    with pytest.raises(DatasetError) as caught:
+        load_table(name, root)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("name", [name for name, info in DATASETS.items() if info.needs_root])
+def test_a_folder_that_may_not_be_entered(name, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied", str(tmp_path / "locked"))
+
+    (tmp_path / "something").touch()
+    monkeypatch.setattr("pathlib.Path.exists", refuse)
+    monkeypatch.setattr("pathlib.Path.is_dir", refuse)
+    with pytest.raises(DatasetError):
+        load_table(name, tmp_path)
+
+
 def test_digits_are_split_by_class():
     sizes = load_table("digits").sizes()
     # Counts of scikit-learn's own documentation: 1,797 in all, about 180 of each digit.
