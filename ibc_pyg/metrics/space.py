@@ -86,7 +86,7 @@ class Space:
         return out
 
     def from_screen(self, screen: Tensor, queries: Tensor) -> Tensor:
-        """Turn screen values [P] back into minus squared distances, [P] float64."""
+        """Turn screen values back into minus squared distances; the shapes broadcast."""
         return (screen.double() - self.offset[queries]) / self.slope
 
 
