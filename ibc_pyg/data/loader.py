@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from ibc_pyg.data.batch import Batch, Failure, Pixels
+from ibc_pyg.data.buffers import Buffers
 from ibc_pyg.data.cache import ImageCache
 from ibc_pyg.data.cores import available_cores
 from ibc_pyg.data.dataset import BatchDataset, OnError
@@ -43,6 +44,7 @@ class Loader:
         self.skipped: dict[int, str] = {}
         self.transform = dataset.transform
         self.device = device
+        self._buffers = Buffers()
         self._keys = keys
         self._loader: DataLoader[Pixels | Failure] = DataLoader(
             dataset,
@@ -74,10 +76,11 @@ class Loader:
     def _finish(self, batch: Pixels) -> Batch:
         pixels = batch.pixels.to(self.device, non_blocking=True)  # [B, S, S, C]
         labels = batch.labels.to(self.device, non_blocking=True)  # [B]
+        out = self._buffers.empty(*pixels.shape) if pixels.device.type == "cpu" else None
         if batch.draws is None:
-            images = self.transform.normalise(pixels)  # [B, C, S, S]
+            images = self.transform.normalise(pixels, out)  # [B, C, S, S]
         else:
-            images = self.transform.finish(pixels, batch.draws)  # [B, C, S, S]
+            images = self.transform.finish(pixels, batch.draws, out)  # [B, C, S, S]
         return Batch(images, labels, batch.rows, batch.skipped)
 
 

@@ -86,12 +86,14 @@ class Transform(ABC):
         """
 
     @abstractmethod
-    def finish(self, pixels: Tensor, draws: Draws) -> Tensor:
+    def finish(self, pixels: Tensor, draws: Draws, out: Tensor | None = None) -> Tensor:
         """Normalise the pictures, and change what is changed for a whole batch at once.
 
         Args:
             pixels: What `pixels` returned, on any device.
             draws: The same numbers.
+            out: Memory that may be used for the result, float32
+                `[B, image_size, image_size, channels]`.
 
         Returns:
             float32 `[B, channels, image_size, image_size]`, channels last in memory.
@@ -123,9 +125,9 @@ class Transform(ABC):
             out[i].copy_(self._centre(image[None])[0])  # [S, S, channels]
         return out
 
-    def normalise(self, pixels: Tensor) -> Tensor:
+    def normalise(self, pixels: Tensor, out: Tensor | None = None) -> Tensor:
         """Return `(pixels / 255 - mean) / std`, `[B, S, S, channels] -> [B, channels, S, S]`."""
-        return normalised(pixels, self.mean, self.std)
+        return normalised(pixels, self.mean, self.std, out)
 
     def _centre(self, images: Tensor) -> Tensor:
         images = resize_shorter(as_channels(images, self.channels), self.resize)

@@ -92,9 +92,9 @@ class PhotoTransform(Transform):
             out[i].copy_(picture.permute(1, 2, 0))  # [S, S, channels]
         return out
 
-    def finish(self, pixels: Tensor, draws: Draws) -> Tensor:
+    def finish(self, pixels: Tensor, draws: Draws, out: Tensor | None = None) -> Tensor:
         """Normalise and erase boxes, float32 `[B, channels, S, S]`."""
-        images = self.normalise(pixels)  # [B, channels, S, S]
+        images = self.normalise(pixels, out)  # [B, channels, S, S]
         if not self.erase_probability:
             return images
         _, _, erase, _ = self._split(draws)

@@ -50,7 +50,7 @@ class SmallTransform(Transform):
         """Fit pictures as for a test, uint8 `[B, S, S, channels]`."""
         return self.fit(images)
 
-    def finish(self, pixels: Tensor, draws: Draws) -> Tensor:
+    def finish(self, pixels: Tensor, draws: Draws, out: Tensor | None = None) -> Tensor:
         """Map, change contrast, add noise, normalise, float32 `[B, channels, S, S]`."""
         device = pixels.device
         pixels = pixels.permute(0, 3, 1, 2) / 255  # [B, C, S, S]
@@ -108,6 +108,6 @@ class PlainTransform(Transform):
         """Fit pictures as for a test, uint8 `[B, S, S, channels]`."""
         return self.fit(images)
 
-    def finish(self, pixels: Tensor, draws: Draws) -> Tensor:
+    def finish(self, pixels: Tensor, draws: Draws, out: Tensor | None = None) -> Tensor:
         """Normalise, float32 `[B, channels, S, S]`."""
-        return self.normalise(pixels)
+        return self.normalise(pixels, out)
