@@ -113,7 +113,9 @@ def load_table(
     for option in options:
         if option not in known or option in ("root", "allow_partial"):
             names = ", ".join(n for n in known if n not in ("root", "allow_partial")) or "none"
-            raise ConfigError(f"data.{option}: unknown for data set {name}; its options: {names}")
+            raise ConfigError(
+                f"data.options.{option}: unknown for data set {name}; its options: {names}"
+            )
     if not info.needs_root:
         return loader(**options)
     if root is None:

@@ -35,10 +35,10 @@ def test_fractions(tmp_path, fraction, test):
     assert (sizes.train_classes, sizes.test_classes) == (10 - test, test)
 
 
-@pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan")])
+@pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan"), "half", None])
 def test_a_fraction_out_of_range_is_named(tmp_path, fraction):
     fill(tmp_path, {"a": 2, "b": 2})
-    with pytest.raises(ConfigError, match=r"data\.test_fraction"):
+    with pytest.raises(ConfigError, match=r"data\.options\.test_fraction"):
         load_table("folder", tmp_path, test_fraction=fraction)
 
 

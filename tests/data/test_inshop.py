@@ -7,7 +7,7 @@ from ibc_pyg.data.registry import load_table
 from ibc_pyg.data.sample import inshop as sample_inshop
 from ibc_pyg.data.sets import inshop
 from ibc_pyg.data.table import Role, SplitSizes
-from ibc_pyg.errors import DatasetError
+from ibc_pyg.errors import ConfigError, DatasetError
 
 SIZES = SplitSizes(3, 15, 3, 15, 6, 9)
 
@@ -55,6 +55,8 @@ def test_both_sizes_side_by_side(sample):
     shutil.copytree(sample / "img", sample / "img_highres")
     assert load_table("inshop", sample).paths[0].startswith("img/")
     assert load_table("inshop", sample, high_resolution=True).paths[0].startswith("img_highres/")
+    with pytest.raises(ConfigError, match=r"data\.options\.high_resolution: 'yes'"):
+        load_table("inshop", sample, high_resolution="yes")
     shutil.rmtree(sample / "img_highres")
     with pytest.raises(DatasetError, match="30 of 30 images are missing"):
         load_table("inshop", sample, high_resolution=True)

@@ -29,7 +29,7 @@ def test_an_unknown_name_is_answered_with_the_nearest():
 
 
 def test_an_unknown_option_is_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"data\.fraction: unknown.*test_fraction, seed"):
+    with pytest.raises(ConfigError, match=r"data\.options\.fraction: unknown.*test_fraction, seed"):
         load_table("folder", tmp_path, fraction=0.1)
 
 

@@ -91,7 +91,7 @@ def csv_table(
     root: Path,
     *,
     allow_partial: bool = False,
-    file: Path | None = None,
+    file: Path | str | None = None,
     test_fraction: float = 0.5,
     seed: int = 0,
 ) -> ImageTable:
@@ -117,7 +117,7 @@ def csv_table(
     root = checked_root(root)
     if file is None:
         file = root / "images.csv"
-    rows, has_split = read_csv(file)
+    rows, has_split = read_csv(Path(file))
     if not has_split:
         rows = split_by_class("csv", rows, test_fraction=test_fraction, seed=seed)
     return finish_own(build_table("csv", root, rows), allow_partial=allow_partial)

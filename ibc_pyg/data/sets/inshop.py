@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from ibc_pyg.data.annotations import Line, printable, read_lines, shown
 from ibc_pyg.data.sets.common import Row, build_table, checked_root, find_base, finish
 from ibc_pyg.data.table import ImageTable, Role, SplitSizes
-from ibc_pyg.errors import DatasetError
+from ibc_pyg.errors import ConfigError, DatasetError
 
 SIZES = SplitSizes(3997, 25_882, 3985, 26_830, 14_218, 12_612)
 PARTITION = "list_eval_partition.txt"
@@ -100,7 +100,12 @@ def inshop_table(
 
     Raises:
         DatasetError: If the set is not whole.
+        ConfigError: If `high_resolution` is something else.
     """
+    if high_resolution not in (None, False, True):
+        raise ConfigError(
+            f"data.options.high_resolution: {high_resolution!r} is none of true, false, null"
+        )
     root = checked_root(root)
     base = find_base(root, PLACES, SUBFOLDERS)
     if base is None:

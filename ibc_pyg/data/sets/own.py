@@ -29,15 +29,17 @@ def split_by_class(name: str, rows: Sequence[Row], *, test_fraction: float, seed
         ConfigError: If `test_fraction` is out of range.
         DatasetError: If one class cannot be split.
     """
-    if not 0 <= test_fraction <= 1:
-        raise ConfigError(f"data.test_fraction: {test_fraction} is not between 0 and 1")
+    if not isinstance(test_fraction, (int, float)) or not 0 <= test_fraction <= 1:
+        raise ConfigError(f"data.options.test_fraction: {test_fraction!r} is no number from 0 to 1")
+    if not isinstance(seed, int) or seed < 0:
+        raise ConfigError(f"data.options.seed: {seed!r} is no whole number from 0 on")
     labels = sorted({str(row.label) for row in rows}, key=natural)
     count = round(test_fraction * len(labels))
     if 0 < test_fraction < 1:
         if len(labels) < 2:
             raise DatasetError(
                 f"{name}: {len(labels)} class found, two are needed to split by class; "
-                "add a class, or set data.test_fraction to 0 or 1"
+                "add a class, or set data.options.test_fraction to 0 or 1"
             )
         count = min(max(count, 1), len(labels) - 1)
     drawn = np.random.default_rng(seed).permutation(len(labels))[:count]
