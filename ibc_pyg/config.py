@@ -153,8 +153,9 @@ class TrainConfig:
     """Epochs after which the learning rate is multiplied by `lr_factor`."""
     lr_factor: float = 0.1
     """What each milestone multiplies the learning rate by."""
-    reload_best_at_drop: bool = False
-    """Go back to the best checkpoint when the learning rate drops, as the released code does."""
+    reload_best_at: list[int] = field(default_factory=list)
+    """Epochs after which training goes on from the best weights so far, as the released code does
+    after 30 and 50; needs `select` val or test."""
     warmup_steps: int = 0
     """Steps over which the learning rate rises from zero."""
     clip_norm: float | None = None
@@ -178,9 +179,8 @@ class TrainConfig:
         """Check ranges; raise ConfigError."""
         _check("train.epochs", self.epochs >= 1, ">= 1", self.epochs)
         _check("train.lr", self.lr > 0, "> 0", self.lr)
-        _check(
-            "train.backbone_lr_factor", self.backbone_lr_factor >= 0, ">= 0", self.backbone_lr_factor
-        )
+        factor = self.backbone_lr_factor
+        _check("train.backbone_lr_factor", factor >= 0, ">= 0", factor)
         _check("train.weight_decay", self.weight_decay >= 0, ">= 0", self.weight_decay)
         in_order = self.lr_milestones == sorted(self.lr_milestones)
         _check(
@@ -275,6 +275,11 @@ class Config:
         if self.model.steps == 0 and self.loss.auxiliary_weight == 0:
             raise ConfigError(
                 "loss.auxiliary_weight is 0 and model.steps is 0: there is no loss; raise one"
+            )
+        if self.select == "last" and self.train.reload_best_at:
+            raise ConfigError(
+                "train.reload_best_at needs evaluations that say what is best; "
+                "set select = val or test"
             )
         if self.select != "last" and self.train.evaluate_every == 0:
             raise ConfigError(

@@ -18,9 +18,7 @@ from ibc_pyg.errors import ConfigError
 def config_parser(prog: str) -> ArgumentParser:
     """Return a parser that takes every field of `Config` as an option."""
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = ArgumentParser(
-        prog=prog, exit_on_error=False, allow_abbrev=False, parser_mode="yaml"
-    )
+    parser = ArgumentParser(prog=prog, exit_on_error=False, allow_abbrev=False, parser_mode="yaml")
     parser.add_argument("--config", action="config", help="Experiment file, YAML.")
     parser.add_class_arguments(Config, None)
     return parser
@@ -76,8 +74,9 @@ def config_to_yaml(config: Config) -> str:
 
 def _check_file(path: Path) -> None:
     if not path.is_file():
-        raise ConfigError(f"{path} is not a file; give an experiment file such as those in "
-                          "experiments/")
+        raise ConfigError(
+            f"{path} is not a file; give an experiment file such as those in experiments/"
+        )
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

@@ -1,5 +1,7 @@
-"""The whole way in a few minutes: draw the embedded data set Glyphs, train with the batch graph,
-evaluate on characters never seen in training, search by image, and write the report.
+"""The whole way in a few minutes, on the embedded data set Glyphs.
+
+Draws the data set, trains with the batch graph, evaluates on characters never seen in training,
+searches by image, and writes the report.
 """
 
 from __future__ import annotations

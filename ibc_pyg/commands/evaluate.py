@@ -13,7 +13,7 @@ HELP = "score a run on unseen classes"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of a finished run")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the metrics to a file")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the metrics there")
 
 
 def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:

@@ -6,6 +6,7 @@ Any field of the experiment can be changed: --model.heads 4 --train.lr 1e-3
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +20,8 @@ class _FieldsHelp(argparse.Action):
 
         parser.print_help()
         fields = config_parser("fields").format_help()
-        parser.exit(message="\nfields of the experiment:\n" + fields.partition("options:\n")[2])
+        sys.stdout.write("\nfields of the experiment:\n" + fields.partition("options:\n")[2])
+        parser.exit()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,24 +37,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     """Run the command."""
-    from ibc_pyg.errors import ConfigError
-
-    if arguments.resume is not None:
-        if arguments.experiment is not None or arguments.out is not None or fields:
-            raise ConfigError("--resume takes the run folder alone: its config.yaml says the rest")
-    elif arguments.experiment is None:
-        raise ConfigError("train needs an experiment file, such as experiments/glyphs.yaml")
-
     from ibc_pyg.commands.common import console, default_out, finish
     from ibc_pyg.config_file import parse_config
+    from ibc_pyg.errors import ConfigError
 
-    out = console()
-    if arguments.resume is not None:
+    experiment: Path | None = arguments.experiment
+    cut: Path | None = arguments.resume
+    if cut is not None:
+        if experiment is not None or arguments.out is not None or fields:
+            raise ConfigError("--resume takes the run folder alone: its config.yaml says the rest")
         from ibc_pyg.engine.train import resume
 
-        return finish(lambda: resume(arguments.resume, out), out)
-    config = parse_config(arguments.experiment, fields)
+        return finish(lambda: resume(cut, console()), console())
+    if experiment is None:
+        raise ConfigError("train needs an experiment file, such as experiments/glyphs.yaml")
+    # Mistakes in the file are told before torch is loaded.
+    config = parse_config(experiment, fields)
     from ibc_pyg.engine.train import train
 
-    folder = arguments.out or default_out(arguments.experiment.stem)
-    return finish(lambda: train(config, folder, out), out)
+    out = arguments.out or default_out(experiment.stem)
+    return finish(lambda: train(config, out, console()), console())

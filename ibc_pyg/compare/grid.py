@@ -31,8 +31,10 @@ class Cell:
     @property
     def folder(self) -> str:
         """Name that is safe as a folder."""
-        kept = (character if character.isalnum() or character in "=.-_" else "_"
-                for character in self.name)
+        kept = (
+            character if character.isalnum() or character in "=.-_" else "_"
+            for character in self.name
+        )
         return "".join(kept)
 
     @property

@@ -66,11 +66,10 @@ def run_jobs(
         if (job.path / "summary.json").is_file():
             report(job, "done before")
             return None
-        cut = (job.path / "config.yaml").is_file() and any(job.path.glob("checkpoints/step-*"))
+        cut = any(job.path.glob("checkpoints/step-*"))
         if cut:
             arguments = ["--resume", str(job.path)]
         else:
-            _clear(job.path)
             arguments = [str(experiment), *fields, *job.cell.overrides, "--train.seed"]
             arguments += [str(job.seed), "--track.group", group, "--out", str(job.path)]
         report(job, "resumed" if cut else "started")
@@ -102,10 +101,3 @@ def read_results(jobs: Sequence[Job]) -> dict[Cell, list[dict[str, Any]]]:
         summary = json.loads((job.path / "summary.json").read_text(encoding="utf-8"))
         results.setdefault(job.cell, []).append(summary)
     return results
-
-
-def _clear(path: Path) -> None:
-    """Take away the start of a run that was cut before its first checkpoint."""
-    if (path / "config.yaml").is_file():
-        for name in ("config.yaml", "environment.json", "metrics.jsonl"):
-            (path / name).unlink(missing_ok=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch_geometric.data import Data as PyGData
 
 from ibc_pyg.config import Config, DataConfig, ModelConfig, TrainConfig
 from ibc_pyg.data.registry import load_table
@@ -24,7 +25,7 @@ from ibc_pyg.nn.heads import BNNeckHead, LinearHead
 from ibc_pyg.nn.model import GraphFunction, IntraBatchModel, complete_batch
 from ibc_pyg.nn.mpn import MPN
 
-GRAPHS = {"threshold": threshold, "knn": knn}
+GRAPHS: Mapping[str, Callable[..., PyGData]] = {"threshold": threshold, "knn": knn}
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,8 @@ def build_model(config: ModelConfig, *, num_classes: int, channels: int) -> Intr
             null_node=config.null_node,
             self_loops=config.self_loops,
             fuse=config.fuse,
+            # The loop looks at the loss, which says as much.
+            check_finite=False,
             **config.mpn_args,
         )
     node_heads = [

@@ -60,11 +60,11 @@ def describe(
     model.eval()
     vectors = []
     loader = eval_loader(
-        data.table, rows, data.transform, batch_size, workers=workers
+        data.table, rows, data.transform, batch_size, workers=workers, device=fabric.device
     )
     for batch in loader:
         with fabric.autocast():
-            vectors.append(model.describe(fabric.to_device(batch.images)).cpu())  # [B, D]
+            vectors.append(model.describe(batch.images).cpu())  # [B, D]
     model.train(training)
     return Descriptors(rows, torch.cat(vectors), torch.from_numpy(data.table.labels[rows]))
 

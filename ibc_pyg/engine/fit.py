@@ -21,6 +21,7 @@ from ibc_pyg.engine.describe import describe_probe
 from ibc_pyg.engine.evaluate import score_retrieval
 from ibc_pyg.engine.files import write_atomically, write_json
 from ibc_pyg.engine.interrupt import StopRequest
+from ibc_pyg.engine.load import fit_weights, read_weights
 from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.engine.setup import Experiment
 from ibc_pyg.errors import RunError
@@ -76,12 +77,13 @@ def fit(
         experiment.data.transform,
         seed=train.seed,
         workers=config.data.workers,
-        pin_memory=experiment.fabric.device.type == "cuda",
+        device=experiment.fabric.device,
         on_error=config.data.on_error,
     )
     experiment.step_model.train()
     # Epochs can differ in length (redrawn batches), so the bar counts in nominal steps.
     nominal = len(loader)
+    on_cpu = experiment.fabric.device.type == "cpu"
     start = sampler.epoch * nominal + sampler.step
     bar = progress(max(train.epochs * nominal, start), "train", console=console, start=start)
     with StopRequest() as stop, bar:
@@ -94,8 +96,11 @@ def fit(
                 lr = _set_lr(experiment, at.step, epoch)
                 losses = train_step(experiment, batch)
                 at.step += 1
-                if at.step % config.track.every == 0 or sampler.step == steps_per_epoch:
+                due = at.step % config.track.every == 0 or sampler.step == steps_per_epoch
+                # On a GPU each look at the loss is a wait for the device.
+                if due or on_cpu:
                     values = _finite(losses, at.step, lr)
+                if due:
                     rate = speed(at.step, len(batch))
                     tracker.log(at.step, values | {"train/lr": lr, "train/images_per_s": rate})
                     done = round((sampler.epoch + sampler.step / steps_per_epoch) * nominal)
@@ -107,6 +112,8 @@ def fit(
             if every and (last or sampler.epoch % every == 0):
                 _evaluate(experiment, run, tracker, at)
                 speed = _Speed()
+            if sampler.epoch in train.reload_best_at and at.best_epoch:
+                fit_weights(experiment.model, read_weights(run.weights), run.weights)
             if last or sampler.epoch % train.checkpoint_every == 0:
                 _save(experiment, run, at)
     if loader.skipped:
@@ -117,9 +124,8 @@ def fit(
 def train_step(experiment: Experiment, batch: Batch) -> dict[str, Tensor]:
     """Take one optimiser step and return the losses, detached scalars."""
     fabric, optimizer = experiment.fabric, experiment.optimizer
-    images, labels = fabric.to_device((batch.images, batch.labels))
-    output = experiment.step_model(images)
-    terms = experiment.loss(output, labels)
+    output = experiment.step_model(batch.images)
+    terms = experiment.loss(output, batch.labels)
     optimizer.zero_grad()
     fabric.backward(terms.total)
     if experiment.config.train.clip_norm is not None:
@@ -223,5 +229,3 @@ class _Speed:
         rate = steps * batch_size / max(now - self._time, 1e-9)
         self._step, self._time = step, now
         return rate
-
-

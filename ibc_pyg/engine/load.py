@@ -85,11 +85,10 @@ def load_run(path: Path) -> Trained:
     weights = read_weights(run.weights)
     # The heads are as wide as the weights say: the data set may be at hand in part only.
     logits = weights.get("auxiliary_head.linear.weight", torch.empty(data.splits.num_classes))
-    model = build_model(
-        config.model, num_classes=len(logits), channels=data.transform.channels
-    )
+    model = build_model(config.model, num_classes=len(logits), channels=data.transform.channels)
     fit_weights(model, weights, run.weights)
-    return Trained(run, config, fabric, data, fabric.to_device(model).eval())
+    model.to(fabric.device).eval()
+    return Trained(run, config, fabric, data, model)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -13,7 +13,6 @@ import torch
 from ibc_pyg.config_file import config_to_yaml
 from ibc_pyg.data.decode import decode_image
 from ibc_pyg.data.loader import eval_loader
-from ibc_pyg.data.sampling import make_sampler
 from ibc_pyg.data.table import ImageTable
 from ibc_pyg.engine.describe import Described
 from ibc_pyg.engine.files import read_json
@@ -36,6 +35,7 @@ QUERIES = 12
 NEIGHBOURS = 10
 MAP_POINTS = 1000
 MAP_CLASSES = 12
+MAP_THUMBS = 60
 THUMB = 96
 
 Rows = npt.NDArray[np.int64]
@@ -113,8 +113,8 @@ def _gallery(trained: Trained, described: Described) -> list[GalleryRow]:
             Neighbour(
                 _picture(table, other),
                 table.class_names[table.labels[other]],
-                float(score),
-                bool(table.labels[other] == table.labels[row]),
+                similarity=float(score),
+                correct=bool(table.labels[other] == table.labels[row]),
             )
             for other, score in zip(searched.rows[items.numpy()].tolist(), scores, strict=True)
             if other != row
@@ -135,16 +135,19 @@ def _attention(trained: Trained) -> AttentionMap | None:
         return None
     test = trained.data.splits.test
     rows = test.queries if test.gallery is None else np.union1d(test.queries, test.gallery)
-    classes = min(config.data.classes_per_batch, len(np.unique(table.labels[rows])))
-    images = min(config.data.images_per_class, max(1, len(rows) // classes))
-    sampler = make_sampler(
-        "distinct", table.labels[rows], classes, images, seed=config.train.seed
+    rng = np.random.default_rng(config.train.seed)
+    classes = rng.permutation(np.unique(table.labels[rows]))[: config.data.classes_per_batch]
+    batch_rows = np.concatenate(
+        [
+            rows[table.labels[rows] == label][: config.data.images_per_class]
+            for label in np.sort(classes)
+        ]
     )
-    batch_rows = rows[np.asarray(next(iter(sampler)))]
-    batch_rows = batch_rows[np.argsort(table.labels[batch_rows], kind="stable")]
-    batch = next(iter(eval_loader(table, batch_rows, trained.data.transform, len(batch_rows))))
+    loader = eval_loader(
+        table, batch_rows, trained.data.transform, len(batch_rows), device=trained.fabric.device
+    )
     trained.model.eval()
-    output = trained.model(trained.fabric.to_device(batch.images), return_attention=True)
+    output = trained.model(next(iter(loader)).images, return_attention=True)
     weights = output.attention[-1].float().cpu().numpy()  # [H, N, N]
     has_null = config.model.conv == "IntraBatchConv" and config.model.null_node
     return AttentionMap(
@@ -164,12 +167,19 @@ def _points(trained: Trained, described: Described) -> MapPoints:
     others = rng.permutation(np.setdiff1d(np.arange(len(labels)), shown))
     picked = np.concatenate([shown, others])[:MAP_POINTS]
     xy = project_2d(searched.vectors[torch.from_numpy(picked)].numpy(), trained.config.train.seed)
-    return MapPoints(xy, labels[picked], table.class_names)
+    step = max(1, len(picked) // MAP_THUMBS)
+    thumbs = {
+        place: _picture(table, int(searched.rows[picked[place]]))
+        for place in range(0, len(picked), step)
+    }
+    return MapPoints(xy, labels[picked], table.class_names, thumbs)
 
 
 def _picture(table: ImageTable, row: int) -> npt.NDArray[np.uint8]:
     if table.images is not None:
-        return table.images[row]
+        held: npt.NDArray[np.uint8] = table.images[row]
+        return held
     picture = decode_image((table.root or Path()) / table.paths[row])  # [3, H, W]
     step = max(1, min(picture.shape[-2:]) // THUMB)
-    return picture[:, ::step, ::step].permute(1, 2, 0).contiguous().numpy()  # [h, w, 3]
+    small: npt.NDArray[np.uint8] = picture[:, ::step, ::step].permute(1, 2, 0).numpy()  # [h, w, 3]
+    return small

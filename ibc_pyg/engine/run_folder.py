@@ -71,17 +71,20 @@ class RunFolder:
     def create(cls, path: Path, *, config_yaml: str) -> RunFolder:
         """Make the folder and write the configuration and the environment.
 
+        What a run left that was cut before its first checkpoint is written over.
+
         Raises:
             RunError: If the folder holds another run, or cannot be written.
         """
         run = cls(path)
-        if run.config.exists():
+        if any(kept.exists() for kept in (run.checkpoints, run.weights, run.summary)):
             raise RunError(
                 f"{path} already holds a run; choose another --out, "
                 f"or go on with it: train --resume {path}"
             )
         try:
             path.mkdir(parents=True, exist_ok=True)
+            run.metrics.unlink(missing_ok=True)
             run.config.write_text(config_yaml, encoding="utf-8")
             write_json(run.environment, environment())
         except OSError as error:
@@ -109,7 +112,9 @@ class RunFolder:
             RunError: If the run has none yet, or the file is damaged.
         """
         if not self.summary.is_file():
-            raise RunError(f"{self.path} has no summary.json; finish it: train --resume {self.path}")
+            raise RunError(
+                f"{self.path} is not finished; go on: python run.py train --resume {self.path}"
+            )
         return read_json(self.summary)
 
     def read_history(self) -> list[dict[str, Any]]:

@@ -69,8 +69,10 @@ def describe_picture(trained: Trained, picture: Tensor) -> Tensor:
     if images is not None:
         # A set in memory is described at its own size, not cut out of a larger picture.
         picture = F.resize(picture, list(images.shape[1:3]), antialias=True)  # [3, h, w]
-        if images.shape[-1] == 1:
+        if images.shape[-1] == 1 and not (picture == picture[:1]).all():
             picture = F.rgb_to_grayscale(picture)  # [1, h, w]
+        # Grey pixels stay as they are: the weights of the three colours do not sum to one exactly.
+        picture = picture[: images.shape[-1]]  # [C, h, w]
     pixels = trained.fabric.to_device(trained.data.transform.test([picture]))  # [1, C, S, S]
     return trained.model.describe(pixels).cpu()
 

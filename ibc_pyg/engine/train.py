@@ -16,12 +16,11 @@ from ibc_pyg.engine.evaluate import score, score_raw_pixels
 from ibc_pyg.engine.files import read_json, write_json
 from ibc_pyg.engine.fit import Interrupted, Progress, fit, save_weights
 from ibc_pyg.engine.load import Trained, fit_weights, read_weights
+from ibc_pyg.engine.reporting import make_pictures, make_report
 from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.engine.setup import Experiment, setup
-from ibc_pyg.engine.reporting import make_pictures, make_report
 from ibc_pyg.track import JsonlTracker, MultiTracker, WandbTracker
 from ibc_pyg.track.base import Tracker
-
 
 
 def train(config: Config, out: Path, console: Console) -> RunFolder:
@@ -141,5 +140,3 @@ def _make_wandb(config: Config, run: RunFolder) -> WandbTracker:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-

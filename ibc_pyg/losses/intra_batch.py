@@ -27,10 +27,10 @@ class LossTerms:
 
 
 class IntraBatchLoss(torch.nn.Module):
-    """Label-smoothed, temperature-scaled cross-entropies (paper, section 3.5).
+    r"""Label-smoothed, temperature-scaled cross-entropies (paper, section 3.5).
 
     .. math::
-        L = w_n \\sum_{s \\in S} CE(z_s / T, y) + w_a CE(z_a / T, y)
+        L = w_n \sum_{s \in S} CE(z_s / T, y) + w_a CE(z_a / T, y)
 
     with the logits :math:`z_s` of the refined nodes of each output :math:`s` of the MPN and
     :math:`z_a` of the raw embeddings.

@@ -23,7 +23,7 @@ def complete_batch(nodes: Tensor) -> Data:
     return Data(x=nodes)
 
 
-@dataclass(frozen=True)
+@dataclass
 class ModelOutput:
     """What one batch gives.
 
@@ -86,9 +86,7 @@ class IntraBatchModel(nn.Module):
             )
             nodes, attention = refined.features, refined.attention  # L x [N, D']
         node_logits = [head(x) for head, x in zip(self.node_heads, nodes, strict=True)]  # [N, C]
-        return ModelOutput(
-            embedding, nodes, node_logits, self.auxiliary_head(embedding), attention
-        )
+        return ModelOutput(embedding, nodes, node_logits, self.auxiliary_head(embedding), attention)
 
     def describe(self, images: Tensor) -> Tensor:
         """Return the descriptors that are searched: unit-norm float32 `[N, D]`."""

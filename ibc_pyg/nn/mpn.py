@@ -138,6 +138,8 @@ class MPN(nn.Module):
         dropout_mlp: dropout rate after the MLP.
         every_step: return the embeddings after every step, for a head and a loss on each.
         concatenate: return the embeddings of all steps side by side, [N, steps * width].
+        check_finite: refuse NaN and infinity in `x`; costs one sum over `x` per call, and on an
+            accelerator one wait for it.
 
     Shapes:
         - **input:** embeddings :math:`(N, C)`, or :math:`(B, N, C)` for B separate complete graphs
@@ -175,8 +177,10 @@ class MPN(nn.Module):
         dropout_mlp: float = 0.1,
         every_step: bool = False,
         concatenate: bool = False,
+        check_finite: bool = True,
     ) -> None:
         super().__init__()
+        self.check_finite = check_finite
         _check(channels, steps, first_linear, reduction, mlp_ratio, every_step, concatenate)
         for name, rate in (
             ("dropout_attention", dropout_attention),
@@ -248,8 +252,8 @@ class MPN(nn.Module):
             return_attention: return the attention weights of each step too.
 
         """
-        check_nodes(x, self.channels)
-        check_edges(x, edge_index, edge_weight)
+        check_nodes(x, self.channels, finite=self.check_finite)
+        check_edges(x, edge_index, edge_weight, values=self.check_finite)
         if return_attention:
             self._check_has_attention()
         if not self.steps:

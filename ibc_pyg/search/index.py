@@ -46,9 +46,6 @@ class SearchIndex:
         """
         found = nearest_neighbours(queries, self.vectors, k=min(k, len(self)))
         return [
-            [
-                Neighbour(int(item), float(score))
-                for item, score in zip(items, scores, strict=True)
-            ]
+            [Neighbour(int(item), float(score)) for item, score in zip(items, scores, strict=True)]
             for items, scores in zip(found.indices, found.scores, strict=True)
         ]

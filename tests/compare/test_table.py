@@ -1,0 +1,65 @@
+"""The table of a comparison in its four formats."""
+
+import csv
+import json
+from html.parser import HTMLParser
+
+import pytest
+
+from ibc_pyg.compare.grid import make_grid
+from ibc_pyg.compare.table import Comparison, make_rows, write_tables
+from ibc_pyg.engine.environment import environment
+
+
+def summaries(r1):
+    return [
+        {"R@1": value, "MAP@R": value / 2, "NMI": 0.8, "train_seconds": 10.0, "seed": seed}
+        for seed, value in enumerate(r1)
+    ]
+
+
+@pytest.fixture
+def comparison():
+    cells = make_grid(["model.conv=GATConv,<b>"])
+    results = dict(zip(cells, [summaries([0.6, 0.7]), summaries([0.7, 0.8])], strict=True))
+    return Comparison(make_rows(results), "python run.py compare x", environment(), floor=0.25)
+
+
+def test_rows(comparison):
+    first, second = comparison.rows
+    assert first.metrics["R@1"].mean == pytest.approx(0.65)
+    assert not first.differences
+    assert second.differences["R@1"].mean == pytest.approx(0.1)
+    assert second.differences["R@1"].half_width == pytest.approx(0, abs=1e-9)
+    assert second.seeds == (0, 1)
+    assert "RP" not in first.metrics
+
+
+def test_formats_agree(comparison, tmp_path):
+    write_tables(comparison, tmp_path)
+    markdown = (tmp_path / "table.md").read_text()
+    assert "| conv=GATConv | 65.0 ±" in markdown
+    assert "+10.0 ± 0.0" in markdown
+    assert "R@1 25.0" in markdown
+    assert "python run.py compare x" in markdown
+    with (tmp_path / "table.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[3]["mean"]) == pytest.approx(0.75)
+    document = json.loads((tmp_path / "table.json").read_text())
+    assert document["rows"][1]["metrics"]["R@1"]["mean"] == pytest.approx(0.75)
+
+
+def test_html_is_self_contained_and_escaped(comparison, tmp_path):
+    write_tables(comparison, tmp_path)
+    page = (tmp_path / "table.html").read_text()
+    assert "conv=<b>" not in page
+    assert "conv=&lt;b&gt;" in page
+    sources = []
+
+    class Parser(HTMLParser):
+        def handle_starttag(self, tag, attributes):
+            sources.extend(value for name, value in attributes if name in ("src", "href"))
+
+    Parser().feed(page)
+    assert sources
+    assert all(source.startswith("data:image/png;base64,") for source in sources)

@@ -1,0 +1,75 @@
+"""Which images train, choose and test."""
+
+import numpy as np
+import pytest
+
+from ibc_pyg.data.splits import split
+from ibc_pyg.data.table import ImageTable, Role
+from ibc_pyg.errors import DatasetError
+
+
+def table(labels, roles):
+    labels, roles = np.asarray(labels), np.asarray(roles, dtype=np.uint8)
+    names = tuple(f"class {number}" for number in range(int(labels.max()) + 1))
+    return ImageTable("t", tuple(map(str, range(len(labels)))), labels, roles, names)
+
+
+@pytest.fixture
+def forty():
+    labels = np.repeat(np.arange(40), 3)
+    return table(labels, np.where(labels < 20, Role.TRAIN, Role.TEST))
+
+
+def test_no_class_is_in_two_parts(forty):
+    parts = split(forty, val_classes=0.2, val_fold=0, seed=0)
+    classes = [
+        set(forty.labels[rows]) for rows in (parts.train, parts.val.queries, parts.test.queries)
+    ]
+    assert [len(part) for part in classes] == [16, 4, 20]
+    assert len(set.union(*classes)) == 40
+    assert parts.val.gallery is None
+    assert parts.test.gallery is None
+
+
+def test_folds_are_disjoint_and_cover_the_training_classes(forty):
+    folds = [split(forty, val_classes=0.25, val_fold=f, seed=3).val.queries for f in range(4)]
+    assert sorted(np.concatenate(folds)) == list(range(60))
+
+
+def test_training_labels_have_no_gaps(forty):
+    parts = split(forty, val_classes=0.2, val_fold=1, seed=0)
+    assert sorted(set(parts.train_labels)) == list(range(16)) == list(range(parts.num_classes))
+    for number in range(16):
+        assert len(set(forty.labels[parts.train[parts.train_labels == number]])) == 1
+
+
+def test_all_training_classes_without_validation(forty):
+    parts = split(forty, val_classes=None, val_fold=0, seed=0)
+    assert parts.val is None
+    assert len(parts.train) == 60
+
+
+def test_queries_and_gallery_apart():
+    roles = [Role.TRAIN] * 2 + [Role.QUERY, Role.GALLERY, Role.QUERY, Role.GALLERY]
+    parts = split(table([0, 1, 2, 2, 3, 3], roles), val_classes=None, val_fold=0, seed=0)
+    assert parts.test.queries.tolist() == [2, 4]
+    assert parts.test.gallery.tolist() == [3, 5]
+
+
+@pytest.mark.parametrize(
+    ("roles", "message"),
+    [
+        ([Role.TEST] * 4, "no training images"),
+        ([Role.TRAIN] * 4, "no test images"),
+        ([Role.TRAIN] * 2 + [Role.QUERY] * 2, "no test images"),
+    ],
+)
+def test_an_empty_part(roles, message):
+    with pytest.raises(DatasetError, match=message):
+        split(table([0, 1, 2, 3], roles), val_classes=None, val_fold=0, seed=0)
+
+
+def test_too_few_classes_to_hold_out():
+    small = table([0, 1, 2, 3, 4], [Role.TRAIN] * 4 + [Role.TEST])
+    with pytest.raises(DatasetError, match=r"data\.val_classes"):
+        split(small, val_classes=0.1, val_fold=0, seed=0)
