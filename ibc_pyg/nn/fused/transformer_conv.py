@@ -12,6 +12,10 @@ from torch_geometric.nn import TransformerConv
 
 from ibc_pyg.nn.fused._dense import as_batch, merge_heads, sender_softmax, split_heads
 
+# Scores that stay in a CPU's cache: keeping them for the backward pass is faster than the flash
+# kernel, which computes them twice.
+_CACHED_SCORES_BYTES = 16 * 2**20
+
 
 class CompleteTransformerConv(TransformerConv):  # type: ignore[misc]
     r"""`TransformerConv` that computes the complete graph without making its edges.
@@ -21,9 +25,10 @@ class CompleteTransformerConv(TransformerConv):  # type: ignore[misc]
         \sum_j \mathrm{softmax}_j \left( \frac{(\mathbf{W}_3 \mathbf{x}_i)^{\top}
         \mathbf{W}_4 \mathbf{x}_j}{\sqrt{d}} \right) \mathbf{W}_2 \mathbf{x}_j
 
-    (https://arxiv.org/abs/2009.03509), as one `scaled_dot_product_attention`: no [N, N] tensor is
-    made unless dropout is active on a device without a flash kernel for it, or the attention
-    weights are asked for. Arguments are those of `TransformerConv`; make it with `fuse(conv)`.
+    (https://arxiv.org/abs/2009.03509), as one `scaled_dot_product_attention`, in memory linear
+    in N. [H, N, N] scores are made where the attention weights are asked for, on a CPU also where
+    dropout is active or where they take 16 MiB or less, which is faster.
+    Arguments are those of `TransformerConv`; make it with `fuse(conv)`.
 
     Shapes:
         - **input:** node features [N, F_in], or [B, N, F_in] for B separate complete graphs
@@ -57,7 +62,7 @@ class CompleteTransformerConv(TransformerConv):  # type: ignore[misc]
             return super().forward(x, edge_index, edge_attr, return_attention_weights)
         nodes = as_batch(x, self.lin_key.in_channels)  # [B, N, F_in]
         if return_attention_weights:
-            out, alpha = self._attend_explicitly(nodes)
+            out, alpha = self._attend_explicitly(*self._projections(nodes))
             out = self._combine(out, nodes)
             return (out, alpha) if x.dim() == 3 else (out[0], alpha[0])
         out = self._combine(self._attend(nodes), nodes)  # [B, N, F]
@@ -73,18 +78,23 @@ class CompleteTransformerConv(TransformerConv):  # type: ignore[misc]
         )
 
     def _attend(self, x: Tensor) -> Tensor:
+        """Average what nodes send, [B, H, N, F_out]."""
         query, key, value = self._projections(x)
-        nodes = x.size(1)
+        batch, heads, nodes, _ = query.shape
+        scores_bytes = batch * heads * nodes * nodes * query.element_size()
+        small = query.device.type == "cpu" and scores_bytes <= _CACHED_SCORES_BYTES
+        lonely = nodes == 1 and not self.self_loops  # a softmax over nothing
+        if small or lonely:
+            return self._attend_explicitly(query, key, value)[0]
         mask = None
         if not self.self_loops:
-            if nodes == 1:
-                return value * 0.0  # no neighbour sends anything
             mask = ~torch.eye(nodes, dtype=torch.bool, device=x.device)  # [N, N]
         dropout = self.dropout if self.training else 0.0
         return F.scaled_dot_product_attention(query, key, value, mask, dropout)
 
-    def _attend_explicitly(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        query, key, value = self._projections(x)
+    def _attend_explicitly(
+        self, query: Tensor, key: Tensor, value: Tensor
+    ) -> tuple[Tensor, Tensor]:
         scores = (query / math.sqrt(self.out_channels)) @ key.transpose(-1, -2)  # [B, H, N, N]
         alpha = sender_softmax(scores, self_loops=self.self_loops)
         return F.dropout(alpha, self.dropout, self.training) @ value, alpha
