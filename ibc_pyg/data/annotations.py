@@ -25,6 +25,12 @@ def printable(path: Path | str) -> str:
     return text if text.isprintable() else ascii(text)[1:-1]
 
 
+def reason(error: BaseException) -> str:
+    """Return what another library says went wrong: on one line, printable, 200 characters long."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return printable(" ".join(text.split())[:200]) or type(error).__name__
+
+
 def read_bytes(file: Path) -> bytes:
     """Read a whole annotation file.
 
@@ -37,8 +43,7 @@ def read_bytes(file: Path) -> bytes:
             raise DatasetError(f"{printable(file)}: {size} bytes is no annotation file")
         return file.read_bytes()
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise DatasetError(f"{printable(file)}: cannot be read: {reason}") from error
+        raise DatasetError(f"{printable(file)}: cannot be read: {reason(error)}") from error
 
 
 def read_text(file: Path) -> str:

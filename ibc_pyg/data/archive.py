@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from ibc_pyg.data.annotations import path_problem, printable, shown
+from ibc_pyg.data.annotations import path_problem, printable, reason, shown
 from ibc_pyg.errors import DatasetError
 
 Progress = Callable[[str, int, int | None], None]
@@ -134,10 +134,10 @@ def unpack(file: Path, folder: Path, *, progress: Progress | None = None) -> int
                     progress(f"unpacking {file.name}", done, total)
     except DAMAGED as error:
         raise DatasetError(
-            f"{printable(file)}: damaged archive ({error}); remove it and fetch it again"
+            f"{printable(file)}: damaged archive ({reason(error)}); remove it and fetch it again"
         ) from error
     except (OSError, RuntimeError, ValueError, NotImplementedError) as error:
-        raise DatasetError(f"{printable(file)}: cannot be unpacked: {error}") from error
+        raise DatasetError(f"{printable(file)}: cannot be unpacked: {reason(error)}") from error
     return count
 
 

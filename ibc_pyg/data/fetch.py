@@ -13,7 +13,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from ibc_pyg.data.annotations import printable
+from ibc_pyg.data.annotations import printable, reason
 from ibc_pyg.data.archive import BLOCK, Progress, require_space
 from ibc_pyg.errors import DatasetError
 
@@ -114,13 +114,15 @@ def fetch(
             except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
                 code = getattr(error, "code", None)
                 if code in FATAL or _disk_error(error):
-                    raise DatasetError(f"{remote.url}: cannot be fetched: {error}") from error
+                    raise DatasetError(
+                        f"{remote.url}: cannot be fetched: {reason(error)}"
+                    ) from error
                 came = (part.stat().st_size if part.exists() else 0) > before
                 failures = 0 if came else failures + 1
                 if failures >= attempts:
                     raise DatasetError(
-                        f"{remote.url}: cannot be fetched: {error}; run the command again to "
-                        "continue where it stopped"
+                        f"{remote.url}: cannot be fetched: {reason(error)}; run the command "
+                        "again to continue where it stopped"
                     ) from error
                 log.warning("%s: transfer broken (%s), continuing", remote.url, error)
                 time.sleep(pause_s * 2**failures)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from ibc_pyg.data.annotations import printable
+from ibc_pyg.data.annotations import printable, reason
 from ibc_pyg.data.table import ImageTable, Role, SplitSizes
 
 SHOWN = 10
@@ -82,7 +82,7 @@ class VerifyReport:
             f"split: {self.sizes}",
             f"pixels: {self.smallest[0]} x {self.smallest[1]} to "
             f"{self.largest[0]} x {self.largest[1]}",
-            *_section("broken", [f"{path}: {reason}" for path, reason in self.broken]),
+            *_section("broken", [f"{path}: {problem}" for path, problem in self.broken]),
             *(
                 _section("greyscale", self.grey)
                 if len(self.grey) < self.images
@@ -119,12 +119,10 @@ def check_file(path: str, file: os.PathLike[str]) -> ImageCheck:
                 grey = _is_grey(image)
                 size = image.size
     except Exception as error:  # damaged images fail in PIL in many ways
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        if isinstance(error, OSError) and error.strerror:
-            reason = error.strerror
-        if "cannot identify image file" in reason:
-            reason = "no image format that is known"
-        return ImageCheck(path, reason, _digest(data) if data else b"", False, (0, 0))
+        problem = reason(error)
+        if "cannot identify image file" in problem:
+            problem = "no image format that is known"
+        return ImageCheck(path, problem, _digest(data) if data else b"", False, (0, 0))
     return ImageCheck(path, None, _digest(data), grey, size)
 
 

@@ -113,6 +113,18 @@ def test_a_cut_archive_is_named(sample):
         load_table("omniglot", sample)
 
 
+def test_what_zipfile_says_is_one_short_line(sample):
+    name = b"images_background_small1/Greek/character01/0001_01.png"
+    data = (sample / TRAIN_ZIP).read_bytes()
+    assert name in data
+    noise = bytes(range(128, 128 + len(name)))
+    (sample / TRAIN_ZIP).write_bytes(data.replace(name, noise, 1))  # in the local header only
+    with pytest.raises(DatasetError, match="is damaged") as caught:
+        load_table("omniglot", sample)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500
+
+
 def test_one_archive_is_not_enough(sample):
     shutil.move(sample / TRAIN_ZIP, sample / "other.zip")
     with pytest.raises(DatasetError, match="must be in"):

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ibc_pyg.data.annotations import printable, shown
+from ibc_pyg.data.annotations import printable, reason, shown
 from ibc_pyg.data.table import ImageTable, Role, SplitSizes
 from ibc_pyg.errors import DatasetError
 
@@ -70,9 +70,8 @@ def checked_root(root: Path) -> Path:
         with os.scandir(root) as entries:
             empty = next(entries, None) is None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
         raise DatasetError(
-            f"data.root: folder {printable(root)} cannot be read: {reason}"
+            f"data.root: folder {printable(root)} cannot be read: {reason(error)}"
         ) from error
     if empty:
         raise DatasetError(f"data.root: folder {printable(root)} is empty")

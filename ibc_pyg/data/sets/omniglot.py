@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ibc_pyg.data.annotations import path_problem, printable, shown
+from ibc_pyg.data.annotations import path_problem, printable, reason, shown
 from ibc_pyg.data.sets.class_folders import images_below
 from ibc_pyg.data.sets.common import Row, build_table, checked_root, finish, natural
 from ibc_pyg.data.table import ImageTable, Role, SplitSizes
@@ -115,7 +115,9 @@ def read_archive(file: Path, part: str) -> Iterator[tuple[Row, Pixels]]:
                 if row is not None:
                     yield row, _drawing(archive, member, where)
     except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
-        raise DatasetError(f"{where}: damaged zip archive ({error}); fetch it again") from error
+        raise DatasetError(
+            f"{where}: damaged zip archive ({reason(error)}); fetch it again"
+        ) from error
 
 
 def _drawing(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> Pixels:
@@ -133,4 +135,6 @@ def _drawing(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> P
     except DatasetError:
         raise
     except Exception as error:  # a damaged member can fail in zipfile, zlib or PIL in many ways
-        raise DatasetError(f"{where}: {name} is damaged ({error}); fetch it again") from error
+        raise DatasetError(
+            f"{where}: {name} is damaged ({reason(error)}); fetch it again"
+        ) from error
