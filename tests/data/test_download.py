@@ -1,3 +1,4 @@
+import contextlib
 import hashlib
 import http.server
 import re
@@ -64,7 +65,8 @@ def served():
                 self.send_header("Content-Length", str(len(body)))
             self.send_header("ETag", state.etag)
             self.end_headers()
-            self.wfile.write(body[: state.breaks.pop(0)] if state.breaks else body)
+            with contextlib.suppress(ConnectionError):  # a client that has seen enough hangs up
+                self.wfile.write(body[: state.breaks.pop(0)] if state.breaks else body)
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
