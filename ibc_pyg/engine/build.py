@@ -9,10 +9,14 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from rich.console import Console
 from torch import nn
 from torch_geometric.data import Data as PyGData
 
 from ibc_pyg.config import Config, DataConfig, ModelConfig, TrainConfig
+from ibc_pyg.console import progress
+from ibc_pyg.data.cache import ImageCache, open_cache
+from ibc_pyg.data.glyphs import default_cache_dir
 from ibc_pyg.data.registry import load_table
 from ibc_pyg.data.splits import Splits, split
 from ibc_pyg.data.table import ImageTable
@@ -36,11 +40,13 @@ class Data:
         table: All images.
         splits: Their use.
         transform: Augmentation and normalisation.
+        cache: Decoded pictures; None reads their files.
     """
 
     table: ImageTable
     splits: Splits
     transform: Transform
+    cache: ImageCache | None = None
 
     @property
     def train_table(self) -> ImageTable:
@@ -49,8 +55,12 @@ class Data:
         return replace(table, labels=self.splits.train_labels)
 
 
-def build_data(config: Config) -> Data:
+def build_data(config: Config, console: Console | None = None) -> Data:
     """Read the data set and divide it.
+
+    Args:
+        config: The experiment.
+        console: Where the making of a cache is shown.
 
     Raises:
         DatasetError: If images are missing or the split leaves a part empty.
@@ -60,7 +70,23 @@ def build_data(config: Config) -> Data:
     table = _load(data)
     held_out = data.val_classes if config.select == "val" else None
     splits = split(table, val_classes=held_out, val_fold=data.val_fold, seed=config.train.seed)
-    return Data(table, splits, _transform(data))
+    transform = _transform(data)
+    return Data(table, splits, transform, _cache(data, table, transform, console))
+
+
+def _cache(
+    data: DataConfig, table: ImageTable, transform: Transform, console: Console | None
+) -> ImageCache | None:
+    if not data.cache or table.images is not None:
+        return None
+    with progress(len(table), "cache", console=console or Console(quiet=True)) as bar:
+        return open_cache(
+            table,
+            transform.resize,
+            default_cache_dir(),
+            on_error=data.on_error,
+            progress=lambda done, total: bar.update(done),
+        )
 
 
 def _load(data: DataConfig) -> ImageTable:

@@ -60,7 +60,13 @@ def describe(
     model.eval()
     vectors = []
     loader = eval_loader(
-        data.table, rows, data.transform, batch_size, workers=workers, device=fabric.device
+        data.table,
+        rows,
+        data.transform,
+        batch_size,
+        workers=workers,
+        device=fabric.device,
+        cache=data.cache,
     )
     for batch in loader:
         with fabric.autocast():

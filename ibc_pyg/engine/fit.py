@@ -78,6 +78,7 @@ def fit(
         seed=train.seed,
         workers=config.data.workers,
         device=experiment.fabric.device,
+        cache=experiment.data.cache,
         on_error=config.data.on_error,
     )
     experiment.step_model.train()

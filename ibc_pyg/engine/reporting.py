@@ -65,13 +65,18 @@ def report_data(trained: Trained) -> ReportData:
         title=run.path.resolve().name,
         facts=_facts(trained, summary),
         config_yaml=config_to_yaml(config),
-        summary={key: value for key, value in summary.items() if isinstance(value, float)},
-        comparisons={} if floor is None else {"raw pixels": floor},
+        summary=_metrics(summary),
+        comparisons={} if floor is None else {"raw pixels": _metrics(floor)},
         history=run.read_history(),
         gallery=_gallery(trained, described),
         attention=_attention(trained),
         points=_points(trained, described),
     )
+
+
+def _metrics(scores: Mapping[str, Any]) -> dict[str, float]:
+    names = ("MAP@R", "RP", "NMI", "AMI", "ARI")
+    return {key: scores[key] for key in scores if key.startswith("R@") or key in names}
 
 
 def _facts(trained: Trained, summary: Mapping[str, Any]) -> dict[str, str]:

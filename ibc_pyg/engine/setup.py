@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from lightning_fabric import Fabric
+from rich.console import Console
 from torch import nn
 
 from ibc_pyg.config import Config
@@ -57,14 +58,18 @@ def make_fabric(config: Config) -> Fabric:
     return fabric
 
 
-def setup(config: Config) -> Experiment:
+def setup(config: Config, console: Console | None = None) -> Experiment:
     """Build an experiment; the seed sets the weights and the order of the batches.
+
+    Args:
+        config: What was asked for.
+        console: Where slow preparations are shown.
 
     Raises:
         UserError: If the configuration, the data set or the device does not fit.
     """
     fabric = make_fabric(config)
-    data = build_data(config)
+    data = build_data(config, console)
     train = config.train
     sampler = make_sampler(
         config.data.sampler,

@@ -36,7 +36,7 @@ def train(config: Config, out: Path, console: Console) -> RunFolder:
         Interrupted: If the user stopped it; the folder can be resumed.
     """
     # The parts are built first, so that a mistake in the input leaves no folder behind.
-    experiment = setup(config)
+    experiment = setup(config, console)
     run = RunFolder.create(out, config_yaml=config_to_yaml(config))
     return _work(experiment, run, console, None)
 
@@ -53,7 +53,7 @@ def resume(path: Path, console: Console) -> RunFolder:
     if run.summary.is_file():
         console.print(f"{path} is finished; nothing to resume", highlight=False, soft_wrap=True)
         return run
-    return _work(setup(config), run, console, load_newest(run.checkpoints))
+    return _work(setup(config, console), run, console, load_newest(run.checkpoints))
 
 
 def _work(
