@@ -22,6 +22,8 @@ from ibc_pyg.nn.fused.sorted_attention import sorted_attention
 
 # Attention weights of one block of receivers; more receivers are computed block by block.
 _BLOCK_BYTES = 64 * 2**20
+# With fewer nodes a product with all weights takes less time than sorting and running sums.
+_SORT_FROM_NODES = 256
 
 
 class CompleteGATConv(GATConv):  # type: ignore[misc]
@@ -34,8 +36,9 @@ class CompleteGATConv(GATConv):  # type: ignore[misc]
 
     (https://arxiv.org/abs/1710.10903). Scores are a sum of one number per sender and one per
     receiver, so that sorting the senders gives exact attention in O(N log N) (`sorted_attention`).
-    With active dropout or without self-loops, and where attention weights are asked for, they
-    are made densely, a block of receivers at a time and again in the backward pass.
+    With active dropout or without self-loops, in small graphs, and where attention weights are
+    asked for, the weights are made densely, for a block of receivers at a time where they are
+    many, and then again in the backward pass.
     Arguments are those of `GATConv`; make it with `fuse(conv)`.
 
     Shapes:
@@ -104,9 +107,10 @@ class CompleteGATConv(GATConv):  # type: ignore[misc]
     def _attend(self, sent: Tensor, received: Tensor, value: Tensor) -> Tensor:
         dropped = self.training and self.dropout > 0
         loops = self.self_loops or self.add_self_loops
-        if loops and not dropped and 0.0 <= self.negative_slope <= 1.0:
-            return sorted_attention(sent, received, value, self.negative_slope)
         batch, heads, nodes = sent.shape
+        large = nodes >= _SORT_FROM_NODES
+        if large and loops and not dropped and 0.0 <= self.negative_slope <= 1.0:
+            return sorted_attention(sent, received, value, self.negative_slope)
         bytes_per_receiver = batch * heads * nodes * sent.element_size()
         blocks = receiver_blocks(nodes, bytes_per_receiver, _BLOCK_BYTES)
         if len(blocks) == 1:
