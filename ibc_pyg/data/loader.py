@@ -20,7 +20,7 @@ from ibc_pyg.data.sampling import PKSampler
 from ibc_pyg.data.sources import ImageSource, Rows, open_source
 from ibc_pyg.data.table import ImageTable
 from ibc_pyg.data.transforms.base import Transform
-from ibc_pyg.errors import DatasetError
+from ibc_pyg.errors import DatasetError, RunError
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Loader:
         return len(self._keys)
 
     def __iter__(self) -> Iterator[Batch]:
-        for batch in self._loader:
+        for batch in self._raw():
             if isinstance(batch, Failure):
                 raise DatasetError(batch.message)
             for image in batch.skipped:
@@ -72,6 +72,17 @@ class Loader:
                     _LOGGER.warning("skipped: %s", image.reason)
                 self.skipped[image.row] = image.reason
             yield self._finish(batch)
+
+    def _raw(self) -> Iterator[Pixels | Failure]:
+        try:
+            yield from self._loader
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise RunError(
+                "a process that reads images was killed, perhaps for want of memory or of shared "
+                "memory (/dev/shm; in a container: --shm-size); lower data.workers"
+            ) from None
 
     def _finish(self, batch: Pixels) -> Batch:
         pixels = batch.pixels.to(self.device, non_blocking=True)  # [B, S, S, C]
@@ -124,6 +135,7 @@ def train_loader(
     pin_memory: bool | None = None,
     cache: ImageCache | None = None,
     on_error: OnError = "stop",
+    shrink: bool = False,
 ) -> TrainLoader:
     """Make the loader of training batches.
 
@@ -141,9 +153,16 @@ def train_loader(
         on_error: What to do with an image that cannot be read: "stop" raises DatasetError while
             iterating; "skip" takes another image of the class and lists the broken one in
             `loader.skipped`.
+        shrink: Decode large JPEGs at 1/2, 1/4 or 1/8, as long as the shorter side keeps
+            `transform.resize` pixels: about twice as fast at 2,000 px, but crops come from the
+            smaller picture, as they do from the cache.
     """
     dataset = BatchDataset(
-        _source(table, cache), table.labels, transform, seed=seed, on_error=on_error
+        _source(table, cache, transform, shrink),
+        table.labels,
+        transform,
+        seed=seed,
+        on_error=on_error,
     )
     return TrainLoader(
         dataset, sampler, workers=workers, device=torch.device(device), pin_memory=pin_memory
@@ -161,6 +180,7 @@ def eval_loader(
     pin_memory: bool | None = None,
     cache: ImageCache | None = None,
     on_error: OnError = "stop",
+    shrink: bool = False,
 ) -> Loader:
     """Make the loader of test batches: `rows` in their order, none twice.
 
@@ -175,13 +195,16 @@ def eval_loader(
         cache: Where the pictures are read from, instead of their files.
         on_error: "stop" raises DatasetError while iterating; with "skip" batches lack the images
             that cannot be read, and `loader.skipped` lists them.
+        shrink: As for `train_loader`; pixels differ by less than half a grey level on average.
 
     Raises:
         ValueError: If `batch_size` is not positive.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be >= 1, got {batch_size}")
-    dataset = BatchDataset(_source(table, cache), table.labels, transform, on_error=on_error)
+    dataset = BatchDataset(
+        _source(table, cache, transform, shrink), table.labels, transform, on_error=on_error
+    )
     return Loader(
         dataset,
         EvalKeys(rows, batch_size),
@@ -205,9 +228,11 @@ def suggested_workers(table: ImageTable, *, cached: bool = False, processes: int
     return max(1, workers // 2) if cached else workers
 
 
-def _source(table: ImageTable, cache: ImageCache | None) -> ImageSource:
+def _source(
+    table: ImageTable, cache: ImageCache | None, transform: Transform, shrink: bool
+) -> ImageSource:
     if cache is None or table.images is not None:
-        return open_source(table)
+        return open_source(table, shrink_to=transform.resize if shrink else None)
     return cache.source(table)
 
 

@@ -79,8 +79,8 @@ class FileSource(ImageSource):
         return decode_image(self._root / self._paths[row], shrink_to=self._shrink_to)
 
 
-def open_source(table: ImageTable) -> ImageSource:
+def open_source(table: ImageTable, *, shrink_to: int | None = None) -> ImageSource:
     """Return the pictures of `table`, from memory if it has them there, else from its files."""
     if table.images is not None:
         return MemorySource(table.images)
-    return FileSource(table)
+    return FileSource(table, shrink_to=shrink_to)

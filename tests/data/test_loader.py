@@ -11,7 +11,7 @@ from ibc_pyg.data.loader import eval_loader, suggested_workers, train_loader
 from ibc_pyg.data.sampling import make_sampler, shard_rows
 from ibc_pyg.data.table import ImageTable, Role
 from ibc_pyg.data.transforms import transform_preset
-from ibc_pyg.errors import DatasetError
+from ibc_pyg.errors import DatasetError, RunError
 
 CLASSES, PER_CLASS = 6, 5
 COUNT = CLASSES * PER_CLASS
@@ -265,6 +265,31 @@ def test_a_class_without_a_readable_image_stops_even_when_skipping(on_disk):
     damage(on_disk, *range(2, COUNT, CLASSES))
     with pytest.raises(DatasetError, match="no image of class 2 can be read"):
         list(train_loader(on_disk, sampler_of(on_disk), PHOTO, seed=0, on_error="skip"))
+
+
+def test_a_worker_that_was_killed_is_told_in_one_line(on_disk):
+    # A real kill makes torch's SIGCHLD handler raise wherever the test happens to be.
+    def killed():
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. ")
+        yield
+
+    loader = eval_loader(on_disk, np.arange(COUNT), PHOTO, 1)
+    loader._loader = killed()
+    with pytest.raises(RunError, match=r"shared memory.*lower data\.workers"):
+        list(loader)
+
+
+def test_large_jpegs_can_be_decoded_smaller(tmp_path):
+    pixels = np.linspace(0, 255, 400 * 300 * 3).reshape(400, 300, 3).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "large.jpg", quality=95)
+    table = make_table(paths=("large.jpg",) * COUNT, root=tmp_path)
+    plain = transform_preset("mobilenet_tf", image_size=24, resize=32)
+    first, second = (
+        next(iter(eval_loader(table, np.arange(1), plain, 1, shrink=shrink))).images
+        for shrink in (False, True)
+    )
+    assert not torch.equal(first, second)
+    assert (first - second).abs().mean() < 0.02  # two grey levels of 255, in a range of 2
 
 
 def test_workers_that_suit_the_machine(in_memory, on_disk, monkeypatch):

@@ -248,6 +248,14 @@ def test_small_classes_are_mentioned_once(caplog):
     ]
 
 
+def test_a_class_that_makes_the_epoch_longer_is_mentioned_once(caplog):
+    with caplog.at_level(logging.WARNING):
+        sampler = make_sampler("distinct", labels_of([60, 4, 4, 4]), 3, 4, seed=0)
+        assert len(epoch(sampler)) == 15
+    assert len(caplog.records) == 1
+    assert "as many batches instead of 6" in caplog.text
+
+
 def test_samplers_leave_global_generators_alone():
     import random
 

@@ -280,6 +280,8 @@ def test_colour_can_be_given_as_in_a_file():
         ("imagenet", {"crop_scale": [0.0, 1.0]}, r"transform_args\.crop_scale: must be 0 < low"),
         ("imagenet", {"std": (0.0, 1.0, 1.0)}, r"transform_args\.std: must be > 0"),
         ("imagenet", {"colour": {"hui": 1}}, r"transform_args\.colour: no field 'hui'"),
+        ("glyphs", {"noise": -0.1}, r"transform_args\.noise: must be >= 0"),
+        ("glyphs", {"padding": "edge"}, r"transform_args\.padding: must be one of"),
         ("imagenet", {"mean": (0.5,)}, r"transform_args\.mean"),
     ],
 )

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from ibc_pyg.data.sampling.base import PKSampler, Rows, chunks_of_class
+
+_LOGGER = logging.getLogger(__name__)
 
 Counts = npt.NDArray[np.int64]
 
@@ -18,6 +23,20 @@ class DistinctSampler(PKSampler):
     `drop_last` no class is drawn anew: the epoch has as many batches as can be filled, and
     chunks that find no place are left out of it.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        P, K = self.classes_per_batch, self.images_per_class
+        counts = [-(-len(rows) // K) for rows in self.rows_of_class]
+        shortest = -(-sum(counts) // P)
+        if max(counts) > 2 * shortest and not self.drop_last:
+            _LOGGER.warning(
+                "the largest class fills %d chunks of %d images, so an epoch has as many batches "
+                "instead of %d, and small classes are repeated; the sampler 'walk' does without",
+                max(counts),
+                K,
+                shortest,
+            )
 
     def make_plan(self, rng: np.random.Generator) -> Rows:
         """Return the rows of all global batches of an epoch, int64 `[steps, P * K]`."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ibc_pyg.data.transforms.base import Draws, Images, Transform
+from ibc_pyg.errors import ConfigError
+
+Padding = Literal["border", "zeros", "reflection"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,25 @@ class SmallTransform(Transform):
     translation: float = 0.08
     contrast: float = 0.2
     noise: float = 0.1
-    padding: Literal["border", "zeros", "reflection"] = "border"
+    padding: Padding = "border"
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            ConfigError: If a value is out of range.
+        """
+        super().__post_init__()
+        for name in ("rotation", "scale", "shear", "translation", "contrast", "noise"):
+            if getattr(self, name) < 0:
+                raise ConfigError(
+                    f"data.transform_args.{name}: must be >= 0, not {getattr(self, name)}"
+                )
+        if self.padding not in get_args(Padding):
+            raise ConfigError(
+                f"data.transform_args.padding: must be one of {get_args(Padding)}, "
+                f"not {self.padding!r}"
+            )
 
     @property
     def num_draws(self) -> int:
