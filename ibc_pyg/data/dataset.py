@@ -97,7 +97,8 @@ class BatchDataset(Dataset["Pixels | Failure"]):
             draws = draws[key.first : key.first + len(rows)]
             pixels = self.transform.pixels(images, draws)  # [B, S, S, C]
         labels = torch.from_numpy(self.labels[rows])
-        return Pixels(pixels, draws, labels, torch.from_numpy(rows), skipped)
+        # A copy: rows is a view of the sampler's plan, and a batch belongs to its user.
+        return Pixels(pixels, draws, labels, torch.from_numpy(rows.copy()), skipped)
 
     def _read(self, key: BatchKey) -> tuple[Images, Rows, tuple[Skipped, ...]]:
         try:

@@ -46,7 +46,8 @@ class MemorySource(ImageSource):
 
     def __init__(self, images: npt.NDArray[np.uint8]) -> None:
         channels_first = np.moveaxis(images, -1, 1)  # [M, C, H, W]
-        self._images = torch.from_numpy(np.ascontiguousarray(channels_first))
+        # torch wants memory that may be written, and a table may hold a read-only array.
+        self._images = torch.from_numpy(np.require(channels_first, requirements=["C", "W"]))
 
     def read(self, row: int) -> Tensor:
         """Return one picture, uint8 `[C, H, W]`."""

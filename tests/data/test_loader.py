@@ -80,6 +80,19 @@ def test_batches_hold_what_the_sampler_drew(in_memory):
         assert (batch.images.dtype, batch.labels.dtype) == (torch.float32, torch.int64)
 
 
+def test_read_only_arrays_are_taken_and_plans_are_not_shared(in_memory):
+    images, rows = in_memory.images.copy(), np.arange(4)
+    images.flags.writeable = rows.flags.writeable = False
+    (batch,) = eval_loader(make_table(images=images), rows, GLYPHS, 4)
+    batch.rows.zero_()
+    assert rows.tolist() == [0, 1, 2, 3]
+    sampler = sampler_of(in_memory)
+    plan = sampler.plan(0).copy()
+    for batch in train_loader(in_memory, sampler, GLYPHS, seed=0):
+        batch.rows.zero_()
+    assert np.array_equal(sampler.plan(0), plan)
+
+
 def test_workers_change_nothing_in_memory(in_memory):
     passes = [
         list(train_loader(in_memory, sampler_of(in_memory), GLYPHS, seed=3, workers=workers))
