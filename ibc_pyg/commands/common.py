@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 def console() -> Console:
     """Return the console that commands write their results to."""
-    return Console(highlight=False, soft_wrap=True)
+    # Names of files and classes are no markup.
+    return Console(highlight=False, soft_wrap=True, markup=False)
 
 
 def default_out(name: str) -> Path:

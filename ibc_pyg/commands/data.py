@@ -86,7 +86,7 @@ def _download(arguments: argparse.Namespace) -> int:
         report = download(arguments.name, arguments.root, progress=show)
     for line in report.lines():
         out.print(line)
-    return 0
+    return 0 if report.complete else 1
 
 
 def _sample(arguments: argparse.Namespace) -> int:

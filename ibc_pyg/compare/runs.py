@@ -80,7 +80,7 @@ def run_jobs(
                 [sys.executable, "-m", "ibc_pyg", "train", *arguments],
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+                env=_environment(threads),
             )
         if done.returncode == 0:
             report(job, "finished")
@@ -92,6 +92,17 @@ def run_jobs(
         failures = [failure for failure in pool.map(work, jobs) if failure]
     if failures:
         raise RunError(f"{len(failures)} of {len(jobs)} runs failed; the first: {failures[0]}")
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """Return the variables of a run's process, which must find this package wherever it is."""
+    root = str(Path(__file__).resolve().parents[2])
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads),
+        "PYTHONPATH": os.pathsep.join(paths),
+    }
 
 
 def read_results(jobs: Sequence[Job]) -> dict[Cell, list[dict[str, Any]]]:
