@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
 import torch
 from torch import Tensor
 
@@ -14,7 +17,7 @@ def k_reciprocal_groups(
     gallery: Tensor | None = None,
     memory_budget: int = 2**30,
 ) -> Tensor:
-    """The k-reciprocal neighbourhood of every sample, itself first.
+    """Find the k-reciprocal neighbourhood of every sample, itself first.
 
     Two samples are k-reciprocal neighbours if each is among the other's `k1` nearest. The set of
     a sample grows by the `k1 / 2`-reciprocal sets of its members, where more than two thirds of
@@ -57,27 +60,84 @@ def k_reciprocal_groups(
     available = len(base) + (gallery is not None)
     if size > available:
         raise ValueError(f"size is {size}, but only {available} samples can be in a group")
-    count = len(base)
-    width = min(k1 + 1, count)  # the sample itself and its k1 nearest
-    half = min(round(k1 / 2) + 1, count)
     x = _compact(features, base)
     g = x if gallery is None else _compact(gallery, base)
-    near, reach = _nearest(g, g, max(width, min(size, count)), True, memory_budget)  # [M, L]
-    half_mutual = _mutual(near, half, memory_budget)  # [M, half]
-    if gallery is None:
-        lists, wanted = near, size
-        mutual = _mutual(near, width, memory_budget)  # [N, width]
-    else:
-        lists, distance = _nearest(x, g, max(width, min(size, count)), False, memory_budget)
+    listed = max(k1 + 1, size)
+    own = reciprocal_lists(g, k1, listed, memory_budget)
+    lists, wanted = own, size
+    if gallery is not None:
+        near, distance = nearest(x, g, listed, False, memory_budget)
+        width = own.mutual.shape[1]
+        lists = replace(own, near=near, mutual=distance[:, :width] <= own.reach[near[:, :width]])
         wanted = size - 1
-        mutual = distance[:, :width] <= reach[lists[:, :width], width - 1]  # [N, width]
     out = torch.empty(len(x), wanted, dtype=torch.long, device=x.device)
-    rows = max(1, min(1024, memory_budget // (24 * width * half + 2 * count)))
-    for start in range(0, len(x), rows):
-        part = slice(start, start + rows)
-        member = _grow(lists[part, :width], mutual[part], near[:, :half], half_mutual, count)
-        out[part] = _cut(lists[part], member, x[part], g, wanted)
+    for part, member in grown_sets(lists, own, memory_budget):
+        out[part] = _cut(lists.near[part], member, x[part], g, wanted)
     return out
+
+
+@dataclass(frozen=True)
+class ReciprocalLists:
+    """Nearest neighbours and which of them are mutual.
+
+    Attributes:
+        near: [N, L] the nearest samples, ascending, the sample itself first.
+        mutual: [N, k1 + 1] bool, which of `near` have the sample among their own k1 nearest.
+        half_mutual: [M, k1 / 2 + 1] bool, the same for the nearest k1 / 2.
+        reach: [M] squared distance to the k1-th nearest.
+    """
+
+    near: Tensor
+    mutual: Tensor
+    half_mutual: Tensor
+    reach: Tensor
+
+
+def reciprocal_lists(x: Tensor, k1: int, listed: int, memory_budget: int) -> ReciprocalLists:
+    """List the nearest `listed` of every sample [N, D] and mark the mutual ones.
+
+    Lists are shorter where there are fewer samples.
+    """
+    width = min(k1 + 1, len(x))
+    half = min(round(k1 / 2) + 1, len(x))
+    near, distance = nearest(x, x, listed, True, memory_budget)
+    return ReciprocalLists(
+        near,
+        _mutual(near, width, memory_budget),
+        _mutual(near, half, memory_budget),
+        distance[:, width - 1],
+    )
+
+
+def grown_sets(
+    lists: ReciprocalLists, own: ReciprocalLists, memory_budget: int
+) -> Iterator[tuple[slice, Tensor]]:
+    """Yield the grown reciprocal sets of some samples at a time.
+
+    Args:
+        lists: of the samples [N].
+        own: of the samples [M] that neighbours are taken from.
+        memory_budget: bytes for a chunk.
+
+    Yields:
+        A range of samples and their sets, bool [n, M].
+
+    """
+    count, half = own.near.shape[0], own.half_mutual.shape[1]
+    width = lists.mutual.shape[1]
+    rows = max(1, min(1024, memory_budget // (24 * width * half + 2 * count)))
+    for start in range(0, len(lists.near), rows):
+        part = slice(start, start + rows)
+        yield (
+            part,
+            _grow(
+                lists.near[part, :width],
+                lists.mutual[part],
+                own.near[:, :half],
+                own.half_mutual,
+                count,
+            ),
+        )
 
 
 def _check(x: Tensor, name: str) -> None:
@@ -92,10 +152,23 @@ def _compact(x: Tensor, base: Tensor) -> Tensor:
     return (x.detach() - base.detach().to(x.device).mean(0, dtype=torch.float32)).float()
 
 
-def _nearest(
+def nearest(
     x: Tensor, g: Tensor, k: int, itself: bool, memory_budget: int
 ) -> tuple[Tensor, Tensor]:
-    """The k nearest rows of g and their squared distances, [N, k] each, ascending."""
+    """Find the k nearest rows of g, or all if fewer, for every row of x.
+
+    Args:
+        x: [N, D] float32.
+        g: [M, D] float32.
+        k: length of the lists.
+        itself: x is g, and every row comes first in its own list.
+        memory_budget: bytes for a chunk.
+
+    Returns:
+        Indices and squared distances, [N, min(k, M)] each, ascending, lower rows first in ties.
+
+    """
+    k = min(k, len(g))
     indices = torch.empty(len(x), k, dtype=torch.long, device=x.device)
     distances = torch.empty(len(x), k, dtype=x.dtype, device=x.device)
     square = g.square().sum(1)  # [M]
@@ -136,7 +209,7 @@ def _mutual(near: Tensor, width: int, memory_budget: int) -> Tensor:
 
 
 def _grow(near: Tensor, mutual: Tensor, half: Tensor, half_mutual: Tensor, count: int) -> Tensor:
-    """The grown reciprocal sets of n samples as bool [n, M]."""
+    """Grow the reciprocal sets of n samples: bool [n, M]."""
     n = len(near)
     # One more column takes whatever is not to be marked.
     member = torch.zeros(n, count + 1, dtype=torch.bool, device=near.device)
@@ -153,7 +226,7 @@ def _grow(near: Tensor, mutual: Tensor, half: Tensor, half_mutual: Tensor, count
 
 
 def _cut(near: Tensor, member: Tensor, x: Tensor, g: Tensor, size: int) -> Tensor:
-    """The nearest `size` members, then the nearest others: [n, size]."""
+    """Take the nearest `size` members, then the nearest others: [n, size]."""
     inside = member.gather(1, near)  # [n, L]
     # A stable sort on "not a member" keeps the order by distance within both halves.
     order = (~inside).to(torch.uint8).sort(dim=1, stable=True).indices

@@ -1,0 +1,133 @@
+"""First centroids for k-means: k-means++, then swaps of centroids for better ones."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# Candidates per round, measured against all points in one matrix product.
+_BATCH = 16
+
+
+def seed_centroids(x: Tensor, k: int, swaps: int, generator: torch.Generator) -> Tensor:
+    """Choose k points as first centroids.
+
+    k-means++ draws each next point with a probability proportional to its squared distance from
+    the points drawn so far (Arthur and Vassilvitskii 2007). Candidates are drawn in batches and
+    each is accepted with the ratio of its distance now to its distance when drawn, which is the
+    same distribution. Then `swaps` rounds of local search draw candidates in the same way and take
+    the swap of one of them with a centroid that lowers the cost most (Lattanzi and Sohler 2019,
+    http://proceedings.mlr.press/v97/lattanzi19a.html).
+
+    Args:
+        x: [N, D] float32 on the CPU, N >= k.
+        k: number of centroids.
+        swaps: rounds of local search.
+        generator: source of all draws.
+
+    Returns:
+        [k] int64, rows of `x`, all different unless fewer than k points differ.
+    """
+    square = x.square().sum(1)  # [N]
+    chosen = _draw(x, square, k, generator)
+    if swaps > 0 and 1 < k < len(x):
+        chosen = _swap(x, square, chosen, swaps, generator)
+    return chosen
+
+
+def _distances(x: Tensor, square: Tensor, points: Tensor) -> Tensor:
+    """Squared distances of points given by their rows to all, [B, N]."""
+    out = torch.addmm(square, x[points], x.T, alpha=-2)  # [B, N]
+    return out.add_(square[points, None]).clamp_(min=0)
+
+
+def _draw(x: Tensor, square: Tensor, k: int, generator: torch.Generator) -> Tensor:
+    chosen = torch.randint(len(x), (1,), generator=generator)  # [1]
+    nearest = _distances(x, square, chosen)[0]  # [N]
+    nearest[chosen] = 0
+    while len(chosen) < k:
+        total = nearest.sum(dtype=torch.float64)
+        if total <= 0:  # every point is a copy of a centroid
+            rest = torch.ones(len(x))
+            rest[chosen] = 0
+            extra = torch.multinomial(rest, k - len(chosen), generator=generator)
+            return torch.cat([chosen, extra])
+        candidates = _sample(nearest, _BATCH, generator)  # [B]
+        distance = _distances(x, square, candidates)  # [B, N]
+        among = distance[:, candidates]  # [B, B]
+        now = nearest[candidates].clone()  # [B]
+        keep: list[int] = []
+        luck = torch.rand(_BATCH, generator=generator)
+        for b in range(min(_BATCH, len(candidates))):
+            if len(chosen) + len(keep) == k:
+                break
+            if luck[b] * nearest[candidates[b]] < now[b] and candidates[b] not in candidates[keep]:
+                keep.append(b)
+                now = torch.minimum(now, among[b])
+        chosen = torch.cat([chosen, candidates[keep]])
+        nearest = torch.minimum(nearest, distance[keep].amin(0))  # [N]
+        nearest[chosen] = 0
+    return chosen
+
+
+def _sample(weight: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Draw `count` rows with replacement, with probabilities proportional to weights [N]."""
+    cumulative = weight.double().cumsum(0)  # [N]
+    at = torch.rand(count, generator=generator, dtype=torch.float64) * cumulative[-1]
+    return torch.searchsorted(cumulative, at, right=True).clamp(max=len(weight) - 1)
+
+
+def _swap(
+    x: Tensor, square: Tensor, chosen: Tensor, rounds: int, generator: torch.Generator
+) -> Tensor:
+    k = len(chosen)
+    first, second, owner, runner = _two_nearest(x, square, chosen)
+    for _ in range(rounds):
+        candidates = _sample(first, _BATCH, generator)  # [B]
+        distance = _distances(x, square, candidates)  # [B, N]
+        with_both = torch.minimum(distance, first)  # [B, N]
+        without = torch.minimum(distance, second).sub_(with_both)  # [B, N]
+        loss = torch.zeros(k, _BATCH).index_add_(0, owner, without.T)  # [k, B]
+        cost = loss + with_both.sum(1)  # [k, B]
+        best = int(cost.argmin())
+        if cost.view(-1)[best] >= first.sum() * (1 - 1e-6):
+            continue
+        out, into = divmod(best, _BATCH)
+        chosen[out] = candidates[into]
+        stale = torch.nonzero((owner == out) | (runner == out)).flatten()  # [n]
+        first[stale], second[stale], owner[stale], runner[stale] = _two_nearest(
+            x[stale], square[stale], chosen, x[chosen], square[chosen]
+        )
+        new = distance[into]  # [N]
+        fresh = torch.ones(len(x), dtype=torch.bool)
+        fresh[stale] = False
+        closest = fresh & (new < first)
+        second = torch.where(closest, first, second)
+        runner = torch.where(closest, owner, runner)
+        first = torch.where(closest, new, first)
+        owner = torch.where(closest, out, owner)
+        middle = fresh & ~closest & (new < second)
+        second = torch.where(middle, new, second)
+        runner = torch.where(middle, out, runner)
+    return chosen
+
+
+def _two_nearest(
+    x: Tensor,
+    square: Tensor,
+    chosen: Tensor,
+    centroids: Tensor | None = None,
+    sizes: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Squared distances to the two nearest centroids, and which they are: [N] each."""
+    c = x[chosen] if centroids is None else centroids  # [k, D]
+    s = square[chosen] if sizes is None else sizes  # [k]
+    value = torch.empty(len(x), 2)
+    index = torch.empty(len(x), 2, dtype=torch.long)
+    for start in range(0, len(x), 4096):
+        rows = slice(start, start + 4096)
+        distance = torch.addmm(s, x[rows], c.T, alpha=-2)  # [n, k]
+        top = distance.topk(2, largest=False)
+        value[rows], index[rows] = top.values, top.indices
+    value = value.add_(square[:, None]).clamp_(min=0)
+    return value[:, 0], value[:, 1], index[:, 0], index[:, 1]
