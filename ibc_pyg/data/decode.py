@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import io
-import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from ibc_pyg.errors import DatasetError
+
+try:
+    from torchvision.io import ImageReadMode, decode_jpeg
+except ImportError:  # torchvision 0.29 announces that its decoders will go one day
+    decode_jpeg = None
 
 MAX_PIXELS = 89_478_485
 """Larger pictures are refused: as RGB they take more than 256 MiB (Pillow's bound, too)."""
@@ -65,12 +68,10 @@ def decode_bytes(data: bytes, *, shrink_to: int | None = None) -> Tensor:
     height, width, components = frame
     _check_size(width, height)
     shrinks = shrink_to is not None and min(height, width) >= 2 * shrink_to
-    if components not in (1, 3) or shrinks:
+    if decode_jpeg is None or components not in (1, 3) or shrinks:
         return decode_with_pillow(data, shrink_to=shrink_to)
-    # torchvision only reads from the buffer, so that a view of the bytes will do.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        buffer = torch.frombuffer(data, dtype=torch.uint8)
+    # torch wants memory that may be written; copying compressed bytes costs a microsecond.
+    buffer = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     try:
         pixels: Tensor = decode_jpeg(
             buffer, mode=ImageReadMode.RGB, apply_exif_orientation=True
@@ -84,14 +85,12 @@ def decode_bytes(data: bytes, *, shrink_to: int | None = None) -> Tensor:
 def decode_with_pillow(data: bytes, *, shrink_to: int | None = None) -> Tensor:
     """Decode the contents of an image file by Pillow alone; see `decode_image`."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as image:
-                _check_size(*image.size)
-                if shrink_to is not None and image.format == "JPEG" and image.mode != "CMYK":
-                    image.draft("RGB", _at_least(image.size, shrink_to))
-                upright = ImageOps.exif_transpose(image)
-                pixels = np.array(_as_rgb(upright))  # [H, W, 3]
+        with Image.open(io.BytesIO(data)) as image:
+            _check_size(*image.size)
+            if shrink_to is not None and image.format == "JPEG" and image.mode != "CMYK":
+                image.draft("RGB", _at_least(image.size, shrink_to))
+            upright = ImageOps.exif_transpose(image)
+            pixels = np.array(_as_rgb(upright))  # [H, W, 3]
     except (_UndecodableError, MemoryError):
         raise
     except Image.DecompressionBombError:

@@ -55,7 +55,7 @@ class MemorySource(ImageSource):
 
     def read_all(self, rows: Rows) -> Images:
         """Return the pictures of `rows`, uint8 `[B, C, H, W]`."""
-        return self._images[torch.from_numpy(rows)]  # [B, C, H, W]
+        return self._images[torch.tensor(rows)]  # [B, C, H, W]
 
 
 class FileSource(ImageSource):

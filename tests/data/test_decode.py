@@ -164,6 +164,11 @@ def test_large_jpegs_are_decoded_smaller_on_request(shrink_to, shape):
     near(pixels, expected, JPEG)
 
 
+def test_without_torchvisions_decoder_pillow_reads_jpegs(monkeypatch):
+    monkeypatch.setattr(decode, "decode_jpeg", None)
+    near(decode_bytes(encoded(Image.fromarray(RGB), "JPEG", quality=95)), RGB, JPEG)
+
+
 def test_frame_header_of_jpegs():
     data = encoded(Image.fromarray(RGB), "JPEG", exif=exif(6), progressive=True)
     assert jpeg_frame(data) == (40, 56, 3)
