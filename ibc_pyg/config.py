@@ -11,6 +11,9 @@ from typing import Any, Literal
 
 from ibc_pyg.errors import ConfigError
 
+RefineMethod = Literal["none", "knn", "k_reciprocal", "cluster"]
+"""How the neighbourhoods of descriptor refinement are found."""
+
 
 def _check(field_name: str, holds: bool, needs: str, value: object) -> None:
     if not holds:
@@ -207,8 +210,8 @@ class TrainConfig:
 class EvaluateConfig:
     """How the test images are scored."""
 
-    ks: list[int] = field(default_factory=lambda: [1, 2, 4, 8])
-    """The K of R@K."""
+    ks: list[int] = field(default_factory=list)
+    """The K of R@K, besides 1; none: those of the data set's protocol, as 1, 10, 100, 1000 of sop."""
     batch_size: int = 256
     """Images a forward pass."""
     clustering: bool = True
@@ -217,14 +220,18 @@ class EvaluateConfig:
     """Runs of k-means; the one with the least inertia counts."""
     raw_pixels: bool = False
     """Also score the pixels themselves, the floor; for data sets that are held in memory."""
+    refine: RefineMethod = "none"
+    """Also score descriptors that message passing refines, each among neighbours found without
+    labels: its nearest (knn), its k-reciprocal ones, or its k-means cluster."""
+    refine_size: int = 7
+    """Images in such a neighbourhood, itself included; 1 changes nothing."""
 
     def __post_init__(self) -> None:
         """Check ranges; raise ConfigError."""
-        _check(
-            "evaluate.ks", bool(self.ks) and min(self.ks) >= 1, "one or more numbers >= 1", self.ks
-        )
+        _check("evaluate.ks", all(k >= 1 for k in self.ks), "numbers >= 1", self.ks)
         _check("evaluate.batch_size", self.batch_size >= 1, ">= 1", self.batch_size)
         _check("evaluate.kmeans_restarts", self.kmeans_restarts >= 1, ">= 1", self.kmeans_restarts)
+        _check("evaluate.refine_size", self.refine_size >= 1, ">= 1", self.refine_size)
 
 
 @dataclass

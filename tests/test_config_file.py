@@ -51,7 +51,7 @@ def test_every_field_is_written_out():
         ("data:\n  val_classes: 1.5\n", ["data.val_classes", "1.5"]),
         ("loss:\n  temperature: 0\n", ["loss.temperature"]),
         ("select: best\n", ["select"]),
-        ("evaluate:\n  ks: []\n", ["evaluate.ks"]),
+        ("evaluate:\n  ks: [0]\n", ["evaluate.ks"]),
         ("- a list\n", ["experiment.yaml"]),
         ("model: [unclosed\n", ["experiment.yaml", "not YAML"]),
         ("model:\n  steps: 0\nloss:\n  auxiliary_weight: 0\n", ["auxiliary_weight", "steps"]),

@@ -18,7 +18,12 @@ from ibc_pyg.data.loader import eval_loader
 from ibc_pyg.data.splits import Probe
 from ibc_pyg.engine.build import Data
 from ibc_pyg.engine.files import write_atomically
+from ibc_pyg.engine.views import Views
+from ibc_pyg.metrics import Protocol, protocol_for
+from ibc_pyg.metrics.protocols import DEFAULT_PROTOCOL
 from ibc_pyg.nn.model import IntraBatchModel
+
+ONE_VIEW = Views()
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ def describe(
     *,
     batch_size: int,
     workers: int = 0,
+    views: Views = ONE_VIEW,
 ) -> Descriptors:
     """Return the descriptors of `rows`, in that order, on the CPU.
 
@@ -55,6 +61,7 @@ def describe(
         rows: Row numbers, int64 `[M]`.
         batch_size: Images a forward pass.
         workers: Processes that read images.
+        views: Mirror image and crops that each descriptor is the mean of.
     """
     training = model.training
     model.eval()
@@ -62,25 +69,32 @@ def describe(
     loader = eval_loader(
         data.table,
         rows,
-        data.transform,
-        batch_size,
+        views.transform(data.transform),
+        max(1, batch_size // views.crops),
         workers=workers,
         device=fabric.device,
         cache=data.cache,
     )
     for batch in loader:
         with fabric.autocast():
-            vectors.append(model.describe(batch.images).cpu())  # [B, D]
+            vectors.append(views.describe(model, batch.images).cpu())  # [B, D]
     model.train(training)
     return Descriptors(rows, torch.cat(vectors), torch.from_numpy(data.table.labels[rows]))
 
 
 @dataclass(frozen=True)
 class Described:
-    """Descriptors of a probe; `gallery` is None if the queries are each other's gallery."""
+    """Descriptors of a probe.
+
+    Attributes:
+        queries: What is searched for.
+        gallery: What is searched in; None if the queries are each other's gallery.
+        protocol: What the data set's benchmark reports.
+    """
 
     queries: Descriptors
     gallery: Descriptors | None
+    protocol: Protocol = DEFAULT_PROTOCOL
 
     @property
     def searched(self) -> Descriptors:
@@ -96,13 +110,17 @@ def describe_probe(
     *,
     batch_size: int,
     workers: int = 0,
+    views: Views = ONE_VIEW,
 ) -> Described:
     """Describe queries and gallery; see `describe`."""
 
     def part(rows: npt.NDArray[np.int64]) -> Descriptors:
-        return describe(fabric, model, data, rows, batch_size=batch_size, workers=workers)
+        return describe(
+            fabric, model, data, rows, batch_size=batch_size, workers=workers, views=views
+        )
 
-    return Described(part(probe.queries), None if probe.gallery is None else part(probe.gallery))
+    gallery = None if probe.gallery is None else part(probe.gallery)
+    return Described(part(probe.queries), gallery, protocol_for(data.table.name))
 
 
 def save_descriptors(path: Path, descriptors: Descriptors, *, weights: Path) -> None:

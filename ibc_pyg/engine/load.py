@@ -16,6 +16,7 @@ from ibc_pyg.config import Config
 from ibc_pyg.config_file import config_from_yaml
 from ibc_pyg.engine.build import Data, build_data, build_model
 from ibc_pyg.engine.describe import (
+    ONE_VIEW,
     Described,
     describe_probe,
     read_descriptors,
@@ -23,7 +24,9 @@ from ibc_pyg.engine.describe import (
 )
 from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.engine.setup import make_fabric
+from ibc_pyg.engine.views import Views
 from ibc_pyg.errors import RunError
+from ibc_pyg.metrics import protocol_for
 from ibc_pyg.nn.model import IntraBatchModel
 
 
@@ -55,17 +58,26 @@ class Trained:
         if probe.gallery is None and not fresh:
             kept = read_descriptors(self.run.descriptors, self.data, weights=self.run.weights)
             if kept is not None:
-                return Described(kept, None)
-        described = describe_probe(
+                return Described(kept, None, protocol_for(self.data.table.name))
+        described = self.describe()
+        save_descriptors(self.run.descriptors, described.searched, weights=self.run.weights)
+        return described
+
+    def describe(self, views: Views = ONE_VIEW) -> Described:
+        """Compute the test descriptors; the run's file stays as it is.
+
+        Args:
+            views: Mirror image and crops that each descriptor is the mean of.
+        """
+        return describe_probe(
             self.fabric,
             self.model,
             self.data,
-            probe,
+            self.data.splits.test,
             batch_size=self.config.evaluate.batch_size,
             workers=self.config.data.workers,
+            views=views,
         )
-        save_descriptors(self.run.descriptors, described.searched, weights=self.run.weights)
-        return described
 
 
 def load_run(path: Path) -> Trained:

@@ -1,0 +1,110 @@
+"""Several views of a test image: its mirror image and crops beside the central one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from itertools import product
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ibc_pyg.data.transforms import Images, PlainTransform, Transform
+from ibc_pyg.data.transforms.pixels import as_channels, resize_shorter
+from ibc_pyg.errors import ConfigError
+from ibc_pyg.nn.model import IntraBatchModel
+
+Place = tuple[float, float]
+"""Where a crop lies, as a share of the room down and to the right: (0, 0) is the upper left."""
+
+CENTRE: tuple[Place, ...] = ((0.5, 0.5),)
+PLACES: dict[int, tuple[Place, ...]] = {
+    1: CENTRE,
+    5: (*CENTRE, *product((0.0, 1.0), (0.0, 1.0))),
+    9: tuple(product((0.0, 0.5, 1.0), (0.0, 0.5, 1.0))),
+}
+
+
+@dataclass(frozen=True)
+class Views:
+    """Which views of a test image are described; the descriptor is their normalised mean.
+
+    Attributes:
+        flip: Also the mirror image of every crop.
+        crops: 1: the centre; 5: the corners too; 9: a grid of three by three.
+    """
+
+    flip: bool = False
+    crops: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the number of crops.
+
+        Raises:
+            ConfigError: If there is no such set of crops.
+        """
+        if self.crops not in PLACES:
+            known = ", ".join(map(str, PLACES))
+            raise ConfigError(f"crops must be one of {known}, not {self.crops}")
+
+    @property
+    def plain(self) -> bool:
+        """Whether the only view is the usual one."""
+        return not self.flip and self.crops == 1
+
+    @property
+    def names(self) -> list[str]:
+        """What is added to the usual view, for people."""
+        crops = [f"{self.crops} crops"] if self.crops > 1 else []
+        return [*(["flip"] if self.flip else []), *crops]
+
+    def transform(self, transform: Transform) -> Transform:
+        """Return a transform that makes `crops` pictures of each."""
+        return transform if self.crops == 1 else MultiCrop.of(transform, PLACES[self.crops])
+
+    def describe(self, model: IntraBatchModel, images: Tensor) -> Tensor:
+        """Return one descriptor an image.
+
+        Args:
+            model: Whose backbone describes.
+            images: What the transform made, float32 `[B * crops, C, S, S]`.
+
+        Returns:
+            Unit-norm float32 `[B, D]`.
+        """
+        vectors = model.describe(images)  # [B * crops, D]
+        if self.plain:
+            return vectors
+        if self.flip:
+            vectors = vectors + model.describe(images.flip(-1))  # [B * crops, D]
+        return F.normalize(vectors.view(-1, self.crops, vectors.shape[1]).sum(1), dim=-1)  # [B, D]
+
+
+@dataclass(frozen=True)
+class MultiCrop(PlainTransform):
+    """The test transform with several crops of each picture, one after another in the batch.
+
+    Attributes:
+        places: Where they lie.
+    """
+
+    places: tuple[Place, ...] = CENTRE
+
+    @classmethod
+    def of(cls, transform: Transform, places: tuple[Place, ...]) -> MultiCrop:
+        """Return one with the sizes and the normalisation of `transform`."""
+        return cls(**{f.name: getattr(transform, f.name) for f in fields(Transform)}, places=places)
+
+    def fit(self, images: Images) -> Tensor:
+        """Scale and cut, uint8 `[B * len(places), image_size, image_size, channels]`."""
+        if isinstance(images, Tensor):
+            return self._cut(images)
+        return torch.cat([self._cut(image[None]) for image in images])
+
+    def _cut(self, images: Tensor) -> Tensor:
+        images = resize_shorter(as_channels(images, self.channels), self.resize)  # [B, C, H, W]
+        S, (H, W) = self.image_size, images.shape[-2:]
+        boxes = [(round(down * (H - S)), round(right * (W - S))) for down, right in self.places]
+        crops = [images[..., top : top + S, left : left + S] for top, left in boxes]
+        cut = torch.stack(crops, dim=1).flatten(0, 1)  # [B * V, C, S, S]
+        return cut.permute(0, 2, 3, 1).contiguous()  # [B * V, S, S, C]
