@@ -64,10 +64,15 @@ def build_data(config: Config, console: Console | None = None) -> Data:
 
     Raises:
         DatasetError: If images are missing or the split leaves a part empty.
-        ConfigError: If a name or an argument is unknown.
+        ConfigError: If a name or an argument is unknown, or raw pixels of files are asked for.
     """
     data = config.data
     table = _load(data)
+    if config.evaluate.raw_pixels and table.images is None:
+        raise ConfigError(
+            f"evaluate.raw_pixels is for data sets held in memory, and the images of {table.name} "
+            "are files; set it to false"
+        )
     held_out = data.val_classes if config.select == "val" else None
     splits = split(table, val_classes=held_out, val_fold=data.val_fold, seed=config.train.seed)
     transform = _transform(data)
