@@ -11,7 +11,7 @@ from torch import Tensor
 from ibc_pyg.metrics.space import Space
 
 _ROWS = 512
-_COLUMNS = 4096
+_COLUMNS = 8192
 # Below this k, what lies closer than a match is listed; above it, it is only counted.
 _LISTED = 32
 
@@ -117,23 +117,40 @@ class _Tile:
         self.k = k
         self.matches_first = matches_first
         room = memory_budget // 2 // (16 * len(queries))
-        self.columns = max(32, min(_COLUMNS, room) // 32 * 32)
+        columns = max(32, min(_COLUMNS, room))
+        total = len(space.gallery)
+        self.tiles = -(-total // columns)
+        self.columns = -(-total // self.tiles)
+        self.buffer = torch.empty(len(queries), -(-self.columns // 32) * 32, device=queries.device)
         self.unit = space.bound + 4 * float(space.tolerance.max()) or 1.0
 
     def find_matches(self, by_class: Tensor, first: Tensor, sizes: Tensor, same_set: bool) -> None:
-        device = self.indices.device
-        n = len(self.indices)
+        """Measure all matches of the queries and sort them.
+
+        Args:
+            by_class: [N] the gallery, class by class.
+            first: [n] where the class of each query begins in `by_class`.
+            sizes: [n] how many items of it there are.
+            same_set: whether each query is among them, and to be left out.
+
+        """
+        device, n = self.buffer.device, len(self.buffer)
         row = torch.repeat_interleave(torch.arange(n, device=device), sizes)  # [P]
         position = torch.arange(len(row), device=device) - (sizes.cumsum(0) - sizes)[row]
         place = first[row] + position  # [P] position in by_class
         low, high = int(place.min()), int(place.max()) + 1
         column = by_class[place]
-        near = by_class[low:high]  # [M]
-        score = torch.empty(n, len(near), device=device)
-        self.space.screen(self.queries, self.space.gallery[near], self.space.bias[near], score)
-        screen = score[row, place - low]
-        hidden = column.argsort()
-        hidden_row, hidden_column = row[hidden], column[hidden]
+        hidden_row, hidden_column = row, column
+        if self.tiles == 1:
+            self._screen(0)
+            screen = self.buffer[row, column]
+        else:
+            near = by_class[low:high]  # [M]
+            score = torch.empty(n, len(near), device=device)
+            self.space.screen(self.queries, self.space.gallery[near], self.space.bias[near], score)
+            screen = score[row, place - low]
+            hidden = column.argsort()
+            hidden_row, hidden_column = row[hidden], column[hidden]
         if same_set:
             other = column != self.indices[row]
             row, column, screen = row[other], column[other], screen[other]
@@ -149,31 +166,30 @@ class _Tile:
         self.listed = max(self.width, min(self.k, _LISTED))
         self.count = torch.zeros(n, self.width + 1, dtype=torch.long, device=device)
 
+    def _screen(self, begin: int) -> None:
+        """Fill the buffer with one column tile."""
+        gallery = self.space.gallery[begin : begin + self.columns]  # [M, D]
+        bias = self.space.bias[begin : begin + self.columns]  # [M]
+        self.buffer[:, len(gallery) :] = -torch.inf
+        self.space.screen(self.queries, gallery, bias, self.buffer[:, : len(gallery)])
+
     def scan(self) -> None:
-        space, pairs = self.space, self.pairs
-        total = len(space.gallery)
-        n = len(self.indices)
-        device = self.indices.device
+        """Go over the whole gallery and count what comes before each match."""
+        pairs = self.pairs
+        buffer, width = self.buffer, self.columns
+        n = len(buffer)
         best = pairs.screen[pairs.start[:-1]]  # [n]
         worst = pairs.screen[pairs.start[1:] - 1]  # [n]
-        top = torch.full((n, self.listed), -torch.inf, device=device)
-        tiles = -(-total // self.columns)
-        width = -(-total // tiles)
-        group = _group(self.columns, self.listed)
-        buffer = torch.empty(n, -(-width // 32) * 32, device=device)
-        buffer[:, width:] = -torch.inf
-        edges = torch.arange(0, tiles + 1, device=device) * width
-        cuts = torch.searchsorted(pairs.hidden_column, edges).tolist()
-        for t in range(tiles):
-            begin, end = t * width, min(total, (t + 1) * width)
-            if end - begin < width:
-                buffer[:, end - begin :] = -torch.inf
-            space.screen(
-                self.queries,
-                space.gallery[begin:end],
-                space.bias[begin:end],
-                buffer[:, : end - begin],
-            )
+        top = torch.full((n, self.listed), -torch.inf, device=buffer.device)
+        group = _group(buffer.shape[1], self.listed)
+        cuts = [0, len(pairs.hidden_row)]
+        if self.tiles > 1:
+            edges = torch.arange(0, self.tiles + 1, device=buffer.device) * width
+            cuts = torch.searchsorted(pairs.hidden_column, edges).tolist()
+        for t in range(self.tiles):
+            begin = t * width
+            if self.tiles > 1:
+                self._screen(begin)
             hidden = slice(cuts[t], cuts[t + 1])
             buffer[pairs.hidden_row[hidden], pairs.hidden_column[hidden] - begin] = -torch.inf
             blocks = buffer.view(n, group, -1)  # [n, G, B]
@@ -257,6 +273,7 @@ class _Tile:
         return out
 
     def result(self) -> MatchRanks:
+        """Turn the counts into ranks."""
         return MatchRanks(self.matches, self.count[:, :-1].cumsum(1))
 
 

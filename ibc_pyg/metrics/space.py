@@ -122,11 +122,12 @@ def make_space(queries: Tensor, gallery: Tensor | None, metric: Metric) -> Space
     bias = -0.5 * g_size.square()  # [N]
     reach = q_size * g_size.max()  # [Q]
     height = float(bias.abs().max())
-    # Rounding errors of a float32 product of length D: D u |q| |g| at most, and 8 sqrt(D) u |q| |g|
-    # but for a chance below 1e-13 (Higham and Mary 2019, https://doi.org/10.1137/18M1226312). The
-    # rest pays for rounding the vectors and the bias, and for vectors far from the origin.
+    # A float32 product of length D is off by at most D u |q| |g|; with roundings that do not
+    # conspire, by 5 sqrt(D) u |q| |g| with a chance below 1e-13 (Higham and Mary 2019,
+    # https://doi.org/10.1137/18M1226312; partial sums grow, hence 5 and not 8). The rest pays for
+    # rounding vectors and bias, for adding the bias, and for vectors far from the origin.
     dim = len(mean)
-    tolerance = 2.0**-24 * (min(dim, 8 * dim**0.5) + 8) * (reach + height)  # [Q]
+    tolerance = 2.0**-24 * ((min(dim, 5 * dim**0.5) + 6) * reach + 3 * height)  # [Q]
     far = float(mean.norm()) + spread * dim**0.5
     tolerance += 2.0**-48 * scale * far * (q_size + g_size.max())
     bound = float(reach.max()) + height
