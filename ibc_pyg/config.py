@@ -211,7 +211,7 @@ class EvaluateConfig:
     """How the test images are scored."""
 
     ks: list[int] = field(default_factory=list)
-    """The K of R@K, besides 1; none: those of the data set's protocol, as 1, 10, 100, 1000 of sop."""
+    """The K of R@K, besides 1; none: those of the data set's protocol, for sop 1, 10, 100, 1000."""
     batch_size: int = 256
     """Images a forward pass."""
     clustering: bool = True
@@ -228,7 +228,9 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         """Check ranges; raise ConfigError."""
-        _check("evaluate.ks", all(k >= 1 for k in self.ks), "numbers >= 1", self.ks)
+        _check(
+            "evaluate.ks", all(1 <= k <= 10**9 for k in self.ks), "numbers from 1 to 10^9", self.ks
+        )
         _check("evaluate.batch_size", self.batch_size >= 1, ">= 1", self.batch_size)
         _check("evaluate.kmeans_restarts", self.kmeans_restarts >= 1, ">= 1", self.kmeans_restarts)
         _check("evaluate.refine_size", self.refine_size >= 1, ">= 1", self.refine_size)

@@ -1,35 +1,207 @@
-"""Score a finished run on the test images again, from its weights."""
+"""Score runs on the test images again, from their weights; or embeddings of another program.
+
+Several runs of one data set also give their mean and their ensemble.
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ibc_pyg.errors import UserError
+
+if TYPE_CHECKING:
+    from ibc_pyg.console import Cell
+    from ibc_pyg.engine.score_runs import Evaluation, ScoreOptions, Scores
 
 NAME = "evaluate"
-HELP = "score a run on unseen classes"
+HELP = "score runs, or embeddings in a file, on unseen classes"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of a finished run")
+    parser.add_argument(
+        "run_dirs", type=Path, metavar="RUN_DIR", nargs="*", help="folders of finished runs"
+    )
+    parser.add_argument(
+        "--embeddings",
+        type=Path,
+        metavar="FILE",
+        help="score an npz with embeddings, labels and perhaps gallery, gallery_labels, no run",
+    )
+    parser.add_argument(
+        "--refine",
+        choices=("none", "knn", "k_reciprocal", "cluster"),
+        help="also score descriptors refined by message passing among label-free neighbours "
+        "(default: evaluate.refine of the run)",
+    )
+    parser.add_argument(
+        "--refine-size",
+        type=_positive,
+        metavar="N",
+        help="images in such a neighbourhood (default: evaluate.refine_size of the run)",
+    )
+    parser.add_argument(
+        "--rerank", action="store_true", help="also score k-reciprocal re-ranking, its rival"
+    )
+    parser.add_argument(
+        "--flip", action="store_true", help="describe each image and its mirror image, and average"
+    )
+    parser.add_argument(
+        "--crops",
+        type=int,
+        choices=(1, 5, 9),
+        default=1,
+        help="average 1 crop (the centre), 5 (and the corners) or 9 (a grid) (default: 1)",
+    )
+    parser.add_argument(
+        "--ks",
+        type=_ks,
+        metavar="K,K,...",
+        help="the K of R@K (default: evaluate.ks of the run, else those of the data set)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the metrics there")
+    parser.add_argument(
+        "--save-embeddings",
+        type=Path,
+        metavar="FILE",
+        help="write what was scored last (refined if asked for, joined if several runs) as npz",
+    )
 
 
 def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     """Run the command."""
-    from ibc_pyg.commands.common import console, metric_row
-    from ibc_pyg.console import table
-    from ibc_pyg.engine.evaluate import score
-    from ibc_pyg.engine.files import write_json
-    from ibc_pyg.engine.load import load_run
+    for file in (arguments.json, arguments.save_embeddings):
+        if file is not None and not file.absolute().parent.is_dir():
+            raise UserError(f"{file} cannot be written: its folder does not exist; make it first")
+    if arguments.embeddings is not None:
+        _refuse_what_needs_a_run(arguments)
+        return _embeddings(arguments)
+    if not arguments.run_dirs:
+        raise UserError("give the folder of a run, or --embeddings FILE; see `evaluate --help`")
+    return _runs(arguments)
 
-    trained = load_run(arguments.run_dir)
-    metrics = score(
-        trained.described(fresh=True), trained.config.evaluate, seed=trained.config.train.seed
-    )
+
+def _runs(arguments: argparse.Namespace) -> int:
+    from ibc_pyg.commands.common import console
+    from ibc_pyg.console import table
+    from ibc_pyg.engine.embeddings_file import save_embeddings
+    from ibc_pyg.engine.files import write_json
+    from ibc_pyg.engine.score_runs import score_runs
+
+    found = score_runs(arguments.run_dirs, _options(arguments))
     out = console()
-    table([metric_row(trained.run.path.name, metrics)], console=out)
+    table(_table(found), console=out, title=_title(found.runs[0].plain))
+    _notes(out.print, found.runs[0].plain)
+    chosen_on_test = [n for n, s in zip(found.names, found.selects, strict=True) if s == "test"]
+    if chosen_on_test:
+        out.print(
+            "Note: the epoch was chosen on the test classes (select = test): "
+            f"{', '.join(chosen_on_test)}."
+        )
     if arguments.json is not None:
-        write_json(arguments.json, metrics)
+        write_json(arguments.json, found.to_dict())
+    if arguments.save_embeddings is not None:
+        save_embeddings(arguments.save_embeddings, found.final, found.table)
     return 0
+
+
+def _embeddings(arguments: argparse.Namespace) -> int:
+    from ibc_pyg.commands.common import console
+    from ibc_pyg.console import table
+    from ibc_pyg.engine.embeddings_file import read_embeddings
+    from ibc_pyg.engine.files import write_json
+    from ibc_pyg.engine.score_runs import score_embeddings
+
+    scores = score_embeddings(read_embeddings(arguments.embeddings), _options(arguments))
+    out = console()
+    table(_rows(arguments.embeddings.name, scores, []), console=out, title=_title(scores.plain))
+    _notes(out.print, scores.plain)
+    if arguments.json is not None:
+        write_json(arguments.json, {"embeddings": str(arguments.embeddings)} | scores.to_dict())
+    return 0
+
+
+def _refuse_what_needs_a_run(arguments: argparse.Namespace) -> None:
+    if arguments.run_dirs:
+        raise UserError("--embeddings is scored without a run; give one or the other")
+    for option, given in (
+        ("--refine", arguments.refine not in (None, "none")),
+        ("--refine-size", arguments.refine_size is not None),
+        ("--flip", arguments.flip),
+        ("--crops", arguments.crops != 1),
+        ("--save-embeddings", arguments.save_embeddings is not None),
+    ):
+        if given:
+            raise UserError(f"{option} needs a model; it cannot be used with --embeddings")
+
+
+def _options(arguments: argparse.Namespace) -> ScoreOptions:
+    from ibc_pyg.engine.score_runs import ScoreOptions
+    from ibc_pyg.engine.views import Views
+
+    return ScoreOptions(
+        ks=arguments.ks,
+        views=Views(arguments.flip, arguments.crops),
+        refine=arguments.refine,
+        refine_size=arguments.refine_size,
+        rerank=arguments.rerank,
+    )
+
+
+def _table(found: Evaluation) -> list[dict[str, Cell]]:
+    views = found.views.names
+    sets = list(zip(found.names, found.runs, strict=True))
+    if found.mean is not None:
+        sets.append((f"mean of {len(found.runs)}", found.mean))
+    if found.ensemble is not None:
+        sets.append((f"ensemble of {len(found.runs)}", found.ensemble))
+    refinement = f"refine {found.config.refine} {found.config.refine_size}"
+    return [row for name, scores in sets for row in _rows(name, scores, views, refinement)]
+
+
+def _rows(
+    name: str, scores: Scores, added: Sequence[str], refinement: str = ""
+) -> list[dict[str, Cell]]:
+    from ibc_pyg.commands.common import metric_row
+
+    rows = [metric_row(_label(name, added), scores.plain)]
+    if scores.refined is not None:
+        rows.append(metric_row(_label(name, [*added, refinement]), scores.refined))
+    if scores.reranked is not None:
+        rows.append(metric_row(_label(name, [*added, "re-ranked"]), scores.reranked))
+    return [dict(row) for row in rows]
+
+
+def _label(name: str, added: Sequence[str]) -> str:
+    return f"{name} [{', '.join(added)}]" if added else name
+
+
+def _title(scores: Mapping[str, Any]) -> str:
+    return (
+        f"{scores['queries']:,.0f} queries, "
+        f"{scores['queries_without_match']:,.0f} without a match (left out of the means)"
+    )
+
+
+def _notes(say: Any, scores: Mapping[str, Any]) -> None:
+    if "NMI" in scores:
+        say(
+            f"NMI: k-means++ with {scores['kmeans_swaps']:.0f} rounds of local search, "
+            f"{scores['kmeans_clusters']:,.0f} clusters, restarts: "
+            f"{scores['kmeans_restarts']:.0f}, iterations: {scores['kmeans_iterations']:.0f}, "
+            f"seed {scores['kmeans_seed']:.0f}"
+        )
+
+
+def _positive(text: str) -> int:
+    if not re.fullmatch(r"0*[1-9][0-9]{0,8}", text):
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is no whole number from 1 to 10^9 - 1")
+    return int(text)
+
+
+def _ks(text: str) -> tuple[int, ...]:
+    return tuple(sorted({_positive(part.strip()) for part in text.split(",")}))

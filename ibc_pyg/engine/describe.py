@@ -69,7 +69,7 @@ def describe(
     loader = eval_loader(
         data.table,
         rows,
-        views.transform(data.transform),
+        views.transform(data.table, data.transform),
         max(1, batch_size // views.crops),
         workers=workers,
         device=fabric.device,

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from torch import Tensor
+
 from ibc_pyg.config import EvaluateConfig
 from ibc_pyg.data.glyphs import raw_pixels
 from ibc_pyg.data.splits import Probe
@@ -21,7 +23,7 @@ from ibc_pyg.metrics import (
     protocol_for,
     retrieval_metrics,
 )
-from ibc_pyg.metrics.inputs import class_indices
+from ibc_pyg.metrics.inputs import class_indices, inverse_norms
 from ibc_pyg.nn.model import IntraBatchModel
 
 
@@ -42,7 +44,7 @@ def score(
     Retrieval is over cosine similarity. Clustering is left out where queries and gallery differ.
 
     Args:
-        described: Unit-norm descriptors.
+        described: Descriptors; those that are not of unit norm are clustered as if they were.
         config: Which metrics.
         seed: Of k-means.
         ks: The K of R@K; None takes `chosen_ks`.
@@ -58,7 +60,7 @@ def score(
     if config.clustering and described.gallery is None:
         with _one_line():
             scores |= clustering_metrics(
-                described.queries.vectors,
+                _unit(described.queries.vectors),
                 described.queries.labels,
                 restarts=config.kmeans_restarts,
                 seed=seed,
@@ -81,17 +83,20 @@ def score_retrieval(
         )
 
 
-def score_refined(
+def refine_and_score(
     model: IntraBatchModel, described: Described, config: EvaluateConfig, *, seed: int
 ) -> dict[str, Any]:
-    """Refine descriptors as `config` says and score them, with the settings of the refinement.
-
-    Raises:
-        RunError: As `refine` and `score` do.
-    """
+    """Refine descriptors as `config` says and score them; see `refine` and `score_refined`."""
     refined = refine(model, described, config.refine, config.refine_size, seed=seed)
+    return score_refined(refined, config, seed=seed)
+
+
+def score_refined(
+    refined: Described, config: EvaluateConfig, *, seed: int, ks: Sequence[int] | None = None
+) -> dict[str, Any]:
+    """Return `score` of refined descriptors, with the settings of the refinement."""
     settings = {"refine": config.refine, "refine_size": config.refine_size}
-    return settings | score(refined, config, seed=seed)
+    return settings | score(refined, config, seed=seed, ks=ks)
 
 
 def score_reranked(
@@ -133,6 +138,14 @@ def score_raw_pixels(table: ImageTable, probe: Probe, config: EvaluateConfig) ->
             gallery_labels=None if probe.gallery is None else table.labels[probe.gallery],
             ks=chosen_ks(config, protocol_for(table.name)),
         )
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    norms = vectors.norm(dim=1)  # [N]
+    # What is normalised already is clustered as it is.
+    if bool(((norms - 1).abs() < 1e-3).all()):
+        return vectors
+    return vectors * inverse_norms(vectors)  # [N, D]
 
 
 @contextmanager

@@ -52,11 +52,7 @@ def refine(
     """
     if method == "none":
         return described
-    if model.mpn is None:
-        raise RunError(
-            "a run without message passing (model.steps = 0) has nothing to refine with; "
-            "use --refine none"
-        )
+    check_refine(model, method)
     if size == 1:
         return described
     queries, gallery = described.queries, described.gallery
@@ -68,6 +64,19 @@ def refine(
         others = neighbours_for(gallery.vectors, method, size, seed=seed)
         gallery = replace(gallery, vectors=refined_vectors(model, gallery.vectors, others))
     return replace(described, queries=queries, gallery=gallery)
+
+
+def check_refine(model: IntraBatchModel, method: RefineMethod) -> None:
+    """Check that a model can refine.
+
+    Raises:
+        RunError: If it has no message passing and `method` is not `none`.
+    """
+    if model.mpn is None and method != "none":
+        raise RunError(
+            "a run without message passing (model.steps = 0) has nothing to refine with; "
+            "set evaluate.refine = none"
+        )
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ibc_pyg.data.table import ImageTable
 from ibc_pyg.data.transforms import Images, PlainTransform, Transform
 from ibc_pyg.data.transforms.pixels import as_channels, resize_shorter
 from ibc_pyg.errors import ConfigError
@@ -58,9 +59,25 @@ class Views:
         crops = [f"{self.crops} crops"] if self.crops > 1 else []
         return [*(["flip"] if self.flip else []), *crops]
 
-    def transform(self, transform: Transform) -> Transform:
-        """Return a transform that makes `crops` pictures of each."""
-        return transform if self.crops == 1 else MultiCrop.of(transform, PLACES[self.crops])
+    def transform(self, table: ImageTable, transform: Transform) -> Transform:
+        """Return a transform that makes `crops` pictures of each.
+
+        Raises:
+            ConfigError: If all crops would be the same.
+        """
+        if self.crops == 1:
+            return transform
+        held = table.images
+        if (
+            held is not None
+            and held.shape[1] == held.shape[2]
+            and (transform.resize == transform.image_size)
+        ):
+            raise ConfigError(
+                f"crops is {self.crops}, but the pictures of {table.name} are not larger than "
+                f"data.transform_args.image_size = {transform.image_size}: all crops are the same"
+            )
+        return MultiCrop.of(transform, PLACES[self.crops])
 
     def describe(self, model: IntraBatchModel, images: Tensor) -> Tensor:
         """Return one descriptor an image.
