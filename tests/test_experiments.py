@@ -15,9 +15,7 @@ from ibc_pyg.engine.build import build_loss, build_model, build_optimizer, lr_fa
 
 ROOT = Path(__file__).resolve().parents[1] / "experiments"
 # Sweeps are in W&B's format, results are no experiments.
-FILES = sorted(
-    path for path in ROOT.rglob("*.yaml") if not {"sweeps", "results"} & set(path.parts)
-)
+FILES = sorted(path for path in ROOT.rglob("*.yaml") if not {"sweeps", "results"} & set(path.parts))
 BENCHMARKS = ("cub", "cars", "sop", "inshop")
 
 # The authors' published search result: P, K, lr, weight decay, T, steps, heads.
