@@ -94,9 +94,10 @@ def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
     arrays = {}
     # A damaged archive makes zipfile, zlib and numpy raise almost anything.
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("it holds a single array")
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("it holds a single array")
+        with file:
             for name in names:
                 if name in file:
                     arrays[name] = np.asarray(file[name])

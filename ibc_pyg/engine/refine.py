@@ -47,8 +47,8 @@ def refine(
         seed: Of k-means, for method `cluster`.
 
     Raises:
-        RunError: If the model has no message passing, there are too few images, or the graph of
-            the model cannot be made of so few nodes.
+        RunError: If the model has no message passing, there are too few images, the graph of the
+            model cannot be made of so few nodes, or the descriptors are not finite.
     """
     if method == "none":
         return described
@@ -56,6 +56,9 @@ def refine(
     if size == 1:
         return described
     queries, gallery = described.queries, described.gallery
+    for part in (queries, described.searched):
+        if not bool(part.vectors.isfinite().all()):
+            raise RunError("the descriptors have NaN or infinite values; are the weights damaged?")
     pool = None if gallery is None else gallery.vectors
     others = neighbours_for(queries.vectors, method, size, gallery=pool, seed=seed)
     vectors = refined_vectors(model, queries.vectors, others, gallery=pool)

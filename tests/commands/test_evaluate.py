@@ -1,0 +1,287 @@
+"""`evaluate`: rows and JSON of runs, ensembles, views, refinement, and files of embeddings."""
+
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from safetensors.torch import load_file, save_file
+
+from ibc_pyg.cli import run as command
+from ibc_pyg.config_file import parse_config
+from ibc_pyg.data.sample import make_sample
+from ibc_pyg.engine.load import load_run
+from ibc_pyg.engine.refine import refine
+from ibc_pyg.engine.train import train
+from ibc_pyg.metrics import (
+    clustering_metrics,
+    k_reciprocal_rerank,
+    list_metrics,
+    retrieval_metrics,
+)
+
+SMALL = [
+    "--data.classes_per_batch", "4", "--data.images_per_class", "4", "--select", "last",
+    "--model.embedding_dim", "16", "--model.heads", "2", "--model.backbone_args", "{width: 4}",
+    "--train.epochs", "1", "--train.lr_milestones", "[]", "--train.evaluate_every", "0",
+]  # fmt: skip
+DIGITS = ["--data.name", "digits", "--data.transform", "none"]
+DIGITS_8 = [*DIGITS, "--data.transform_args", "{image_size: 8}"]
+DIGITS_12 = [*DIGITS, "--data.transform_args", "{image_size: 8, resize: 12}"]
+
+
+def make_run(out, *options):
+    return train(parse_config(None, [*SMALL, *options]), out, Console(file=io.StringIO())).path
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two runs of one data set and an odd one out, by name."""
+    folder = tmp_path_factory.mktemp("runs")
+    return {
+        "a": make_run(folder / "a", *DIGITS_12),
+        "b": make_run(folder / "b", *DIGITS_12, "--train.seed", "1", "--model.embedding_dim", "8"),
+        "plain": make_run(folder / "plain", *DIGITS_8, "--model.steps", "0"),
+    }
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """A run with queries and a gallery of their own: 8 test classes, 3 queries of each."""
+    folder = tmp_path_factory.mktemp("shop")
+    root = make_sample("inshop", folder / "images", classes=8, images=8)
+    return make_run(
+        folder / "run", "--data.name", "inshop", "--data.root", str(root),
+        "--data.allow_partial", "true", "--data.transform", "imagenet",
+        "--data.transform_args", "{image_size: 16, resize: 20}",
+    )  # fmt: skip
+
+
+def evaluate(capsys, tmp_path, *arguments):
+    """Run the command; return its JSON and its rows: name to cells."""
+    file = tmp_path / "metrics.json"
+    assert command(["evaluate", *map(str, arguments), "--json", str(file)]) == 0
+    title, head, *rows = capsys.readouterr().out.splitlines()
+    assert "queries" in title
+    names = head.split()
+    table = {}
+    for row in rows:
+        if row.startswith(("NMI:", "Note:")):
+            continue
+        cells = row.split()
+        table[" ".join(cells[: -len(names)])] = dict(zip(names, cells[-len(names) :], strict=True))
+    return json.loads(file.read_text()), table
+
+
+def fails(capsys, *arguments):
+    code = command(["evaluate", *map(str, arguments)])
+    error = capsys.readouterr().err
+    assert code == 2, error
+    lines = [line for line in error.splitlines() if "the set is not whole" not in line]
+    assert len(lines) == 1, error
+    return lines[0]
+
+
+def metrics_of(vectors, labels, ks=(1, 2, 4, 8), **arguments):
+    return retrieval_metrics(vectors, labels, ks=ks, **arguments)
+
+
+def included(part, whole):
+    return {name: whole.get(name) for name in part} == part
+
+
+def test_one_run_is_scored_as_its_summary_says(capsys, tmp_path, runs):
+    kept = (runs["a"] / "descriptors.safetensors").stat().st_mtime_ns
+    found, table = evaluate(capsys, tmp_path, runs["a"])
+    summary = json.loads((runs["a"] / "summary.json").read_text())
+    names = ("R@1", "R@8", "MAP@R", "RP", "NMI", "AMI", "ARI", "queries", "queries_without_match")
+    assert included({name: summary[name] for name in names}, found)
+    assert table == {"a": {k: f"{found[k]:.4f}" for k in table["a"]}}
+    assert (found["flip"], found["crops"], found["refine"]) == (False, 1, "none")
+    assert found["select"] == "last"
+    for name in ("clusters", "plus_plus", "swaps", "restarts", "iterations", "seed"):
+        assert f"kmeans_{name}" in found
+    assert (runs["a"] / "descriptors.safetensors").stat().st_mtime_ns == kept
+
+
+@pytest.mark.parametrize("method", ["knn", "k_reciprocal", "cluster"])
+def test_refinement_is_a_row_of_its_own(capsys, tmp_path, runs, method):
+    found, table = evaluate(capsys, tmp_path, runs["a"], "--refine", method, "--refine-size", "5")
+    assert list(table) == ["a", f"a [refine {method} 5]"]
+    trained = load_run(runs["a"])
+    refined = refine(trained.model, trained.describe(), method, 5, seed=0).queries
+    assert included(metrics_of(refined.vectors, refined.labels), found["refined"])
+    assert found["refined"]["refine"] == found["refine"] == method
+    assert found["refined"]["refine_size"] == found["refine_size"] == 5
+    assert found["refined"]["MAP@R"] != found["MAP@R"]
+    clusters = clustering_metrics(refined.vectors, refined.labels, seed=0)
+    assert found["refined"]["NMI"] == pytest.approx(clusters["NMI"])
+
+
+def test_reranking_is_a_row_of_its_own(capsys, tmp_path, runs):
+    found, table = evaluate(capsys, tmp_path, runs["a"], "--rerank", "--ks", "1,3")
+    assert list(table) == ["a", "a [re-ranked]"]
+    part = load_run(runs["a"]).describe().queries
+    # As long as the largest class: enough for MAP@R.
+    length = int(part.labels.bincount().max())
+    lists = k_reciprocal_rerank(part.vectors, None, length).indices
+    assert found["reranked"] == pytest.approx(list_metrics(lists, part.labels, ks=(1, 3)))
+
+
+def test_an_ensemble_joins_descriptors(capsys, tmp_path, runs):
+    file = tmp_path / "e.npz"
+    found, table = evaluate(
+        capsys, tmp_path, runs["a"], runs["b"], "--refine", "knn", "--save-embeddings", file
+    )
+    assert list(table) == [
+        name + more
+        for name in ("a", "b", "mean of 2", "ensemble of 2")
+        for more in ("", " [refine knn 7]")
+    ]
+    assert [each["run"] for each in found["runs"]] == ["a", "b"]
+    described = [load_run(runs[name]).describe().queries for name in "ab"]
+    joined = F.normalize(torch.cat([each.vectors for each in described], 1), dim=1)
+    assert joined.shape[1] == 24
+    assert included(metrics_of(joined, described[0].labels), found["ensemble"])
+    for name in ("R@1", "MAP@R", "NMI"):
+        values = [each[name] for each in found["runs"]]
+        assert found["mean"][name] == pytest.approx(sum(values) / 2)
+        refined = [each["refined"][name] for each in found["runs"]]
+        assert found["mean"]["refined"][name] == pytest.approx(sum(refined) / 2)
+    alone, _ = evaluate(capsys, tmp_path, runs["b"], "--refine", "knn")
+    assert found["runs"][1]["refined"] == alone["refined"]
+    # What is saved is what was scored last: the refined ensemble.
+    with np.load(file) as saved:
+        last = metrics_of(saved["embeddings"], saved["labels"])
+    assert included(last, found["ensemble"]["refined"])
+
+
+def test_views_are_named_and_averaged(capsys, tmp_path, runs):
+    usual, _ = evaluate(capsys, tmp_path, runs["a"])
+    found, table = evaluate(capsys, tmp_path, runs["a"], "--flip", "--crops", "5")
+    assert list(table) == ["a [flip, 5 crops]"]
+    assert (found["flip"], found["crops"]) == (True, 5)
+    assert found["MAP@R"] != usual["MAP@R"]
+    again, _ = evaluate(capsys, tmp_path, runs["a"])
+    assert again == usual, "the run is as before"
+
+
+def test_queries_and_gallery(capsys, tmp_path, shop):
+    file = tmp_path / "shop.npz"
+    found, table = evaluate(
+        capsys, tmp_path, shop, "--flip", "--crops", "5", "--refine", "k_reciprocal", "--rerank",
+        "--save-embeddings", file,
+    )  # fmt: skip
+    assert list(table) == [
+        "run [flip, 5 crops]",
+        "run [flip, 5 crops, refine k_reciprocal 7]",
+        "run [flip, 5 crops, re-ranked]",
+    ]
+    # The protocol of the data set, written in no configuration.
+    recalls = ["R@1", "R@10", "R@20", "R@30", "R@40"]
+    for scores in (found, found["refined"], found["reranked"]):
+        assert [name for name in scores if name.startswith("R@")] == recalls
+        assert "NMI" not in scores
+    with np.load(file, allow_pickle=False) as saved:
+        assert saved["embeddings"].shape == (32, 16)
+        assert saved["gallery"].shape == (32, 16)
+        assert [path.split("/")[3] for path in saved["paths"]] == [
+            f"id_{label + 1:08d}" for label in saved["labels"]
+        ]
+        expected = metrics_of(
+            saved["embeddings"],
+            saved["labels"],
+            ks=(1, 10, 20, 30, 40),
+            gallery=saved["gallery"],
+            gallery_labels=saved["gallery_labels"],
+        )
+    assert included(expected, found["refined"])
+    again, table = evaluate(capsys, tmp_path, "--embeddings", file, "--ks", "40,1,10,1")
+    assert list(table["shop.npz"]) == ["R@1", "R@10", "R@40", "MAP@R", "RP"]
+    assert included({name: expected[name] for name in ("R@10", "MAP@R", "RP")}, again)
+
+
+def test_embeddings_of_another_program(capsys, tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(120, 6)) * rng.uniform(1, 9, (120, 1)), rng.integers(0, 9, 120)
+    y[7] = 99
+    file = tmp_path / "theirs.npz"
+    np.savez(file, embeddings=x, labels=y)
+    found, table = evaluate(capsys, tmp_path, "--embeddings", file, "--rerank")
+    assert included(metrics_of(x, y), found)
+    assert found["queries_without_match"] == 1
+    assert list(table) == ["theirs.npz", "theirs.npz [re-ranked]"]
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    assert found["NMI"] == pytest.approx(clustering_metrics(unit, y)["NMI"])
+
+
+def test_recorded_recalls(capsys, tmp_path, shared):
+    for name, keys in (
+        ("recall_same_set", {"x": "embeddings", "y": "labels"}),
+        (
+            "recall_query_gallery",
+            {"query": "embeddings", "query_y": "labels", "gallery": "gallery",
+             "gallery_y": "gallery_labels"},
+        ),
+    ):  # fmt: skip
+        with np.load(shared / "conformance" / f"{name}.npz") as recorded:
+            np.savez(tmp_path / "x.npz", **{ours: recorded[key] for key, ours in keys.items()})
+            ks, recall = recorded["ks"].tolist(), recorded["recall"].tolist()
+        found, _ = evaluate(
+            capsys, tmp_path, "--embeddings", tmp_path / "x.npz", "--ks", ",".join(map(str, ks))
+        )
+        assert [found[f"R@{k}"] for k in ks] == pytest.approx(recall, abs=1e-12)
+
+
+def test_mistakes_are_one_line(capsys, tmp_path, runs, shop):
+    a, b, plain = (runs[name] for name in ("a", "b", "plain"))
+    assert "--embeddings FILE" in fails(capsys)
+    assert "not a folder" in fails(capsys, a, tmp_path / "none")
+    assert "inshop against digits" in fails(capsys, a, shop)
+    assert "without message passing" in fails(capsys, a, plain, "--refine", "knn")
+    assert "evaluate.refine_size is 9000" in fails(
+        capsys, a, "--refine", "knn", "--refine-size", "9000"
+    )
+    assert "all crops are the same" in fails(capsys, plain, "--crops", "5")
+    assert "--crops" in fails(capsys, a, "--crops", "3")
+    assert "--refine" in fails(capsys, a, "--refine", "best")
+    for ks in ("0", "1,-2", "1,,2", "", "a", "1e3", "9" * 30):
+        assert "--ks" in fails(capsys, a, f"--ks={ks}")
+    assert "--refine-size" in fails(capsys, a, "--refine-size", "0")
+    missing = tmp_path / "no" / "x"
+    assert "folder does not exist" in fails(capsys, b, "--json", missing)
+    assert "folder does not exist" in fails(capsys, b, "--save-embeddings", missing)
+
+
+def test_embeddings_go_alone(capsys, tmp_path, runs):
+    file = tmp_path / "e.npz"
+    np.savez(file, embeddings=np.eye(4, 2), labels=[0, 0, 1, 1])
+    assert command(["evaluate", "--embeddings", str(file), "--ks", "1,999999999"]) == 0
+    capsys.readouterr()
+    assert "one or the other" in fails(capsys, runs["a"], "--embeddings", file)
+    for option in (["--refine", "knn"], ["--flip"], ["--crops", "5"], ["--refine-size", "2"],
+                   ["--save-embeddings", "x.npz"]):  # fmt: skip
+        assert f"{option[0]} needs a model" in fails(capsys, "--embeddings", file, *option)
+    np.savez(file, embeddings=np.eye(4, 2), labels=[0, 1, 2, 3])
+    assert "nothing to score" in fails(capsys, "--embeddings", file)
+    np.savez(file, embeddings=np.eye(4, 2), labels=np.array([{}] * 4))
+    assert "e.npz" in fails(capsys, "--embeddings", file)
+    file.write_bytes(b"")
+    assert "e.npz" in fails(capsys, "--embeddings", file)
+
+
+def test_weights_that_are_not_finite_are_one_line(capsys, tmp_path, runs):
+    broken = tmp_path / "broken"
+    shutil.copytree(runs["a"], broken)
+    weights = load_file(broken / "model.safetensors")
+    save_file(
+        {name: torch.full_like(value, torch.nan) if value.is_floating_point() else value
+         for name, value in weights.items()},
+        broken / "model.safetensors",
+    )  # fmt: skip
+    assert "NaN" in fails(capsys, broken)
+    assert "NaN" in fails(capsys, broken, "--refine", "knn", "--rerank")
