@@ -15,6 +15,7 @@ from torch_geometric.data import Batch
 
 from ibc_pyg.config import RefineMethod
 from ibc_pyg.engine.describe import Described
+from ibc_pyg.engine.first_nodes import FirstNodes
 from ibc_pyg.engine.neighbourhoods import neighbours_for
 from ibc_pyg.errors import RunError
 from ibc_pyg.nn.model import IntraBatchModel, complete_batch
@@ -93,12 +94,17 @@ def refined_vectors(
 ) -> Tensor:
     """Pass messages in many neighbourhoods at once and read out each one's first node.
 
+    The result is that of the MPN called with each neighbourhood. Of layers other than
+    `IntraBatchConv`, and on graphs that are not complete, the MPN is called with whole batches of
+    neighbourhoods.
+
     Args:
         model: With message passing; its mode is as before afterwards.
         vectors: Unit-norm float32 `[N, D]`.
         others: Neighbours of each, rows of the gallery or of `vectors`, int64 `[N, S - 1]`.
         gallery: Unit-norm float32 `[M, D]`; None takes neighbours from `vectors`.
-        memory_budget: About how many bytes a pass may take beyond the vectors.
+        memory_budget: About how many bytes a pass may take, beyond the vectors and, with
+            `FirstNodes`, their four projections.
 
     Returns:
         Unit-norm float32 `[N, D']` on the CPU. Of an MPN with an output after every step, the last
@@ -112,12 +118,20 @@ def refined_vectors(
     device = next(mpn.parameters()).device
     x = vectors.to(device)  # [N, D]
     pool = x if gallery is None else gallery.to(device)  # [M, D]
+    others = others.to(device)
+    fast = None
+    if model.graph is complete_batch and FirstNodes.serves(mpn):
+        fast = FirstNodes(mpn, x, None if gallery is None else pool)
     bytes_a_group = (others.shape[1] + 1) * x.shape[1] * 4 * _FLOATS
     out = []
-    for rows in torch.split(torch.arange(len(x)), max(1, memory_budget // bytes_a_group)):
-        near = pool[others[rows].to(device)]  # [B, S - 1, D]
-        groups = torch.cat([x[rows.to(device)][:, None], near], dim=1)  # [B, S, D]
-        refined = _first_nodes(model, mpn, groups)  # [B, D']
+    for rows in torch.split(
+        torch.arange(len(x), device=device), max(1, memory_budget // bytes_a_group)
+    ):
+        if fast is not None:
+            refined = fast(rows, others[rows])  # [B, D']
+        else:
+            groups = torch.cat([x[rows, None], pool[others[rows]]], dim=1)  # [B, S, D]
+            refined = _first_nodes(model, mpn, groups)  # [B, D']
         out.append(F.normalize(refined.float(), dim=-1).cpu())
     model.train(training)
     return torch.cat(out)  # [N, D']

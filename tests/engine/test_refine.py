@@ -143,7 +143,19 @@ def test_the_graph_of_the_model_is_kept(graph, conv):
 
 @pytest.mark.parametrize(
     ("arguments", "width"),
-    [({"every_step": True}, D), ({"concatenate": True}, 2 * D), ({"reduction": 2}, D // 2)],
+    [
+        ({"every_step": True}, D),
+        ({"concatenate": True}, 2 * D),
+        ({"reduction": 2}, D // 2),
+        ({"steps": 1}, D),
+        ({"steps": 4}, D),
+        ({"steps": 1, "null_node": False, "self_loops": False}, D),
+        ({"steps": 3, "self_loops": False}, D),
+        ({"residual_conv": False, "norm_mlp": False, "first_linear": False}, D),
+        ({"residual_mlp": False, "norm_conv": False, "mlp": False}, D),
+        ({"conv": "GATConv", "concatenate": True}, 2 * D),
+        ({"conv": "TransformerConv"}, D),
+    ],
 )
 def test_other_outputs_of_the_mpn(arguments, width):
     model, described = make_model(**arguments), same_set()
