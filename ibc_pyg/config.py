@@ -285,6 +285,11 @@ class Config:
             raise ConfigError(
                 "loss.auxiliary_weight is 0 and model.steps is 0: there is no loss; raise one"
             )
+        if self.model.steps == 0 and self.evaluate.refine != "none":
+            raise ConfigError(
+                f"evaluate.refine is {self.evaluate.refine}, but model.steps is 0: there is no "
+                "message passing to refine with; set evaluate.refine = none"
+            )
         if self.select == "last" and self.train.reload_best_at:
             raise ConfigError(
                 "train.reload_best_at needs evaluations that say what is best; "

@@ -43,6 +43,10 @@ def print_summary(run: RunFolder, out: Console) -> None:
     if "raw_pixels" in summary:
         rows.append(metric_row("raw pixels (floor)", summary["raw_pixels"]))
     rows.append(metric_row("this run", summary))
+    if "refined" in summary:
+        refined = summary["refined"]
+        name = f"this run [refine {refined['refine']} {refined['refine_size']}]"
+        rows.append(metric_row(name, refined))
     table(rows, console=out, title=f"{summary['queries']:.0f} test images of unseen classes")
     if summary["select"] == "test":
         out.print("Note: the epoch was chosen on the test classes (select = test).")

@@ -12,7 +12,7 @@ from ibc_pyg.config import Config
 from ibc_pyg.config_file import config_from_yaml, config_to_dict, config_to_yaml
 from ibc_pyg.engine.checkpoint import load_newest
 from ibc_pyg.engine.describe import describe_probe, save_descriptors
-from ibc_pyg.engine.evaluate import score, score_raw_pixels
+from ibc_pyg.engine.evaluate import refine_and_score, score, score_raw_pixels
 from ibc_pyg.engine.files import read_json, write_json
 from ibc_pyg.engine.fit import Interrupted, Progress, fit, save_weights
 from ibc_pyg.engine.load import Trained, fit_weights, read_weights
@@ -102,6 +102,10 @@ def _finish(experiment: Experiment, run: RunFolder, at: Progress) -> dict[str, A
     )
     save_descriptors(run.descriptors, described.searched, weights=run.weights)
     summary = score(described, config.evaluate, seed=config.train.seed)
+    if config.evaluate.refine != "none":
+        summary["refined"] = refine_and_score(
+            experiment.model, described, config.evaluate, seed=config.train.seed
+        )
     if config.evaluate.raw_pixels:
         summary["raw_pixels"] = score_raw_pixels(data.table, data.splits.test, config.evaluate)
     return summary | {"select": config.select, "epoch": at.best_epoch, "seed": config.train.seed}

@@ -185,7 +185,11 @@ def nearest(
         value, again = value.gather(1, order).sort(dim=1, stable=True)
         index = index.gather(1, again)
         # topk may take any of those that tie at the end of the list.
-        tied = torch.nonzero(value[:, -1] == value[:, k - 1]).flatten() if spare > k else own[:0]
+        tied = (
+            torch.nonzero(value[:, -1] == value[:, k - 1]).flatten()
+            if spare > k
+            else index.new_empty(0)
+        )
         if len(tied) > 0:
             value[tied], index[tied] = (
                 part[:, :spare] for part in d[tied].sort(dim=1, stable=True)

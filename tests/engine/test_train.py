@@ -147,6 +147,14 @@ def test_select_val_keeps_the_best_epoch_on_held_out_classes(tmp_path):
     assert len(load_file(run.weights)["auxiliary_head.linear.bias"]) == 3
 
 
+def test_refined_metrics_stand_in_the_summary(tmp_path):
+    run = train(digits("--evaluate.refine", "knn", "--train.epochs", "1",
+                       "--train.lr_milestones", "[]"), tmp_path / "refined", quiet())  # fmt: skip
+    summary = run.read_summary()
+    assert 0 < summary["refined"]["R@1"] <= 1
+    assert summary["refined"]["R@1"] != summary["R@1"]
+
+
 def test_without_message_passing(tmp_path):
     run = train(digits("--model.steps", "0", "--train.epochs", "1",
                        "--train.lr_milestones", "[]"), tmp_path / "ce", quiet())  # fmt: skip
