@@ -84,13 +84,13 @@ def _best(
 ) -> tuple[Tensor, Tensor]:
     """List the closest by the screen, closest first: values and indices [n, keep]."""
     n, total = len(query), len(space.gallery)
-    vectors = space.queries[query]  # [n, D]
+    vectors = space.left(query)  # [n, D + 2]
     screen = torch.empty(n, 0, device=query.device)
     index = torch.empty(n, 0, dtype=torch.long, device=query.device)
     for begin in range(0, total, columns):
         end = min(total, begin + columns)
         part = torch.empty(n, end - begin, device=query.device)
-        space.screen(vectors, space.gallery[begin:end], space.bias[begin:end], part)
+        torch.mm(vectors, space.gallery[begin:end].T, out=part)
         if same_set:
             own = torch.nonzero((query >= begin) & (query < end)).flatten()
             part[own, query[own] - begin] = -torch.inf
@@ -111,7 +111,7 @@ def _settle(
     apart = screen[:, :-1] - screen[:, 1:] > slack  # [n, keep - 1]
     run = torch.zeros_like(index)
     run[:, 1:] = apart.cumsum(1)  # [n, keep]
-    squares = -space.from_screen(screen, query[:, None])  # [n, keep]
+    squares = screen.double() / -space.slope  # [n, keep]
     unsure = torch.zeros_like(index, dtype=torch.bool)
     unsure[:, 1:] |= ~apart
     unsure[:, :-1] |= ~apart
@@ -137,9 +137,8 @@ def _settle_row(
     space: Space, query: Tensor, kth: float, k: int, same_set: bool
 ) -> tuple[Tensor, Tensor]:
     """Order a query's neighbours where more of them tie than are listed: [k] and [k]."""
-    screen = torch.empty(1, len(space.gallery), device=query.device)
-    space.screen(space.queries[query][None], space.gallery, space.bias, screen)
-    close = screen[0] >= kth - 2.001 * float(space.tolerance[query])  # [N]
+    screen = space.gallery @ space.left(query[None])[0]  # [N]
+    close = screen >= kth - 2.001 * float(space.tolerance[query])  # [N]
     if same_set:
         close[query] = False
     index = torch.nonzero(close).flatten()  # [c]

@@ -1,47 +1,37 @@
-"""Ranks of every query's matches, by counting what lies closer: no list is ever sorted."""
+"""Ranks of every query's matches, from tiles of the matrix of all pairs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from ibc_pyg.metrics.space import Space
+from ibc_pyg.metrics.space import Space, swapped
+from ibc_pyg.metrics.tally import Matches, Tally
 
 _ROWS = 512
 _COLUMNS = 8192
-# Below this k, what lies closer than a match is listed; above it, it is only counted.
-_LISTED = 32
+# Rows of a symmetric tile, whole classes at a time.
+_SQUARE = 1024
+# Closeness of padding: below everything, and finite.
+_FAR = -3e38
 
 
 @dataclass(frozen=True)
 class MatchRanks:
-    """How many other-class items come before the matches of some queries.
+    """How many items of other classes come before the matches of some queries.
 
     Attributes:
         matches: [n] R, the number of gallery items of the query's class.
         ahead: [n, max R]; entry j is the number of items of other classes ranked before the
             query's j-th match; exact where it is below max(R, largest k), else at least that.
-
     """
 
     matches: Tensor
     ahead: Tensor
-
-
-@dataclass(frozen=True)
-class _Matches:
-    """All (query, match) pairs of a tile of queries, ordered by query and then by closeness."""
-
-    row: Tensor  # [P] query within the tile
-    column: Tensor  # [P] gallery index
-    screen: Tensor  # [P] float32
-    key: Tensor  # [P] float64, ascending
-    start: Tensor  # [n + 1] first pair of every query
-    hidden_row: Tensor  # [P or P + n] pairs that are not "other-class items", by column
-    hidden_column: Tensor  # [P or P + n]
 
 
 def match_ranks(
@@ -73,27 +63,162 @@ def match_ranks(
     classes = int(max(query_classes.max(), gallery_classes.max())) + 1
     sizes = torch.bincount(gallery_classes, minlength=classes)  # [C]
     asked = torch.bincount(query_classes, minlength=classes) > 0  # [C]
-    # Classes in the order of their sizes, those without a query last: the matches of a tile of
+    # Classes in the order of their sizes, those without a query last: the matches of neighbouring
     # queries are then neighbours in `by_class`, and of similar number.
     turn = torch.where(asked, sizes, len(gallery_classes) + 1).argsort().argsort()  # [C]
     query_classes, gallery_classes = turn[query_classes], turn[gallery_classes]
     by_class = gallery_classes.argsort(stable=True)  # [N]
     sizes = torch.bincount(gallery_classes, minlength=classes)  # [C]
+    if same_set and _fits(sizes, memory_budget):
+        tallies = _two_sided(space, by_class, sizes, k, matches_first)
+    else:
+        tallies = _one_sided(
+            space, query_classes, by_class, sizes, same_set, k, matches_first, memory_budget
+        )
+    for tally in tallies:
+        yield MatchRanks(tally.sizes, tally.count[:, :-1].cumsum(1))
+
+
+def _fits(sizes: Tensor, memory_budget: int) -> bool:
+    """Tell whether all matches and two tiles of whole classes stay within the budget."""
+    pairs = int(sizes.square().sum())
+    rows = _SQUARE + int(sizes.max())
+    vectors = int(sizes.sum()) * 64
+    return 100 * pairs + 16 * rows**2 + vectors <= memory_budget and rows <= 4 * _SQUARE
+
+
+def _two_sided(
+    space: Space, by_class: Tensor, sizes: Tensor, k: int, matches_first: bool
+) -> Iterator[Tally]:
+    """Let each tile serve the queries of its rows and those of its columns.
+
+    Among the items of one set closeness is symmetric, so half of all tiles are enough. With items
+    sorted by class, and tiles of whole classes, only the tiles on the diagonal have matches.
+    """
+    classes = torch.repeat_interleave(sizes)  # [N]
+    alone = int((sizes == 1).sum())
+    edges = _edges(sizes[sizes > 1].tolist(), alone)
+    spans = list(pairwise(edges))
+    names, vectors, tallies = [], [], []
+    for begin, end in spans:
+        index = by_class[begin:end]  # [n]
+        names.append(_padded(index, 0))
+        vectors.append(_padded(space.gallery[index], _FAR))  # [n', D + 2]
+        scores = swapped(vectors[-1].clone()) @ vectors[-1].T  # [n', n']
+        scores = scores[: end - begin]  # [n, n']
+        same = classes[begin:end, None] == classes[None, begin:end]  # [n, n]
+        same.fill_diagonal_(False)
+        row, column = torch.nonzero(same, as_tuple=True)  # [P]
+        matches = Matches(row, index[column], scores[row, column], sizes[classes[begin:end]] - 1)
+        scores[:, : end - begin].masked_fill_(same, -torch.inf).fill_diagonal_(-torch.inf)
+        tally = Tally(space, index, matches, k=k, matches_first=matches_first)
+        tally.take(scores, names[-1])
+        tallies.append(tally)
+    singles = _padded(by_class[:alone], 0)  # items that are in no query's class
+    for i, tally in enumerate(tallies):
+        left = swapped(vectors[i].clone())  # [n', D + 2]
+        n = len(tally.queries)
+        for begin in range(0, alone, _SQUARE):
+            index = singles[begin : begin + _SQUARE]
+            right = _padded(space.gallery[by_class[begin : min(alone, begin + _SQUARE)]], _FAR)
+            tally.take((left @ right.T)[:n], index)
+        for j in range(i + 1, len(tallies)):
+            scores = left @ vectors[j].T  # [n', m']
+            tally.take(scores[:n], names[j])
+            other = scores.T.contiguous()[: len(tallies[j].queries)]  # [m, n']
+            tallies[j].take(other, names[i])
+        vectors[i] = left[:0]
+        tally.finish()
+        yield tally
+
+
+def _edges(sizes: list[int], begin: int) -> list[int]:
+    """Cut classes into runs of about `_SQUARE` items."""
+    edges = [begin]
+    end = begin
+    for size in sizes:
+        if end + size - edges[-1] > _SQUARE and end > edges[-1]:
+            edges.append(end)
+        end += size
+    return [*edges, end] if end > edges[-1] else edges
+
+
+def _padded(x: Tensor, bias: float) -> Tensor:
+    """Fill up to a multiple of 32 rows; the last column of what is added is `bias`."""
+    extra = -len(x) % 32
+    if extra == 0:
+        return x
+    out = x.new_zeros(len(x) + extra, *x.shape[1:])
+    out[: len(x)] = x
+    if x.ndim == 2:
+        out[len(x) :, -2] = 1
+        out[len(x) :, -1] = bias
+    return out
+
+
+def _one_sided(
+    space: Space,
+    query_classes: Tensor,
+    by_class: Tensor,
+    sizes: Tensor,
+    same_set: bool,
+    k: int,
+    matches_first: bool,
+    memory_budget: int,
+) -> Iterator[Tally]:
+    """Take a tile of queries at a time over the whole gallery."""
+    device = by_class.device
     first = sizes.cumsum(0) - sizes  # [C]
     matches = sizes[query_classes] - int(same_set)  # [Q]
     order = query_classes.argsort(stable=True)
     order = order[matches[order] > 0]
     counts = matches[order].tolist()
+    total = len(by_class)
     begin = 0
     while begin < len(order):
         rows = _tile_rows(counts, begin, memory_budget)
         queries = order[begin : begin + rows]  # [n]
         begin += rows
-        tile = _Tile(space, queries, k, matches_first, memory_budget)
+        n = len(queries)
+        left = space.left(queries)  # [n, D + 2]
         owned = query_classes[queries]  # [n]
-        tile.find_matches(by_class, first[owned], sizes[owned], same_set)
-        tile.scan()
-        yield tile.result()
+        row = torch.repeat_interleave(torch.arange(n, device=device), sizes[owned])  # [P]
+        position = torch.arange(len(row), device=device)
+        position -= (sizes[owned].cumsum(0) - sizes[owned])[row]
+        place = first[owned][row] + position  # [P] position in by_class
+        name = by_class[place]
+        # The matches of all these queries lie side by side: one product gives their closeness.
+        low, high = int(place.min()), int(place.max()) + 1
+        screen = (left @ space.gallery[by_class[low:high]].T)[row, place - low]  # [P]
+        hidden = name.argsort()
+        hidden_row, hidden_name = row[hidden], name[hidden]
+        if same_set:
+            other = name != queries[row]
+            row, name, screen = row[other], name[other], screen[other]
+        tally = Tally(
+            space,
+            queries,
+            Matches(row, name, screen, matches[queries]),
+            k=k,
+            matches_first=matches_first,
+        )
+        columns = max(32, min(_COLUMNS, memory_budget // 2 // (16 * n)))
+        tiles = -(-total // columns)
+        columns = -(-total // tiles)
+        buffer = torch.empty(n, -(-columns // 32) * 32, device=device)
+        names = torch.arange(len(buffer[0]), device=device)
+        cuts = torch.searchsorted(
+            hidden_name, torch.arange(tiles + 1, device=device) * columns
+        ).tolist()
+        for t in range(tiles):
+            gallery = space.gallery[t * columns : (t + 1) * columns]  # [M, D + 2]
+            buffer[:, len(gallery) :] = -torch.inf
+            torch.mm(left, gallery.T, out=buffer[:, : len(gallery)])
+            cut = slice(cuts[t], cuts[t + 1])
+            buffer[hidden_row[cut], hidden_name[cut] - t * columns] = -torch.inf
+            tally.take(buffer, names + t * columns)
+        tally.finish()
+        yield tally
 
 
 def _tile_rows(counts: list[int], begin: int, memory_budget: int) -> int:
@@ -102,194 +227,3 @@ def _tile_rows(counts: list[int], begin: int, memory_budget: int) -> int:
     while rows > 1 and 128 * rows * counts[begin + rows - 1] > memory_budget // 2:
         rows //= 2
     return rows
-
-
-class _Tile:
-    """A tile of queries against the whole gallery, column tile by column tile."""
-
-    def __init__(
-        self, space: Space, queries: Tensor, k: int, matches_first: bool, memory_budget: int
-    ) -> None:
-        self.space = space
-        self.indices = queries
-        self.queries = space.queries[queries]  # [n, D]
-        self.slack = (2 * space.tolerance[queries]).float() * 1.001  # [n]
-        self.k = k
-        self.matches_first = matches_first
-        room = memory_budget // 2 // (16 * len(queries))
-        columns = max(32, min(_COLUMNS, room))
-        total = len(space.gallery)
-        self.tiles = -(-total // columns)
-        self.columns = -(-total // self.tiles)
-        self.buffer = torch.empty(len(queries), -(-self.columns // 32) * 32, device=queries.device)
-        self.unit = space.bound + 4 * float(space.tolerance.max()) or 1.0
-
-    def find_matches(self, by_class: Tensor, first: Tensor, sizes: Tensor, same_set: bool) -> None:
-        """Measure all matches of the queries and sort them.
-
-        Args:
-            by_class: [N] the gallery, class by class.
-            first: [n] where the class of each query begins in `by_class`.
-            sizes: [n] how many items of it there are.
-            same_set: whether each query is among them, and to be left out.
-
-        """
-        device, n = self.buffer.device, len(self.buffer)
-        row = torch.repeat_interleave(torch.arange(n, device=device), sizes)  # [P]
-        position = torch.arange(len(row), device=device) - (sizes.cumsum(0) - sizes)[row]
-        place = first[row] + position  # [P] position in by_class
-        low, high = int(place.min()), int(place.max()) + 1
-        column = by_class[place]
-        hidden_row, hidden_column = row, column
-        if self.tiles == 1:
-            self._screen(0)
-            screen = self.buffer[row, column]
-        else:
-            near = by_class[low:high]  # [M]
-            score = torch.empty(n, len(near), device=device)
-            self.space.screen(self.queries, self.space.gallery[near], self.space.bias[near], score)
-            screen = score[row, place - low]
-            hidden = column.argsort()
-            hidden_row, hidden_column = row[hidden], column[hidden]
-        if same_set:
-            other = column != self.indices[row]
-            row, column, screen = row[other], column[other], screen[other]
-            sizes = sizes - 1
-        key, order = (4.0 * row - screen.double() / self.unit).sort()
-        start = torch.zeros(n + 1, dtype=torch.long, device=device)
-        start[1:] = sizes.cumsum(0)
-        self.pairs = _Matches(
-            row[order], column[order], screen[order], key, start, hidden_row, hidden_column
-        )
-        self.matches = sizes
-        self.width = int(sizes.max())
-        self.listed = max(self.width, min(self.k, _LISTED))
-        self.count = torch.zeros(n, self.width + 1, dtype=torch.long, device=device)
-
-    def _screen(self, begin: int) -> None:
-        """Fill the buffer with one column tile."""
-        gallery = self.space.gallery[begin : begin + self.columns]  # [M, D]
-        bias = self.space.bias[begin : begin + self.columns]  # [M]
-        self.buffer[:, len(gallery) :] = -torch.inf
-        self.space.screen(self.queries, gallery, bias, self.buffer[:, : len(gallery)])
-
-    def scan(self) -> None:
-        """Go over the whole gallery and count what comes before each match."""
-        pairs = self.pairs
-        buffer, width = self.buffer, self.columns
-        n = len(buffer)
-        best = pairs.screen[pairs.start[:-1]]  # [n]
-        worst = pairs.screen[pairs.start[1:] - 1]  # [n]
-        top = torch.full((n, self.listed), -torch.inf, device=buffer.device)
-        group = _group(buffer.shape[1], self.listed)
-        cuts = [0, len(pairs.hidden_row)]
-        if self.tiles > 1:
-            edges = torch.arange(0, self.tiles + 1, device=buffer.device) * width
-            cuts = torch.searchsorted(pairs.hidden_column, edges).tolist()
-        for t in range(self.tiles):
-            begin = t * width
-            if self.tiles > 1:
-                self._screen(begin)
-            hidden = slice(cuts[t], cuts[t + 1])
-            buffer[pairs.hidden_row[hidden], pairs.hidden_column[hidden] - begin] = -torch.inf
-            blocks = buffer.view(n, group, -1)  # [n, G, B]
-            peak = blocks.amax(1)  # [n, B]
-            if t & (t + 1) == 0:  # more often would not shorten the lists by much
-                tops = peak.topk(min(self.listed, peak.shape[1]), sorted=False).values
-                top = torch.cat([top, tops], 1).topk(self.listed, sorted=False).values  # [n, K]
-                kth = top.amin(1)  # [n]
-            late = kth > best + 2 * self.slack  # [n]
-            level = torch.maximum(torch.minimum(kth, best), worst) - self.slack  # [n]
-            level[late] = torch.inf
-            hit_row, hit_block = torch.nonzero(peak >= level[:, None], as_tuple=True)  # [H]
-            values = blocks[hit_row, :, hit_block]  # [H, G]
-            hit, lane = torch.nonzero(values >= level[hit_row, None], as_tuple=True)  # [E]
-            self._place(
-                hit_row[hit],
-                begin + lane * peak.shape[1] + hit_block[hit],
-                values[hit, lane],
-            )
-            if self.k > self.listed:
-                self._count_late(buffer, late & (self.count[:, 0] < self.k), best, begin)
-            else:
-                self.count[:, 0].masked_fill_(late, self.listed)
-
-    def _count_late(self, buffer: Tensor, late: Tensor, best: Tensor, begin: int) -> None:
-        """Count what lies closer than the best match of queries whose list would be too long."""
-        rows = torch.nonzero(late).flatten()  # [r]
-        if len(rows) == 0:
-            return
-        part = buffer[rows]  # [r, M]
-        high = _count(part > (best + self.slack)[rows, None])  # [r]
-        low = _count(part >= (best - self.slack)[rows, None])  # [r]
-        self.count[rows, 0] += high
-        unsure = torch.nonzero(low > high).flatten()  # [u]
-        if len(unsure) == 0:
-            return
-        rows, part = rows[unsure], part[unsure]
-        near = (part - best[rows, None]).abs() <= self.slack[rows, None]  # [u, M]
-        near &= part <= (best + self.slack)[rows, None]
-        row, column = torch.nonzero(near, as_tuple=True)
-        self._place(rows[row], begin + column, part[row, column])
-
-    def _place(self, row: Tensor, column: Tensor, screen: Tensor) -> None:
-        """Count every item [E] at the number of matches that come before it."""
-        key = 4.0 * row - screen.double() / self.unit  # [E]
-        slack = self.slack[row].double() / self.unit
-        before = torch.searchsorted(self.pairs.key, key - slack) - self.pairs.start[row]
-        unsure = torch.searchsorted(self.pairs.key, key + slack, right=True)
-        unsure = torch.nonzero(unsure - self.pairs.start[row] > before).flatten()
-        if len(unsure) > 0:
-            before[unsure] = self._settle(row[unsure], column[unsure], before[unsure], key[unsure])
-        cell = row * (self.width + 1) + before
-        self.count.view(-1).scatter_add_(0, cell, torch.ones_like(cell))
-
-    def _settle(self, row: Tensor, column: Tensor, before: Tensor, key: Tensor) -> Tensor:
-        """Count the matches that come before items [U] which the screen ties with matches."""
-        pairs = self.pairs
-        slack = self.slack[row].double() / self.unit
-        begin = pairs.start[row] + before  # [U]
-        length = torch.searchsorted(pairs.key, key + slack, right=True) - begin  # [U]
-        needed = torch.zeros(len(pairs.row) + 1, dtype=torch.long, device=row.device)
-        needed.scatter_add_(0, begin, torch.ones_like(begin))
-        needed.scatter_add_(0, begin + length, -torch.ones_like(begin))
-        pair = torch.nonzero(needed.cumsum(0)[:-1] > 0).flatten()  # [p]
-        exact = torch.empty(len(pairs.row), dtype=torch.float64, device=row.device)
-        exact[pair] = self.space.exact(self.indices[pairs.row[pair]], pairs.column[pair])
-        value = self.space.exact(self.indices[row], column)  # [U]
-        out = before.clone()
-        step = max(1, 2**20 // int(length.max()))
-        for i in range(0, len(row), step):
-            part = slice(i, i + step)
-            item = torch.repeat_interleave(length[part])  # [L]
-            offset = torch.arange(len(item), device=row.device)
-            offset -= (length[part].cumsum(0) - length[part])[item]
-            match = begin[part][item] + offset  # [L]
-            tie = exact[match] == value[part][item]
-            if not self.matches_first:
-                tie &= pairs.column[match] < column[part][item]
-            wins = (exact[match] > value[part][item]) | tie
-            out[part] += torch.bincount(item[wins], minlength=len(length[part]))
-        return out
-
-    def result(self) -> MatchRanks:
-        """Turn the counts into ranks."""
-        return MatchRanks(self.matches, self.count[:, :-1].cumsum(1))
-
-
-def _group(columns: int, k: int) -> int:
-    """Columns per block: the blocks' maxima stand in for all columns in finding the k best."""
-    for group in (32, 16, 8, 4, 2):
-        if columns // group >= 4 * k:
-            return group
-    return 1
-
-
-def _count(mask: Tensor) -> Tensor:
-    """Count True per row, [n]; the width a multiple of 8: bytes are added eight at once."""
-    words = mask.view(torch.int64)  # [n, W]
-    total = torch.zeros(len(mask), dtype=torch.long, device=mask.device)
-    for start in range(0, words.shape[1], 255):  # a byte can hold 255
-        sums = words[:, start : start + 255].sum(1, keepdim=True)  # [n, 1]
-        total += sums.view(torch.uint8).sum(1)
-    return total

@@ -74,9 +74,7 @@ def k_reciprocal_rerank(
 
 def _relative(space: Space, rows: Tensor) -> Tensor:
     """Measure squared distances relative to each row's largest, [n, N] float64."""
-    out = torch.empty(len(rows), len(space.gallery))
-    space.screen(space.queries[rows], space.gallery, space.bias, out)
-    squares = -space.from_screen(out, rows[:, None])  # [n, N]
+    squares = (space.left(rows) @ space.gallery.T).double() / -space.slope  # [n, N]
     squares.clamp_(min=0)[torch.arange(len(rows)), rows] = 0
     largest = squares.amax(1, keepdim=True)  # [n, 1]
     return squares / torch.where(largest > 0, largest, 1)
@@ -85,7 +83,9 @@ def _relative(space: Space, rows: Tensor) -> Tensor:
 def _describe(space: Space, k1: int, k2: int, memory_budget: int) -> sparse.csr_array:
     """Describe every sample by weights of its k-reciprocal neighbours, sparse [N, N]."""
     count = len(space.gallery)
-    lists = reciprocal_lists(space.gallery, k1, max(k1 + 1, k2), memory_budget // 2)
+    lists = reciprocal_lists(
+        space.gallery[:, :-2].contiguous(), k1, max(k1 + 1, k2), memory_budget // 2
+    )
     rows, columns, weights = [], [], []
     room = min(memory_budget // 4, 32 * count * 256)
     for part, member in grown_sets(lists, lists, room):

@@ -21,23 +21,21 @@ _PAIR_ENTRIES = 2**19
 class Space:
     """Two sets of vectors and how close each query is to each gallery item.
 
-    There are two measures, larger is closer in both. The *screen* is a float32 matrix product of
-    vectors around the gallery's mean (closeness under either metric changes by a constant per
-    query only), off by no more than `tolerance`. The *exact* measure takes pairs in float64 and
-    rounds to 40 bits, so that equal pairs come out equal in any order of summation. Whatever the
-    screen cannot tell apart is decided by the exact measure: no result depends on the sizes of
-    chunks, on threads or on the device.
+    There are two measures of a pair, larger is closer. The *exact* measure is minus the squared
+    distance (of normalised vectors, under the cosine metric), taken in float64 and rounded to 40
+    bits, so that equal pairs come out equal in any order of summation. The *screen* is the same up
+    to a factor, from a float32 matrix product of vectors around the gallery's mean; it is off by
+    no more than `tolerance`. Whatever the screen cannot tell apart is decided by the exact
+    measure: no result depends on the sizes of chunks, on threads or on the device.
 
     Attributes:
         raw_queries: [Q, D] as given, float32 or float64.
         raw_gallery: [N, D] as given.
         query_inverse: [Q] float64, one over the queries' lengths, under the cosine metric.
         gallery_inverse: [N] float64.
-        queries: [Q, D] float32, centred and scaled.
-        gallery: [N, D] float32, centred and scaled.
-        bias: [N] float32, added to the product.
-        offset: [Q] float64 and
-        slope: screen = slope * exact + offset, but for rounding.
+        queries: [Q, D + 2] float32, centred and scaled: (q, 1, -|q|^2 / 2).
+        gallery: [N, D + 2] float32, likewise.
+        slope: screen = slope * exact, but for rounding.
         tolerance: [Q] float64, bound on the screen's error.
         bound: no screen value is larger than this in size.
 
@@ -49,15 +47,13 @@ class Space:
     gallery_inverse: Tensor | None
     queries: Tensor
     gallery: Tensor
-    bias: Tensor
-    offset: Tensor
     slope: float
     tolerance: Tensor
     bound: float
 
-    def screen(self, queries: Tensor, gallery: Tensor, bias: Tensor, out: Tensor) -> Tensor:
-        """Measure rows of `self.queries` against rows of `self.gallery`: [n, M] float32."""
-        return torch.addmm(bias, queries, gallery.T, out=out)
+    def left(self, rows: Tensor) -> Tensor:
+        """Take queries [n] as (q, -|q|^2 / 2, 1), [n, D + 2]: times `gallery.T` is the screen."""
+        return swapped(self.queries[rows])
 
     def exact(self, queries: Tensor, gallery: Tensor) -> Tensor:
         """Measure pairs given by two index tensors [P]: minus the squared distance.
@@ -74,10 +70,11 @@ class Space:
             if self.query_inverse is not None and self.gallery_inverse is not None:
                 q_scale = self.query_inverse[queries[start : start + step]]  # [n]
                 g_scale = self.gallery_inverse[gallery[start : start + step]]  # [n]
-                value = (q * q_scale[:, None] - g * g_scale[:, None]).square_().sum(1)  # [n]
-                value += (q_scale == 0) != (g_scale == 0)
-                # Multiples of one vector differ by rounding after normalisation.
-                value.masked_fill_(value < 2.0**-90, 0)
+                # The law of cosines; it costs digits where the angle is small.
+                apart = 1 / q_scale - 1 / g_scale  # [n]
+                value = ((q - g).square_().sum(1) - apart.square()) * q_scale * g_scale  # [n]
+                small = torch.nonzero(~(value > 0.01)).flatten()
+                value[small] = _chord(q[small], g[small], q_scale[small], g_scale[small])
             else:
                 value = (q - g).square_().sum(1)  # [n]
             mantissa, exponent = torch.frexp(value)
@@ -85,9 +82,40 @@ class Space:
             out[start : start + step] = -torch.ldexp(mantissa, exponent)
         return out
 
-    def from_screen(self, screen: Tensor, queries: Tensor) -> Tensor:
-        """Turn screen values back into minus squared distances; the shapes broadcast."""
-        return (screen.double() - self.offset[queries]) / self.slope
+
+def _chord(q: Tensor, g: Tensor, q_scale: Tensor, g_scale: Tensor) -> Tensor:
+    """Square the distance between normalised vectors, accurately for near-duplicates too.
+
+    Args:
+        q: [n, D] float64, before normalisation.
+        g: [n, D] float64.
+        q_scale: [n] one over the length of q, 0 for a zero vector.
+        g_scale: [n]
+
+    Returns:
+        [n] float64; 2 if one of both is zero, 0 if both are.
+
+    """
+    chord = (q * q_scale[:, None] - g * g_scale[:, None]).square_().sum(1)  # [n]
+    chord += (q_scale == 0) != (g_scale == 0)
+    # Multiples of one vector differ by rounding after normalisation.
+    chord.masked_fill_(chord < 2.0**-90, 0)
+    # Normalising costs digits of small differences. Without it: the difference of the vectors,
+    # less the part of it that is a difference of lengths.
+    step = q - g  # [n, D]
+    square = step.square().sum(1)  # [n]
+    along = step.mul_(q + g).sum(1) / (1 / q_scale + 1 / g_scale)  # [n]
+    across = square - along.square()  # [n]
+    other = across * q_scale * g_scale  # [n]
+    better = (square * other.clamp(min=0).sqrt() < across) & (across > square * 2.0**-46)
+    better &= q_scale * g_scale > 0
+    return torch.where(better, other, chord)
+
+
+def swapped(x: Tensor) -> Tensor:
+    """Turn the right side of a screen into the left side, in place."""
+    x[:, -2:] = x[:, -2:].flip(1)
+    return x
 
 
 def make_space(queries: Tensor, gallery: Tensor | None, metric: Metric) -> Space:
@@ -119,18 +147,17 @@ def make_space(queries: Tensor, gallery: Tensor | None, metric: Metric) -> Space
     q, q_size = g, g_size
     if gallery is not None:
         q, q_size = _centred(queries, q_inverse, spare, mean, scale)
-    bias = -0.5 * g_size.square()  # [N]
     reach = q_size * g_size.max()  # [Q]
-    height = float(bias.abs().max())
+    height = 0.5 * (q_size.square() + g_size.square().max())  # [Q]
     # A float32 product of length D is off by at most D u |q| |g|; with roundings that do not
     # conspire, by 5 sqrt(D) u |q| |g| with a chance below 1e-13 (Higham and Mary 2019,
     # https://doi.org/10.1137/18M1226312; partial sums grow, hence 5 and not 8). The rest pays for
-    # rounding vectors and bias, for adding the bias, and for vectors far from the origin.
+    # rounding and adding the squares, and for vectors far from the origin.
     dim = len(mean)
-    tolerance = 2.0**-24 * ((min(dim, 5 * dim**0.5) + 6) * reach + 3 * height)  # [Q]
+    tolerance = 2.0**-24 * ((min(dim, 5 * dim**0.5) + 8) * reach + 8 * height)  # [Q]
     far = float(mean.norm()) + spread * dim**0.5
     tolerance += 2.0**-48 * scale * far * (q_size + g_size.max())
-    bound = float(reach.max()) + height
+    bound = float((reach + height).max())
     if not (bound < 2.0**120 and scale < 2.0**500):
         raise ValueError("embeddings are too large, too small or too far apart to compare")
     return Space(
@@ -140,8 +167,6 @@ def make_space(queries: Tensor, gallery: Tensor | None, metric: Metric) -> Space
         gallery_inverse=g_inverse,
         queries=q,
         gallery=g,
-        bias=bias.float(),
-        offset=0.5 * q_size.square(),
         slope=0.5 * scale**2,
         tolerance=tolerance,
         bound=bound,
@@ -185,13 +210,16 @@ def _moments(x: Tensor, inverse: Tensor | None, spare: bool) -> tuple[Tensor, fl
 def _centred(
     x: Tensor, inverse: Tensor | None, spare: bool, mean: Tensor, scale: float
 ) -> tuple[Tensor, Tensor]:
-    """Move vectors to the mean: float32 [N, D], and their lengths, float64 [N]."""
-    out = torch.empty(len(x), len(mean), dtype=torch.float32, device=mean.device)
+    """Move vectors to the mean: (x, 1, -|x|^2 / 2) in float32, [N, D + 2], and |x|, [N]."""
+    dim = len(mean)
+    out = torch.empty(len(x), dim + 2, dtype=torch.float32, device=mean.device)
     length = torch.empty(len(x), dtype=torch.float64, device=mean.device)
     for rows in _chunks(x):
         moved = (_points(x, inverse, spare, rows) - mean).mul_(scale)  # [n, D]
-        out[rows] = moved
+        out[rows, :dim] = moved
         length[rows] = torch.linalg.vector_norm(moved, dim=1)  # [n]
+    out[:, dim] = 1
+    out[:, dim + 1] = -0.5 * length.square()
     return out, length
 
 
