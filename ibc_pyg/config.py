@@ -45,8 +45,8 @@ class DataConfig:
     """Preset of augmentation and normalisation."""
     transform_args: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the preset."""
-    workers: int = 0
-    """Processes that read images; 0 reads in the main process."""
+    workers: int | None = None
+    """Processes that read images; 0: the main one; none: as many as suit the machine."""
     cache: bool = False
     """Decode and resize each image once, into a memory-mapped file."""
     allow_partial: bool = False
@@ -63,7 +63,7 @@ class DataConfig:
         _check("data.val_classes", 0 < self.val_classes < 1, "in (0, 1)", self.val_classes)
         folds = int(1 / self.val_classes)
         _check("data.val_fold", 0 <= self.val_fold < folds, f"in [0, {folds - 1}]", self.val_fold)
-        _check("data.workers", self.workers >= 0, ">= 0", self.workers)
+        _check("data.workers", self.workers is None or self.workers >= 0, ">= 0", self.workers)
 
 
 @dataclass

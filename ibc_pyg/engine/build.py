@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,9 @@ from torch_geometric.data import Data as PyGData
 from ibc_pyg.config import Config, DataConfig, ModelConfig, TrainConfig
 from ibc_pyg.console import progress
 from ibc_pyg.data.cache import ImageCache, open_cache
+from ibc_pyg.data.dataset import OnError
 from ibc_pyg.data.glyphs import default_cache_dir
+from ibc_pyg.data.loader import suggested_workers
 from ibc_pyg.data.registry import load_table
 from ibc_pyg.data.splits import Splits, split
 from ibc_pyg.data.table import ImageTable
@@ -41,12 +43,18 @@ class Data:
         splits: Their use.
         transform: Augmentation and normalisation.
         cache: Decoded pictures; None reads their files.
+        workers: Processes that read images.
+        on_error: Whether an image that cannot be read stops the work or is skipped.
+        skipped: Why each skipped image could not be read, by its row; filled while working.
     """
 
     table: ImageTable
     splits: Splits
     transform: Transform
     cache: ImageCache | None = None
+    workers: int = 0
+    on_error: OnError = "stop"
+    skipped: dict[int, str] = field(default_factory=dict)
 
     @property
     def train_table(self) -> ImageTable:
@@ -76,7 +84,11 @@ def build_data(config: Config, console: Console | None = None) -> Data:
     held_out = data.val_classes if config.select == "val" else None
     splits = split(table, val_classes=held_out, val_fold=data.val_fold, seed=config.train.seed)
     transform = _transform(data)
-    return Data(table, splits, transform, _cache(data, table, transform, console))
+    cache = _cache(data, table, transform, console)
+    workers = data.workers
+    if workers is None:
+        workers = suggested_workers(table, cached=cache is not None)
+    return Data(table, splits, transform, cache, workers, data.on_error)
 
 
 def _cache(

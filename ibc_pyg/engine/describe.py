@@ -49,10 +49,12 @@ def describe(
     rows: npt.NDArray[np.int64],
     *,
     batch_size: int,
-    workers: int = 0,
     views: Views = ONE_VIEW,
 ) -> Descriptors:
     """Return the descriptors of `rows`, in that order, on the CPU.
+
+    With `data.on_error` "skip" those that cannot be read are left out, and noted in
+    `data.skipped`.
 
     Args:
         fabric: Device and precision.
@@ -60,7 +62,6 @@ def describe(
         data: Table and transform.
         rows: Row numbers, int64 `[M]`.
         batch_size: Images a forward pass.
-        workers: Processes that read images.
         views: Mirror image and crops that each descriptor is the mean of.
     """
     training = model.training
@@ -71,14 +72,18 @@ def describe(
         rows,
         views.transform(data.table, data.transform),
         max(1, batch_size // views.crops),
-        workers=workers,
+        workers=data.workers,
         device=fabric.device,
         cache=data.cache,
+        on_error=data.on_error,
     )
     for batch in loader:
         with fabric.autocast():
             vectors.append(views.describe(model, batch.images).cpu())  # [B, D]
     model.train(training)
+    if loader.skipped:
+        data.skipped.update(loader.skipped)
+        rows = rows[~np.isin(rows, list(loader.skipped))]
     return Descriptors(rows, torch.cat(vectors), torch.from_numpy(data.table.labels[rows]))
 
 
@@ -109,15 +114,12 @@ def describe_probe(
     probe: Probe,
     *,
     batch_size: int,
-    workers: int = 0,
     views: Views = ONE_VIEW,
 ) -> Described:
     """Describe queries and gallery; see `describe`."""
 
     def part(rows: npt.NDArray[np.int64]) -> Descriptors:
-        return describe(
-            fabric, model, data, rows, batch_size=batch_size, workers=workers, views=views
-        )
+        return describe(fabric, model, data, rows, batch_size=batch_size, views=views)
 
     gallery = None if probe.gallery is None else part(probe.gallery)
     return Described(part(probe.queries), gallery, protocol_for(data.table.name))

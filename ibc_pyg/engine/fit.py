@@ -19,7 +19,7 @@ from ibc_pyg.engine.build import lr_factor
 from ibc_pyg.engine.checkpoint import random_state, save_checkpoint, set_random_state
 from ibc_pyg.engine.describe import describe_probe
 from ibc_pyg.engine.evaluate import score_retrieval
-from ibc_pyg.engine.files import write_atomically, write_json
+from ibc_pyg.engine.files import write_atomically
 from ibc_pyg.engine.interrupt import StopRequest
 from ibc_pyg.engine.load import fit_weights, read_weights
 from ibc_pyg.engine.run_folder import RunFolder
@@ -76,10 +76,10 @@ def fit(
         sampler,
         experiment.data.transform,
         seed=train.seed,
-        workers=config.data.workers,
+        workers=experiment.data.workers,
         device=experiment.fabric.device,
         cache=experiment.data.cache,
-        on_error=config.data.on_error,
+        on_error=experiment.data.on_error,
     )
     experiment.step_model.train()
     # Epochs can differ in length (redrawn batches), so the bar counts in nominal steps.
@@ -117,8 +117,10 @@ def fit(
                 fit_weights(experiment.model, read_weights(run.weights), run.weights)
             if last or sampler.epoch % train.checkpoint_every == 0:
                 _save(experiment, run, at)
-    if loader.skipped:
-        write_json(run.skipped, {str(row): reason for row, reason in loader.skipped.items()})
+    rows = experiment.data.splits.train
+    experiment.data.skipped.update(
+        {int(rows[row]): reason for row, reason in loader.skipped.items()}
+    )
     return at
 
 
@@ -168,7 +170,6 @@ def _evaluate(experiment: Experiment, run: RunFolder, tracker: Tracker, at: Prog
         experiment.data,
         probe,
         batch_size=config.evaluate.batch_size,
-        workers=config.data.workers,
     )
     scores = score_retrieval(described, config.evaluate)
     tracker.log(

@@ -75,7 +75,6 @@ class Trained:
             self.data,
             self.data.splits.test,
             batch_size=self.config.evaluate.batch_size,
-            workers=self.config.data.workers,
             views=views,
         )
 

@@ -48,8 +48,9 @@ def make_report(trained: Trained) -> Path:
 
 def make_pictures(trained: Trained) -> dict[str, npt.NDArray[np.uint8]]:
     """Return the pictures that trackers show: name to uint8 `[H, W, 3]`."""
-    pictures = {"retrieval_gallery": picture_gallery(_gallery(trained, trained.described()))}
-    attention = _attention(trained)
+    described = trained.described()
+    pictures = {"retrieval_gallery": picture_gallery(_gallery(trained, described))}
+    attention = _attention(trained, described)
     if attention is not None:
         pictures["batch_attention"] = picture_attention(attention)
     return pictures
@@ -63,13 +64,13 @@ def report_data(trained: Trained) -> ReportData:
     floor = summary.pop("raw_pixels", None)
     return ReportData(
         title=run.path.resolve().name,
-        facts=_facts(trained, summary),
+        facts=_facts(trained, described, summary),
         config_yaml=config_to_yaml(config),
         summary=_metrics(summary),
         comparisons={} if floor is None else {"raw pixels": _metrics(floor)},
         history=run.read_history(),
         gallery=_gallery(trained, described),
-        attention=_attention(trained),
+        attention=_attention(trained, described),
         points=_points(trained, described),
     )
 
@@ -79,10 +80,10 @@ def _metrics(scores: Mapping[str, Any]) -> dict[str, float]:
     return {key: scores[key] for key in scores if key.startswith("R@") or key in names}
 
 
-def _facts(trained: Trained, summary: Mapping[str, Any]) -> dict[str, str]:
+def _facts(trained: Trained, described: Described, summary: Mapping[str, Any]) -> dict[str, str]:
     table, splits = trained.data.table, trained.data.splits
     made = read_json(trained.run.environment) if trained.run.environment.is_file() else {}
-    test = len(np.union1d(splits.test.queries, trained.described().searched.rows))
+    test = len(np.union1d(described.queries.rows, described.searched.rows))
     facts = {
         "data set": table.name,
         "train": f"{len(splits.train):,} images of {splits.num_classes:,} classes",
@@ -130,7 +131,7 @@ def _gallery(trained: Trained, described: Described) -> list[GalleryRow]:
 
 
 @torch.no_grad()
-def _attention(trained: Trained) -> AttentionMap | None:
+def _attention(trained: Trained, described: Described) -> AttentionMap | None:
     """Return the last step's attention over one PK batch of test images."""
     config, table, mpn = trained.config, trained.data.table, trained.model.mpn
     if mpn is None or config.model.graph != "complete":
@@ -138,8 +139,7 @@ def _attention(trained: Trained) -> AttentionMap | None:
     layer = mpn.steps[-1].conv
     if not getattr(layer, "has_attention", False):
         return None
-    test = trained.data.splits.test
-    rows = test.queries if test.gallery is None else np.union1d(test.queries, test.gallery)
+    rows = np.union1d(described.queries.rows, described.searched.rows)
     rng = np.random.default_rng(config.train.seed)
     classes = rng.permutation(np.unique(table.labels[rows]))[: config.data.classes_per_batch]
     batch_rows = np.concatenate(

@@ -59,7 +59,7 @@ class RunFolder:
 
     @property
     def skipped(self) -> Path:
-        """Images that could not be read, and why, JSON; only if there were any."""
+        """Images that could not be read, and why each, JSON; only if there were any."""
         return self.path / "skipped.json"
 
     @property

@@ -98,8 +98,9 @@ def _finish(experiment: Experiment, run: RunFolder, at: Progress) -> dict[str, A
         data,
         data.splits.test,
         batch_size=config.evaluate.batch_size,
-        workers=config.data.workers,
     )
+    if data.skipped:
+        write_json(run.skipped, {data.table.paths[row]: data.skipped[row] for row in data.skipped})
     save_descriptors(run.descriptors, described.searched, weights=run.weights)
     summary = score(described, config.evaluate, seed=config.train.seed)
     if config.evaluate.refine != "none":

@@ -3,7 +3,9 @@
 import io
 import json
 import os
+import re
 import signal
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +13,9 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from ibc_pyg.config_file import config_from_yaml, parse_config
+from ibc_pyg.data.registry import load_table
+from ibc_pyg.data.sample import make_sample
+from ibc_pyg.data.table import Role
 from ibc_pyg.engine import fit as fit_module
 from ibc_pyg.engine.checkpoint import list_checkpoints
 from ibc_pyg.engine.evaluate import score
@@ -19,7 +24,7 @@ from ibc_pyg.engine.load import load_run
 from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.engine.searching import export_image, search
 from ibc_pyg.engine.train import resume, train
-from ibc_pyg.errors import RunError
+from ibc_pyg.errors import DatasetError, RunError
 
 OPTIONS = [
     "--data.name", "digits", "--data.classes_per_batch", "4", "--data.images_per_class", "8",
@@ -162,6 +167,23 @@ def test_without_message_passing(tmp_path):
     assert not any(name.startswith(("mpn", "node_heads")) for name in names)
     assert all("train/loss_nodes" not in record for record in records(run))
     assert "no message-passing step" in run.report.read_text()
+
+
+def test_broken_pictures_stop_the_run_or_are_listed(tmp_path):
+    make_sample("folder", tmp_path / "pictures")
+    parse = ["--data.root", str(tmp_path / "pictures"), "--data.workers", "0"]
+    sample = Path(__file__).resolve().parents[2] / "experiments" / "sample.yaml"
+    table = load_table("folder", tmp_path / "pictures")
+    broken = [table.paths[table.where(role)[0]] for role in (Role.TRAIN, Role.TEST)]
+    for name in broken:
+        os.truncate(tmp_path / "pictures" / name, 300)
+    with pytest.raises(DatasetError, match=re.escape(Path(broken[0]).name)):
+        train(parse_config(sample, parse), tmp_path / "stop", quiet())
+    run = train(
+        parse_config(sample, [*parse, "--data.on_error", "skip"]), tmp_path / "skip", quiet()
+    )
+    assert json.loads(run.skipped.read_text()).keys() == set(broken)
+    assert run.read_summary()["queries"] == len(table.where(Role.TEST)) - 1
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
