@@ -76,6 +76,8 @@ class ModelConfig:
     """Further arguments of the backbone."""
     weights: str | None = None
     """Weights to start from: a file, or a name that torchvision knows."""
+    freeze_batch_norm: bool = False
+    """The backbone's batch normalisations keep the statistics they start with."""
     embedding_dim: int = 128
     """D: width of embeddings and nodes."""
     steps: int = 1
@@ -152,6 +154,8 @@ class TrainConfig:
     """The backbone's learning rate is this times `lr`."""
     weight_decay: float = 0.0
     """L2 penalty of RAdam."""
+    decoupled_weight_decay: bool = False
+    """The penalty shrinks the weights directly, as in the authors' RAdam, not by the gradient."""
     lr_milestones: list[float] = field(default_factory=lambda: [5.0, 9.0])
     """Epochs after which the learning rate is multiplied by `lr_factor`."""
     lr_factor: float = 0.1

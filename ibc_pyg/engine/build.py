@@ -139,7 +139,9 @@ def build_model(config: ModelConfig, *, num_classes: int, channels: int) -> Intr
         )
     auxiliary_head = _head(config.auxiliary_neck, width, num_classes)
     if config.steps == 0:
-        return IntraBatchModel(backbone, None, [], auxiliary_head)
+        return IntraBatchModel(
+            backbone, None, [], auxiliary_head, freeze_batch_norm=config.freeze_batch_norm
+        )
     with _arguments("model.mpn_args", "the MPN"):
         mpn = MPN(
             width,
@@ -157,7 +159,14 @@ def build_model(config: ModelConfig, *, num_classes: int, channels: int) -> Intr
     node_heads = [
         _head(config.node_neck, mpn.out_channels, num_classes) for _ in range(mpn.num_outputs)
     ]
-    return IntraBatchModel(backbone, mpn, node_heads, auxiliary_head, _graph(config))
+    return IntraBatchModel(
+        backbone,
+        mpn,
+        node_heads,
+        auxiliary_head,
+        _graph(config),
+        freeze_batch_norm=config.freeze_batch_norm,
+    )
 
 
 def _head(neck: bool, channels: int, num_classes: int) -> nn.Module:
@@ -187,7 +196,11 @@ def build_optimizer(config: TrainConfig, model: IntraBatchModel) -> torch.optim.
         {"name": "backbone", "params": backbone, "lr": config.lr * config.backbone_lr_factor},
         {"name": "heads", "params": rest, "lr": config.lr},
     ]
-    return torch.optim.RAdam(groups, weight_decay=config.weight_decay)
+    return torch.optim.RAdam(
+        groups,
+        weight_decay=config.weight_decay,
+        decoupled_weight_decay=config.decoupled_weight_decay,
+    )
 
 
 def lr_factor(config: TrainConfig, step: int, epoch: float) -> float:

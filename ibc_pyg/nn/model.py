@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -51,6 +52,7 @@ class IntraBatchModel(nn.Module):
         node_heads: One classifier for each output of the MPN.
         auxiliary_head: Classifier of the raw embedding.
         graph: Makes the batch graph.
+        freeze_batch_norm: The backbone's batch normalisations keep their statistics in training.
     """
 
     def __init__(
@@ -60,6 +62,8 @@ class IntraBatchModel(nn.Module):
         node_heads: list[nn.Module],
         auxiliary_head: nn.Module,
         graph: GraphFunction = complete_batch,
+        *,
+        freeze_batch_norm: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -67,6 +71,16 @@ class IntraBatchModel(nn.Module):
         self.node_heads = nn.ModuleList(node_heads)
         self.auxiliary_head = auxiliary_head
         self.graph = graph
+        self.freeze_batch_norm = freeze_batch_norm
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the training mode; frozen batch normalisations stay in evaluation mode."""
+        super().train(mode)
+        if self.freeze_batch_norm:
+            for module in self.backbone.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
 
     def forward(self, images: Tensor, *, return_attention: bool = False) -> ModelOutput:
         """Refine one batch.
