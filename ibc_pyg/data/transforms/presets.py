@@ -40,7 +40,21 @@ _PRESETS: dict[str, tuple[type[Transform], dict[str, Any]]] = {
             "erase_probability": 0.0,
         },
     ),
-    "glyphs": (SmallTransform, {}),
+    # As strong as the distortion of the data set's test images.
+    "glyphs": (
+        SmallTransform,
+        {
+            "mean": (0.15,),
+            "std": (0.3,),
+            "rotation": 10.0,
+            "scale": 0.1,
+            "shear": 5.7,
+            "translation": 0.0714,
+            "contrast": 0.0,
+            "noise": 0.1,
+            "padding": "zeros",
+        },
+    ),
     "none": (PlainTransform, {}),
 }
 
