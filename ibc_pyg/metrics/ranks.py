@@ -115,21 +115,29 @@ def _two_sided(
         tally.take(scores, names[-1])
         tallies.append(tally)
     singles = _padded(by_class[:alone], 0)  # items that are in no query's class
+    room = max((len(v) for v in vectors), default=0) * max(_SQUARE, *map(len, vectors), 0)
+    one, other = (torch.empty(room, device=by_class.device) for _ in range(2))
     for i, tally in enumerate(tallies):
         left = swapped(vectors[i].clone())  # [n', D + 2]
         n = len(tally.queries)
         for begin in range(0, alone, _SQUARE):
             index = singles[begin : begin + _SQUARE]
             right = _padded(space.gallery[by_class[begin : min(alone, begin + _SQUARE)]], _FAR)
-            tally.take((left @ right.T)[:n], index)
+            tally.take(_product(left, right, one)[:n], index)
         for j in range(i + 1, len(tallies)):
-            scores = left @ vectors[j].T  # [n', m']
+            scores = _product(left, vectors[j], one)  # [n', m']
             tally.take(scores[:n], names[j])
-            other = scores.T.contiguous()[: len(tallies[j].queries)]  # [m, n']
-            tallies[j].take(other, names[i])
+            turned = other[: scores.numel()].view(scores.T.shape).copy_(scores.T)  # [m', n']
+            tallies[j].take(turned[: len(tallies[j].queries)], names[i])
         vectors[i] = left[:0]
         tally.finish()
         yield tally
+
+
+def _product(left: Tensor, right: Tensor, buffer: Tensor) -> Tensor:
+    """Multiply into the memory of a flat buffer, [n, m]: new memory would cost time."""
+    n, m = len(left), len(right)
+    return torch.mm(left, right.T, out=buffer[: n * m].view(n, m))
 
 
 def _edges(sizes: list[int], begin: int) -> list[int]:

@@ -72,9 +72,9 @@ class Tally:
         self.key = key  # [P]
         self.row, self.name = matches.row[order], matches.name[order]  # [P]
         self.start = matches.sizes.cumsum(0) - matches.sizes  # [n]
-        screen = matches.screen[order]
-        self.best = screen[self.start]  # [n]
-        self.worst = screen[self.start + matches.sizes - 1]  # [n]
+        self.screen = matches.screen[order]  # [P]
+        self.best = self.screen[self.start]  # [n]
+        self.last = self.screen[self.start + matches.sizes - 1]  # [n] the last one in reach
         self.width = int(matches.sizes.max())
         self.listed = max(self.width, k if k <= _LISTED else 1)
         self.count = torch.zeros(len(queries), self.width + 1, dtype=torch.long, device=device)
@@ -82,7 +82,7 @@ class Tally:
         self.kth = self.top[:, 0]  # [n] no fewer than `listed` items are as close as this
         self.late = torch.zeros(len(queries), dtype=torch.bool, device=device)
         self.seen = 0
-        self.refreshed = 0
+        self.refreshed = self.ranked = 0
         self.held: list[tuple[Tensor, Tensor, Tensor]] = []
         self.held_items = 0
 
@@ -100,26 +100,40 @@ class Tally:
         blocks = scores.view(n, group, -1)  # [n, G, B]
         peak = blocks.amax(1)  # [n, B]
         self.seen += width
-        # Looking more often would not shorten the lists by much.
-        if self.seen >= 2 * self.refreshed:
-            self.refreshed = self.seen
+        refresh = self.seen >= 2 * self.refreshed
+        if self.refreshed == 0 or (refresh and self.seen >= 8 * self.ranked):
+            self.ranked = self.seen
             best = peak.topk(min(self.listed, peak.shape[1]), sorted=False).values
             best = torch.cat([self.top, best], 1)
             self.top = best.topk(self.listed, sorted=False).values  # [n, K]
             self.kth = self.top.amin(1)  # [n]
-            self.late = self.kth > self.best + 2 * self.slack
-            self.level = torch.maximum(torch.minimum(self.kth, self.best), self.worst) - self.slack
-            self.level.masked_fill_(self.late, torch.inf)  # [n]
+            self._set_level()
         hit_row, hit_block = torch.nonzero(peak >= self.level[:, None], as_tuple=True)  # [H]
         values = blocks[hit_row, :, hit_block]  # [H, G]
         hit, lane = torch.nonzero(values >= self.level[hit_row, None], as_tuple=True)  # [E]
         place = lane * peak.shape[1] + hit_block[hit]
         self.held.append((hit_row[hit], names[place], values[hit, lane]))
         self.held_items += len(hit)
-        if self.held_items > _HELD:
-            self._release()
         if self.k > self.listed:
             self._count_late(scores, names)
+        if refresh or self.held_items > _HELD:
+            self.refreshed = self.seen
+            self._release()
+            # A match with too many before it is out of reach, and so is what comes after it.
+            reach = self._within().sum(1).clamp(min=1)  # [n]
+            self.last = self.screen[self.start + reach - 1]
+            self._set_level()
+
+    def _set_level(self) -> None:
+        self.late = self.kth > self.best + 2 * self.slack
+        level = torch.maximum(torch.minimum(self.kth, self.best), self.last) - self.slack
+        self.level = level.masked_fill_(self.late, torch.inf)  # [n]
+
+    def _within(self, more: Tensor | None = None) -> Tensor:
+        """Find the matches that rank among the first R after what is counted, bool [n, max R]."""
+        count = self.count if more is None else self.count + more
+        rank = count[:, :-1].cumsum(1) + torch.arange(1, self.width + 1, device=count.device)
+        return rank <= self.sizes[:, None]
 
     def finish(self) -> None:
         """Complete the counts after the last tile."""
@@ -160,12 +174,26 @@ class Tally:
         key = 4.0 * row - screen.double() / self.unit  # [E]
         slack = self.slack[row].double() / self.unit
         before = torch.searchsorted(self.key, key - slack)  # [E]
-        until = torch.searchsorted(self.key, key + slack, right=True)  # [E]
-        unsure = torch.nonzero(until > before).flatten()
-        if len(unsure) > 0:
-            before[unsure] = self._settle(row[unsure], name[unsure], before[unsure], until[unsure])
-        cell = row * (self.width + 1) + before - self.start[row]
-        self.count.view(-1).scatter_add_(0, cell, torch.ones_like(cell))
+        # Unsure if the next match is no farther behind than the screen can be wrong.
+        following = self.key[before.clamp(max=len(self.key) - 1)]
+        unsure = (before < len(self.key)) & (following <= key + slack)
+        index = torch.nonzero(unsure).flatten()  # [U]
+        cell = row * (self.width + 1) - self.start[row]  # [E]
+        if len(index) > 0:
+            until = torch.searchsorted(self.key, (key + slack)[index], right=True)  # [U]
+            # Even with all unsure items as far behind as can be, some matches are out of reach:
+            # what comes after those need not be settled.
+            late = before.clone()
+            late[index] = until
+            more = torch.bincount(cell + late, minlength=self.count.numel()).view_as(self.count)
+            reach = self._within(more).sum(1).clamp(min=1)  # [n]
+            matters = before[index] - self.start[row[index]] < reach[row[index]]
+            index, until = index[matters], until[matters]
+        if len(index) > 0:
+            before[index] = self._settle(row[index], name[index], before[index], until)
+        self.count += torch.bincount(cell + before, minlength=self.count.numel()).view_as(
+            self.count
+        )
 
     def _settle(self, row: Tensor, name: Tensor, begin: Tensor, end: Tensor) -> Tensor:
         """Find the place of items [U] among the pairs `begin` to `end` that the screen ties."""
@@ -196,7 +224,7 @@ class Tally:
 def _group(columns: int, k: int) -> int:
     """Columns per block: the blocks' maxima stand in for all columns in finding the k best."""
     for group in (32, 16, 8, 4, 2):
-        if columns // group >= 4 * k:
+        if columns // group >= 2 * k:
             return group
     return 1
 

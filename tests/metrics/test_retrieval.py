@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 
-from ibc_pyg.metrics import list_metrics, nearest_neighbours, ranks, retrieval_metrics
+from ibc_pyg.metrics import list_metrics, nearest_neighbours, ranks, retrieval_metrics, tally
 
 
 def squared_distances(q: Any, g: Any, metric: str) -> Any:
@@ -77,7 +77,7 @@ def make_set(rng: np.random.Generator, kind: str, n: int, dim: int, classes: int
 KINDS = ("random", "unbalanced", "signs", "duplicated", "near-duplicates", "zeros", "collapsed")
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=250, deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 2**31),
     kind=st.sampled_from(KINDS),
@@ -86,7 +86,7 @@ KINDS = ("random", "unbalanced", "signs", "duplicated", "near-duplicates", "zero
     same_set=st.booleans(),
     matches_first=st.booleans(),
     metric=st.sampled_from(["cosine", "euclidean"]),
-    tile=st.sampled_from([(3, 32, 1), (512, 64, 4), (512, 4096, 32)]),
+    tile=st.sampled_from([(3, 32, 4, 1, 10), (512, 64, 32, 4, 100), (512, 8192, 1024, 32, 2**21)]),
     memory_budget=st.sampled_from([1, 10**5, 2**30]),
 )
 def test_equals_brute_force_whatever_the_chunks(
@@ -97,7 +97,7 @@ def test_equals_brute_force_whatever_the_chunks(
     same_set: bool,
     matches_first: bool,
     metric: Any,
-    tile: tuple[int, int, int],
+    tile: tuple[int, int, int, int, int],
     memory_budget: int,
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -116,8 +116,8 @@ def test_equals_brute_force_whatever_the_chunks(
         "ties": "matches_first" if matches_first else "index",
         "memory_budget": memory_budget,
     }
-    saved = ranks._ROWS, ranks._COLUMNS, ranks._LISTED
-    ranks._ROWS, ranks._COLUMNS, ranks._LISTED = tile
+    saved = ranks._ROWS, ranks._COLUMNS, ranks._SQUARE, tally._LISTED, tally._HELD
+    ranks._ROWS, ranks._COLUMNS, ranks._SQUARE, tally._LISTED, tally._HELD = tile
     try:
         if not expected:
             with pytest.raises(ValueError, match="nothing to score"):
@@ -125,7 +125,7 @@ def test_equals_brute_force_whatever_the_chunks(
             return
         out = retrieval_metrics(q, qy, **arguments)
     finally:
-        ranks._ROWS, ranks._COLUMNS, ranks._LISTED = saved
+        ranks._ROWS, ranks._COLUMNS, ranks._SQUARE, tally._LISTED, tally._HELD = saved
     # Means of the same fractions: only the order of summation may differ.
     assert values(out, ks) == pytest.approx(expected, abs=1e-12)
 
@@ -172,6 +172,15 @@ def test_agrees_with_pytorch_metric_learning(kind: str, same_set: bool) -> None:
     assert ours["R@1"] == pytest.approx(theirs["precision_at_1"], abs=1e-6)
     assert ours["RP"] == pytest.approx(theirs["r_precision"], abs=1e-6)
     assert ours["MAP@R"] == pytest.approx(theirs["mean_average_precision_at_r"], abs=1e-6)
+
+
+def test_products_are_shared_only_where_all_pairs_fit() -> None:
+    sizes = torch.tensor([1, 2, 3, 500])
+    assert ranks._fits(sizes, 2**30)
+    assert not ranks._fits(sizes, 2**24)
+    assert not ranks._fits(torch.tensor([10, 10**4]), 2**40)
+    assert ranks._edges([600, 600, 100, 2000, 3], 7) == [7, 607, 1307, 3307, 3310]
+    assert ranks._edges([], 7) == [7]
 
 
 def test_ties_by_rule() -> None:
