@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -44,13 +45,34 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _split_fields(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Divide the words of a command from `--part.field value`, wherever these stand.
+
+    argparse would take the value of an option that it does not know for a positional argument.
+    """
+    words: list[str] = []
+    fields: list[str] = []
+    rest = iter(arguments)
+    for word in rest:
+        option, equals, _ = word.partition("=")
+        if not re.fullmatch(r"--(select|[a-z]+(\.\w+)+\+?)", option):
+            words.append(word)
+            continue
+        fields.append(word)
+        if not equals:
+            fields += [value for value in [next(rest, None)] if value is not None]
+    return words, fields
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code: 0, 2 for a mistake in the input, 130 for Ctrl-C."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", force=True)
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").setLevel(logging.ERROR)
     try:
-        parsed, rest = make_parser().parse_known_args(arguments)
+        words, fields = _split_fields(arguments)
+        parsed, rest = make_parser().parse_known_args(words)
+        rest = [*fields, *rest]
         if rest and not getattr(parsed, "takes_fields", False):
             raise UserError(f"unknown argument {rest[0]}; see `run.py {parsed.command} --help`")
         return int(parsed.run(parsed, rest) or 0)

@@ -6,7 +6,8 @@ into these classes is `ibc_pyg.cli`'s work; nothing here imports torch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from ibc_pyg.errors import ConfigError
@@ -18,6 +19,14 @@ RefineMethod = Literal["none", "knn", "k_reciprocal", "cluster"]
 def _check(field_name: str, holds: bool, needs: str, value: object) -> None:
     if not holds:
         raise ConfigError(f"{field_name} must be {needs}, not {value}")
+
+
+def _check_finite(part: str, values: Any) -> None:
+    """Refuse infinity and NaN, which YAML and `float` both read."""
+    for each in fields(values):
+        value = getattr(values, each.name)
+        if isinstance(value, float):
+            _check(f"{part}.{each.name}", math.isfinite(value), "a finite number", value)
 
 
 @dataclass
@@ -87,7 +96,7 @@ class ModelConfig:
     conv_args: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the graph layer."""
     heads: int = 4
-    """H: attention heads; divides embedding_dim."""
+    """H: attention heads; with IntraBatchConv they divide embedding_dim."""
     null_node: bool = True
     """Softmax-plus-one: one more node whose key and value are zero."""
     self_loops: bool = True
@@ -113,7 +122,8 @@ class ModelConfig:
         _check("model.heads", self.heads >= 1, ">= 1", self.heads)
         _check(
             "model.heads",
-            self.embedding_dim % self.heads == 0,
+            # Other layers get a linear layer that brings the width back.
+            self.conv != "IntraBatchConv" or self.embedding_dim % self.heads == 0,
             f"a divisor of model.embedding_dim = {self.embedding_dim}",
             self.heads,
         )
@@ -134,6 +144,7 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         """Check ranges; raise ConfigError."""
+        _check_finite("loss", self)
         _check("loss.temperature", self.temperature > 0, "> 0", self.temperature)
         _check(
             "loss.label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)", self.label_smoothing
@@ -184,6 +195,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check ranges; raise ConfigError."""
+        _check_finite("train", self)
         _check("train.epochs", self.epochs >= 1, ">= 1", self.epochs)
         _check("train.lr", self.lr > 0, "> 0", self.lr)
         factor = self.backbone_lr_factor
@@ -195,6 +207,12 @@ class TrainConfig:
             in_order and all(epoch > 0 for epoch in self.lr_milestones),
             "ascending epochs > 0",
             self.lr_milestones,
+        )
+        _check(
+            "train.reload_best_at",
+            all(epoch >= 1 for epoch in self.reload_best_at),
+            "epochs >= 1",
+            self.reload_best_at,
         )
         _check("train.lr_factor", 0 < self.lr_factor <= 1, "in (0, 1]", self.lr_factor)
         _check("train.warmup_steps", self.warmup_steps >= 0, ">= 0", self.warmup_steps)

@@ -53,7 +53,7 @@ def _parse(arguments: list[str]) -> Config:
     except ConfigError:
         raise
     except (ArgumentError, TypeError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(_one_line(str(error))) from error
+        raise ConfigError(_explained(_one_line(str(error)))) from error
     return Config(**{field.name: fields[field.name] for field in dataclasses.fields(Config)})
 
 
@@ -85,6 +85,15 @@ def _check_file(path: Path) -> None:
         raise ConfigError(f"{path} is not YAML: {_one_line(str(error))}") from error
     if content is not None and not isinstance(content, dict):
         raise ConfigError(f"{path} must hold fields, such as `model:`, not {content!r:.60}")
+    parts = {each.name for each in dataclasses.fields(Config)} - {"select"}
+    for name, value in (content or {}).items():
+        if name in parts and not isinstance(value, dict):
+            raise ConfigError(f"{path}: {name} must hold fields of its own, not {value!r:.60}")
+
+
+def _explained(message: str) -> str:
+    unknown = "unrecognized arguments" in message or "is not accepted" in message
+    return f"{message}; `train --help-fields` lists every field" if unknown else message
 
 
 def _one_line(message: str) -> str:

@@ -50,6 +50,12 @@ def test_every_field_is_written_out():
         ("train:\n  lr_milestones: [3, 2]\n", ["train.lr_milestones"]),
         ("data:\n  val_classes: 1.5\n", ["data.val_classes", "1.5"]),
         ("loss:\n  temperature: 0\n", ["loss.temperature"]),
+        ("train:\n  lr: .inf\n", ["train.lr", "finite"]),
+        ("loss:\n  node_weight: .nan\n", ["loss.node_weight", "finite"]),
+        ("train:\n  lr: {a: 1}\n", ["train.lr", "experiment.yaml"]),
+        ("train:\n  reload_best_at: [0]\n", ["train.reload_best_at"]),
+        ("train: 5\n", ["train must hold fields", "experiment.yaml"]),
+        ("train:\n", ["train must hold fields", "experiment.yaml"]),
         ("select: best\n", ["select"]),
         ("evaluate:\n  ks: [0]\n", ["evaluate.ks"]),
         ("- a list\n", ["experiment.yaml"]),
@@ -88,3 +94,8 @@ def test_a_mistake_in_an_option_is_not_blamed_on_the_file(tmp_path, options, nam
 def test_missing_file(tmp_path):
     with pytest.raises(ConfigError, match=r"no\.yaml is not a file"):
         parse_config(tmp_path / "no.yaml", [])
+
+
+def test_heads_need_not_divide_the_width_of_other_layers():
+    config = parse_config(None, ["--model.conv", "GATConv", "--model.heads", "3"])
+    assert config.model.embedding_dim % config.model.heads

@@ -81,6 +81,16 @@ def test_unknown_key(capsys, tmp_path):
     assert "e.yaml" in line
 
 
+@pytest.mark.parametrize("field", [["--train.lr", "-1"], ["--train.lr=-1"]])
+def test_fields_stand_before_or_after_the_experiment(capsys, tmp_path, field):
+    file = tmp_path / "e.yaml"
+    file.write_text("select: last\n")
+    after = fails(capsys, "train", file, *field)
+    assert fails(capsys, "train", *field, file) == after
+    assert "train.lr must be > 0" in after
+    assert "--help-fields" in fails(capsys, "train", file, "--model.stepz", "1")
+
+
 @pytest.mark.parametrize(
     ("options", "names"),
     [
