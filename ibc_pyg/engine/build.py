@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from rich.console import Console
 from torch import nn
 from torch_geometric.data import Data as PyGData
@@ -108,12 +110,12 @@ def _cache(
 
 def _load(data: DataConfig) -> ImageTable:
     root = None if data.root is None else Path(data.root)
-    with _arguments("data.options", data.name):
+    with _arguments("data.options", data.name, data.options):
         return load_table(data.name, root, allow_partial=data.allow_partial, **data.options)
 
 
 def _transform(data: DataConfig) -> Transform:
-    with _arguments("data.transform_args", data.transform):
+    with _arguments("data.transform_args", data.transform, data.transform_args):
         return transform_preset(data.transform, **data.transform_args)
 
 
@@ -129,7 +131,7 @@ def build_model(config: ModelConfig, *, num_classes: int, channels: int) -> Intr
         ConfigError: If a name or an argument is unknown.
     """
     width = config.embedding_dim
-    with _arguments("model.backbone_args", config.backbone):
+    with _arguments("model.backbone_args", config.backbone, config.backbone_args):
         backbone = make_backbone(
             config.backbone,
             width,
@@ -142,7 +144,7 @@ def build_model(config: ModelConfig, *, num_classes: int, channels: int) -> Intr
         return IntraBatchModel(
             backbone, None, [], auxiliary_head, freeze_batch_norm=config.freeze_batch_norm
         )
-    with _arguments("model.mpn_args", "the MPN"):
+    with _arguments("model.mpn_args", "the MPN", config.mpn_args):
         mpn = MPN(
             width,
             config.steps,
@@ -177,6 +179,29 @@ def _graph(config: ModelConfig) -> GraphFunction:
     if config.graph == "complete":
         return complete_batch
     return partial(GRAPHS[config.graph], **config.graph_args)
+
+
+def check_graph(config: ModelConfig, model: IntraBatchModel, num_nodes: int) -> None:
+    """Try a batch graph that is not complete once, before anything is trained.
+
+    Args:
+        config: Names and arguments.
+        model: Its graph and message passing; left as it is.
+        num_nodes: Images of a batch.
+
+    Raises:
+        ConfigError: If the graph's arguments do not fit, or the layer cannot work on such a graph.
+    """
+    if model.mpn is None or model.graph is complete_batch:
+        return
+    draws = torch.Generator().manual_seed(0)
+    nodes = torch.randn(num_nodes, config.embedding_dim, generator=draws)  # [N, D]
+    with _arguments("model.graph_args", config.graph, config.graph_args), torch.no_grad():
+        graph = model.graph(F.normalize(nodes, dim=-1))
+        training = model.training
+        model.eval()
+        model.mpn(graph.x, graph.edge_index, graph.edge_weight)
+        model.train(training)
 
 
 def build_loss(config: Config) -> IntraBatchLoss:
@@ -217,15 +242,18 @@ def lr_factor(config: TrainConfig, step: int, epoch: float) -> float:
 
 
 @contextmanager
-def _arguments(field: str, owner: str) -> Iterator[None]:
+def _arguments(field: str, owner: str, given: Mapping[str, Any]) -> Iterator[None]:
     """Turn what a constructor says of its arguments into a line that names the field."""
     try:
         yield
     except UserError:
         raise
     except TypeError as error:
-        if "argument" not in str(error):
+        if "argument" in str(error):
+            raise ConfigError(f"{field}: {owner}: {str(error).split('() ')[-1]}") from error
+        if not given:
             raise
-        raise ConfigError(f"{field}: {owner}: {str(error).split('() ')[-1]}") from error
+        # A text where a number should be, and the like.
+        raise ConfigError(f"{field}: {owner}: a value of {dict(given)}: {error}") from error
     except ValueError as error:
         raise ConfigError(f"{field}: {owner}: {error}") from error

@@ -11,7 +11,14 @@ from torch import nn
 
 from ibc_pyg.config import Config
 from ibc_pyg.data.sampling import PKSampler, make_sampler
-from ibc_pyg.engine.build import Data, build_data, build_loss, build_model, build_optimizer
+from ibc_pyg.engine.build import (
+    Data,
+    build_data,
+    build_loss,
+    build_model,
+    build_optimizer,
+    check_graph,
+)
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.losses.intra_batch import IntraBatchLoss
 from ibc_pyg.nn.model import IntraBatchModel
@@ -82,6 +89,7 @@ def setup(config: Config, console: Console | None = None) -> Experiment:
     model = build_model(
         config.model, num_classes=data.splits.num_classes, channels=data.transform.channels
     )
+    check_graph(config.model, model, sampler.batch_size)
     if train.channels_last:
         model = model.to(memory_format=torch.channels_last)
     optimizer = build_optimizer(train, model)
