@@ -92,7 +92,7 @@ class ModelConfig:
     steps: int = 1
     """L: message-passing steps; 0 leaves the auxiliary head and its loss alone."""
     conv: str = "IntraBatchConv"
-    """Graph layer: a name in torch_geometric.nn, a dotted path, or FILE.py:CLASS."""
+    """Graph layer: a name in torch_geometric.nn, none, a dotted path, or FILE.py:CLASS."""
     conv_args: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the graph layer."""
     heads: int = 4

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from ibc_pyg.errors import ConfigError
 from ibc_pyg.nn.checks import check_rate
 from ibc_pyg.nn.conv_adapter import ConvAdapter, ConvInputs
 from ibc_pyg.nn.conv_build import (
@@ -23,6 +24,7 @@ from ibc_pyg.nn.edgewise import EdgewiseIntraBatchConv
 from ibc_pyg.nn.fused import fuse as make_twin
 from ibc_pyg.nn.fused import why_not_fusable
 from ibc_pyg.nn.intra_batch_conv import IntraBatchConv
+from ibc_pyg.nn.no_messages import NoMessages
 
 _log = logging.getLogger(__name__)
 
@@ -46,8 +48,8 @@ def make_conv(
     supplied; `docs/layers.md` lists the layers.
 
     Args:
-        name: `IntraBatchConv`; a node-level convolution of `torch_geometric.nn`; or a class of
-            your own, as `package.module.Class` or `path/to/file.py:Class`. The latter executes
+        name: `IntraBatchConv`; `none`, which passes no messages; a node-level convolution of
+            `torch_geometric.nn`; or a class of your own, as `package.module.Class` or `path/to/file.py:Class`. The latter executes
             the file. A class of your own takes `in_channels` and `out_channels` (or `channels`),
             if it likes `heads` and `dropout`, and is called as `conv(x, edge_index)`, with
             `edge_weight` if it takes that.
@@ -64,7 +66,7 @@ def make_conv(
             of `IntraBatchConv`; otherwise edges are made.
 
     Returns:
-        An `IntraBatchConv`, or a `ConvAdapter` around the layer.
+        An `IntraBatchConv`, a `NoMessages`, or a `ConvAdapter` around the layer.
 
     Raises:
         ConfigError: unknown name (with the closest ones), a layer that cannot work on a batch
@@ -76,6 +78,10 @@ def make_conv(
         if value < 1:
             raise ValueError(f"{argument} must be at least 1, got {value}")
     check_rate("dropout", dropout)
+    if name == "none":
+        if conv_args:
+            raise ConfigError(f"conv_args: the layer none takes no {next(iter(conv_args))}")
+        return NoMessages()
     args = dict(conv_args or {})
     size = ConvSize(channels, heads)
     cls, spec = find_conv(name)

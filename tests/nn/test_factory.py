@@ -15,6 +15,7 @@ from ibc_pyg.errors import ConfigError
 from ibc_pyg.nn.conv_specs import REFUSED, SPECS
 from ibc_pyg.nn.factory import make_conv
 from ibc_pyg.nn.intra_batch_conv import IntraBatchConv
+from ibc_pyg.nn.mpn import MPN
 
 CHANNELS = 24
 PROMISED = {
@@ -67,6 +68,18 @@ def backward(conv: nn.Module, x: Tensor) -> float:
     assert x.grad is not None
     assert x.grad.any()
     return loss.item()
+
+
+def test_none_leaves_the_mlp_alone_with_each_node() -> None:
+    x = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(make_conv("none", 8, heads=4)(x), torch.zeros(5, 8))
+    mpn = MPN(8, 2, conv="none").eval()
+    together = mpn(x).features[0]
+    apart = torch.cat([mpn(row[None]).features[0] for row in x])
+    # Each node by itself: only the order of float32 sums differs.
+    torch.testing.assert_close(together, apart, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ConfigError, match="takes no heads"):
+        make_conv("none", 8, conv_args={"heads": 2})
 
 
 def test_every_convolution_of_pyg_is_accepted_or_refused() -> None:
