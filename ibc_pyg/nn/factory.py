@@ -49,10 +49,10 @@ def make_conv(
 
     Args:
         name: `IntraBatchConv`; `none`, which passes no messages; a node-level convolution of
-            `torch_geometric.nn`; or a class of your own, as `package.module.Class` or `path/to/file.py:Class`. The latter executes
-            the file. A class of your own takes `in_channels` and `out_channels` (or `channels`),
-            if it likes `heads` and `dropout`, and is called as `conv(x, edge_index)`, with
-            `edge_weight` if it takes that.
+            `torch_geometric.nn`; or a class of your own, as `package.module.Class` or
+            `path/to/file.py:Class`. The latter executes the file. A class of your own takes
+            `in_channels` and `out_channels` (or `channels`), if it likes `heads` and `dropout`,
+            and is called as `conv(x, edge_index)`, with `edge_weight` if it takes that.
         channels: width of a node embedding, in and out.
         heads: number of attention heads, for layers that have them. Where heads are concatenated
             each is `channels // heads` wide, and a linear layer makes up what is missing.
