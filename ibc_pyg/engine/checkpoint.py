@@ -101,7 +101,9 @@ def load_newest(folder: Path) -> tuple[int, Tree]:
             return load_checkpoint(path)
         except RunError as error:
             _LOG.warning("%s; trying the one before it", error)
-    raise RunError(f"{folder} has no whole checkpoint to go on from; start the run again")
+    raise RunError(
+        f"{folder} has no whole checkpoint to go on from; start again, with another --out"
+    )
 
 
 def random_state() -> dict[str, Tensor]:

@@ -36,11 +36,13 @@ class Progress:
         step: Optimiser steps done.
         best: R@1 of the best evaluation so far; -1 before the first.
         best_epoch: Epochs done at that evaluation.
+        seconds: Time of training and its evaluations, in all sittings.
     """
 
     step: int = 0
     best: float = -1.0
     best_epoch: int = 0
+    seconds: float = 0.0
 
 
 class Interrupted(Exception):  # noqa: N818
@@ -70,7 +72,13 @@ def fit(
     """
     config, sampler = experiment.config, experiment.sampler
     train, every = config.train, config.train.evaluate_every
-    at = Progress() if resume is None else _restore(experiment, resume[1])
+    at = Progress() if resume is None else _restore(experiment, run, resume[1])
+    before, began = at.seconds, time.perf_counter()
+
+    def save_progress() -> None:
+        at.seconds = before + time.perf_counter() - began
+        _save(experiment, run, at)
+
     loader = train_loader(
         experiment.data.train_table,
         sampler,
@@ -107,7 +115,7 @@ def fit(
                     done = round((sampler.epoch + sampler.step / steps_per_epoch) * nominal)
                     bar.update(done, loss=values["train/loss"], images_per_second=rate)
                 if stop.requested:
-                    _save(experiment, run, at)
+                    save_progress()
                     raise Interrupted
             last = sampler.epoch == train.epochs
             if every and (last or sampler.epoch % every == 0):
@@ -115,8 +123,11 @@ def fit(
                 speed = _Speed()
             if sampler.epoch in train.reload_best_at and at.best_epoch:
                 fit_weights(experiment.model, read_weights(run.weights), run.weights)
-            if last or sampler.epoch % train.checkpoint_every == 0:
-                _save(experiment, run, at)
+            # Ctrl-C may also have come while evaluating.
+            if last or stop.requested or sampler.epoch % train.checkpoint_every == 0:
+                save_progress()
+            if stop.requested:
+                raise Interrupted
     rows = experiment.data.splits.train
     experiment.data.skipped.update(
         {int(rows[row]): reason for row, reason in loader.skipped.items()}
@@ -200,22 +211,27 @@ def _save(experiment: Experiment, run: RunFolder, at: Progress) -> None:
         "model": experiment.model.state_dict(),
         "optimizer": experiment.optimizer.state_dict(),
         "random": random_state(),
+        # The scale of the gradients, in 16-bit floats.
+        "precision": experiment.fabric.strategy.precision.state_dict(),
         "sampler": experiment.sampler.state_dict(),
         "progress": vars(at),
     }
     save_checkpoint(run.checkpoints, at.step, state)
 
 
-def _restore(experiment: Experiment, state: Any) -> Progress:
+def _restore(experiment: Experiment, run: RunFolder, state: Any) -> Progress:
     try:
-        experiment.model.load_state_dict(state["model"])
+        fit_weights(experiment.model, state["model"], run.checkpoints)
         experiment.optimizer.load_state_dict(state["optimizer"])
         experiment.sampler.load_state_dict(state["sampler"])
         set_random_state(state["random"])
+        if state.get("precision"):
+            experiment.fabric.strategy.precision.load_state_dict(state["precision"])
         return Progress(**state["progress"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise RunError(f"the checkpoint does not fit this experiment: {reason}") from error
+        raise RunError(
+            f"the checkpoint in {run.checkpoints} does not fit config.yaml: {error}"
+        ) from error
 
 
 class _Speed:

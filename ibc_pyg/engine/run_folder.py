@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from ibc_pyg.engine.environment import environment
 from ibc_pyg.engine.files import read_json, write_json
 from ibc_pyg.errors import RunError
+from ibc_pyg.track import Record, read_jsonl
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,11 @@ class RunFolder:
         return self.path / "skipped.json"
 
     @property
+    def wandb(self) -> Path:
+        """Identity of the run at W&B, JSON; only if it is tracked there."""
+        return self.path / "wandb.json"
+
+    @property
     def report(self) -> Path:
         """The report, one self-contained HTML file."""
         return self.path / "report.html"
@@ -71,25 +76,32 @@ class RunFolder:
     def create(cls, path: Path, *, config_yaml: str) -> RunFolder:
         """Make the folder and write the configuration and the environment.
 
-        What a run left that was cut before its first checkpoint is written over.
+        What a training left that was cut before its first checkpoint is written over.
 
         Raises:
             RunError: If the folder holds another run, or cannot be written.
         """
         run = cls(path)
-        if any(kept.exists() for kept in (run.checkpoints, run.weights, run.summary)):
+        if run._worth_keeping():
             raise RunError(
                 f"{path} already holds a run; choose another --out, "
                 f"or go on with it: train --resume {path}"
             )
         try:
             path.mkdir(parents=True, exist_ok=True)
-            run.metrics.unlink(missing_ok=True)
+            for left in (run.metrics, run.weights, run.wandb):
+                left.unlink(missing_ok=True)
             run.config.write_text(config_yaml, encoding="utf-8")
             write_json(run.environment, environment())
         except OSError as error:
             raise RunError(f"{path} cannot be written: {error.strerror}") from error
         return run
+
+    def _worth_keeping(self) -> bool:
+        if self.summary.exists() or any(self.checkpoints.glob("step-*")):
+            return True
+        # Weights without a history were imported; with one, of a training that cannot go on.
+        return self.weights.exists() and not self.metrics.exists()
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -115,16 +127,19 @@ class RunFolder:
             raise RunError(
                 f"{self.path} is not finished; go on: python run.py train --resume {self.path}"
             )
-        return read_json(self.summary)
+        summary = read_json(self.summary)
+        for key in ("R@1", "queries", "select", "seed", "train_seconds"):
+            if key not in summary:
+                raise RunError(
+                    f"{self.summary} is damaged: it has no {key!r}; delete it and go on: "
+                    f"python run.py train --resume {self.path}"
+                )
+        return summary
 
-    def read_history(self) -> list[dict[str, Any]]:
-        """Return the records of metrics.jsonl; a last line that was cut short is left out."""
-        if not self.metrics.is_file():
-            return []
-        records = []
-        for line in self.metrics.read_text(encoding="utf-8").splitlines():
-            try:
-                records.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
-        return records
+    def read_history(self) -> list[Record]:
+        """Return the records of metrics.jsonl; a last line that was cut short is left out.
+
+        Raises:
+            RunError: If another line is no record; it is named.
+        """
+        return read_jsonl(self.metrics) if self.metrics.is_file() else []

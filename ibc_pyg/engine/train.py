@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,12 @@ from rich.console import Console
 
 from ibc_pyg.config import Config
 from ibc_pyg.config_file import config_from_yaml, config_to_dict, config_to_yaml
-from ibc_pyg.engine.checkpoint import load_newest
+from ibc_pyg.engine.checkpoint import list_checkpoints, load_newest
 from ibc_pyg.engine.describe import describe_probe, save_descriptors
 from ibc_pyg.engine.evaluate import refine_and_score, score, score_raw_pixels
 from ibc_pyg.engine.files import read_json, write_json
 from ibc_pyg.engine.fit import Interrupted, Progress, fit, save_weights
-from ibc_pyg.engine.load import Trained, fit_weights, read_weights
+from ibc_pyg.engine.load import Trained, fit_weights, load_run, read_weights
 from ibc_pyg.engine.reporting import make_pictures, make_report
 from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.engine.setup import Experiment, setup
@@ -51,6 +51,9 @@ def resume(path: Path, console: Console) -> RunFolder:
     run = RunFolder.open(path)
     config = config_from_yaml(run.config)
     if run.summary.is_file():
+        run.read_summary()
+        if not run.report.is_file():
+            make_report(load_run(path))
         console.print(f"{path} is finished; nothing to resume", highlight=False, soft_wrap=True)
         return run
     return _work(setup(config, console), run, console, load_newest(run.checkpoints))
@@ -60,15 +63,13 @@ def _work(
     experiment: Experiment, run: RunFolder, console: Console, checkpoint: tuple[int, Any] | None
 ) -> RunFolder:
     tracker = _make_tracker(experiment.config, run, checkpoint)
-    began = time.perf_counter()
     try:
         at = fit(experiment, run, tracker, console, resume=checkpoint)
-        seconds = time.perf_counter() - began
         if experiment.config.select == "last":
             save_weights(experiment, run)
             at.best_epoch = experiment.sampler.epoch
         summary = _finish(experiment, run, at)
-        summary["train_seconds"] = round(seconds, 1)
+        summary["train_seconds"] = round(at.seconds, 1)
         tracker.summary({key: value for key, value in summary.items() if _is_number(value)})
         write_json(run.summary, summary)
         trained = Trained(
@@ -76,17 +77,19 @@ def _work(
         )
         for name, picture in make_pictures(trained).items():
             tracker.image(at.step, name, picture)
+        make_report(trained)
     except (Interrupted, KeyboardInterrupt):
-        console.print(
-            f"stopped; go on with: python run.py train --resume {run.path}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        console.print(_how_to_go_on(run), highlight=False, soft_wrap=True)
         raise Interrupted from None
     finally:
         tracker.close()
-    make_report(trained)
     return run
+
+
+def _how_to_go_on(run: RunFolder) -> str:
+    if not list_checkpoints(run.checkpoints):
+        return "stopped before the first checkpoint; start it again"
+    return f"stopped; go on with: python run.py train --resume {shlex.quote(str(run.path))}"
 
 
 def _finish(experiment: Experiment, run: RunFolder, at: Progress) -> dict[str, Any]:
@@ -126,7 +129,6 @@ def _make_tracker(
 
 def _make_wandb(config: Config, run: RunFolder) -> WandbTracker:
     track = config.track
-    identity = run.path / "wandb.json"
     tracker = WandbTracker(
         track.wandb,
         project=track.project,
@@ -136,10 +138,10 @@ def _make_wandb(config: Config, run: RunFolder) -> WandbTracker:
         tags=tuple(track.tags),
         run_dir=run.path,
         config=config_to_dict(config),
-        run_id=read_json(identity)["id"] if identity.is_file() else None,
+        run_id=read_json(run.wandb).get("id") if run.wandb.is_file() else None,
     )
     if tracker.run_id is not None:
-        write_json(identity, {"id": tracker.run_id})
+        write_json(run.wandb, {"id": tracker.run_id})
     return tracker
 
 

@@ -77,13 +77,20 @@ class JsonlTracker:
 
         Args:
             step: Step of the checkpoint that the run goes on from; its own records are kept.
+
+        Raises:
+            RunError: If the file is damaged or cannot be written.
         """
         self.close()
         kept = [record for record in read_jsonl(self.path) if (record["step"] or 0) <= step]
         draft = self.path.with_name(self.path.name + ".draft")
-        draft.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
-        draft.replace(self.path)
-        self._file = self._open()
+        text = "".join(json.dumps(record) + "\n" for record in kept)
+        try:
+            draft.write_text(text, encoding="utf-8")
+            draft.replace(self.path)
+            self._file = self._open()
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot write the metrics: {error.strerror}") from error
 
     def close(self) -> None:
         """Close the file. Calling it twice is harmless."""

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 from pathlib import Path
 
@@ -12,11 +13,12 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from ibc_pyg.config_file import config_from_yaml, parse_config
+from ibc_pyg.config_file import config_from_yaml, config_to_yaml, parse_config
 from ibc_pyg.data.registry import load_table
 from ibc_pyg.data.sample import make_sample
 from ibc_pyg.data.table import Role
 from ibc_pyg.engine import fit as fit_module
+from ibc_pyg.engine import train as train_module
 from ibc_pyg.engine.checkpoint import list_checkpoints
 from ibc_pyg.engine.evaluate import score
 from ibc_pyg.engine.fit import Interrupted
@@ -131,6 +133,91 @@ def test_a_run_that_was_interrupted_goes_on_as_if_it_had_not_been(
     resume(cut.path, quiet())
     assert cut.weights.read_bytes() == run.weights.read_bytes()
     assert records(cut) == records(run)
+
+
+def test_ctrl_c_while_evaluating_for_the_last_time(run, tmp_path, monkeypatch):
+    scored = fit_module.score_retrieval
+    epochs = []
+
+    def interrupted(*arguments):
+        epochs.append(len(epochs))
+        if len(epochs) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return scored(*arguments)
+
+    monkeypatch.setattr(fit_module, "score_retrieval", interrupted)
+    with pytest.raises(Interrupted):
+        train(digits(), tmp_path / "cut", quiet())
+    monkeypatch.undo()
+    resume(tmp_path / "cut", quiet())
+    cut = RunFolder.open(tmp_path / "cut")
+    assert cut.weights.read_bytes() == run.weights.read_bytes()
+    assert records(cut) == records(run)
+
+
+def test_ctrl_c_before_the_first_checkpoint(tmp_path, monkeypatch):
+    def interrupted(experiment, batch):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fit_module, "train_step", interrupted)
+    console = quiet()
+    with pytest.raises(Interrupted):
+        train(digits(), tmp_path / "cut", console)
+    assert "start it again" in console.file.getvalue()
+
+
+def test_ctrl_c_while_the_report_is_written(tmp_path, monkeypatch):
+    def interrupted(trained):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_module, "make_report", interrupted)
+    with pytest.raises(Interrupted):
+        train(digits("--train.epochs", "1", "--train.lr_milestones", "[]"), tmp_path, quiet())
+    monkeypatch.undo()
+    assert not RunFolder.open(tmp_path).report.exists()
+    assert resume(tmp_path, quiet()).report.is_file()
+
+
+def test_the_training_time_counts_every_sitting(tmp_path):
+    short = ("--train.epochs", "1", "--train.lr_milestones", "[]")
+    cut = train(digits(*short), tmp_path, quiet())
+    seconds = cut.read_summary()["train_seconds"]
+    cut.summary.unlink()
+    assert resume(tmp_path, quiet()).read_summary()["train_seconds"] >= seconds
+
+
+def test_a_training_without_a_checkpoint_is_started_again_and_an_import_is_kept(tmp_path):
+    text = config_to_yaml(digits())
+    cut = RunFolder.create(tmp_path / "cut", config_yaml=text)
+    for file in (cut.weights, cut.metrics, cut.wandb):
+        file.write_bytes(b"")
+    RunFolder.create(cut.path, config_yaml=text)
+    assert not cut.weights.exists()
+    assert not cut.wandb.exists()
+    imported = RunFolder.create(tmp_path / "imported", config_yaml=text)
+    imported.weights.write_bytes(b"")
+    with pytest.raises(RunError, match="already holds a run"):
+        RunFolder.create(imported.path, config_yaml=text)
+
+
+def test_damaged_records_of_a_run_are_one_line(run, tmp_path):
+    damaged = RunFolder.create(tmp_path / "damaged", config_yaml=run.config.read_text())
+    damaged.summary.write_text("{}")
+    with pytest.raises(RunError, match=r"summary\.json is damaged"):
+        resume(damaged.path, quiet())
+    for content in (b"5\n", b"\xff\n", b"[]\n"):
+        damaged.metrics.write_bytes(content)
+        with pytest.raises(RunError, match=r"metrics\.jsonl"):
+            damaged.read_history()
+
+
+def test_a_checkpoint_of_another_model_is_refused_by_the_first_key(run, tmp_path):
+    other = RunFolder.create(
+        tmp_path / "other", config_yaml=config_to_yaml(digits("--model.embedding_dim", "16"))
+    )
+    shutil.copytree(run.checkpoints, other.checkpoints)
+    with pytest.raises(RunError, match=r"does not fit the model: .* is \[.*\], not \["):
+        resume(other.path, quiet())
 
 
 def test_a_finished_run_is_left_alone(run, tmp_path):
