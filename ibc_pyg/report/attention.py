@@ -58,7 +58,10 @@ def attention_section(attention: AttentionMap | None) -> Markup:
         f"{100 * chance:.1f} %."
     )
     if null is not None:
-        sentence += f" The null node, the narrow column, takes {100 * float(null.mean()):.1f} %."
+        sentence += (
+            f" The null node, the narrow column, takes {100 * float(null.mean()):.1f} %; the "
+            "scale is that of the nodes."
+        )
     return join(element("div", *maps, class_="attention"), element("p", sentence, class_="note"))
 
 
@@ -78,10 +81,11 @@ def shades(
 
     Returns:
         Shades `[N, N]`, shades `[N, 1]` of the null share or None, and the weight of the darkest
-        shade: the 99.5th percentile, so that a few strong links do not hide the rest.
+        shade: the 99.5th percentile of what the nodes give each other, so that neither a few strong
+        links nor the null node hide the rest.
     """
     values = weights if null is None else np.concatenate([weights, null[:, None]], 1)  # [N, N + 1]
-    top = max(float(np.nanpercentile(values, CLIP_PERCENTILE)), 1e-12)
+    top = max(float(np.nanpercentile(weights, CLIP_PERCENTILE)), 1e-12)
     scaled = np.round(np.clip(np.nan_to_num(values) / top, 0.0, 1.0) * 255).astype(np.uint8)
     return scaled[:, : len(weights)], None if null is None else scaled[:, len(weights) :], top
 
@@ -115,7 +119,7 @@ def _map(
             "span",
             "0",
             element("span", class_="ramp", aria_hidden="true"),
-            f"{100 * top:.1f} %",
+            f"{100 * top:.2g} %",
             class_="scale",
         ),
     )

@@ -78,7 +78,7 @@ def picture_attention(attention: AttentionMap) -> npt.NDArray[np.uint8]:
         if column is not None:
             blank = np.full((count * cell, 4, 3), PAPER, np.uint8)
             parts += [blank, _heat(column, cell).repeat(max(1, 12 // cell), 1)]
-        drawn.append(_headed(np.concatenate(parts, 1), f"{title}, 0 to {100 * top:.1f} %"))
+        drawn.append(_headed(np.concatenate(parts, 1), f"{title}, 0 to {100 * top:.2g} %"))
     columns = math.ceil(math.sqrt(len(drawn)))
     drawn += [np.full_like(drawn[0], PAPER)] * (-len(drawn) % columns)
     rows = [np.concatenate(drawn[at : at + columns], 1) for at in range(0, len(drawn), columns)]
