@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ class Case:
         gallery: items of the gallery, 0 if the queries search one another.
         classes: number of classes.
         ks: the k of R@k.
+        noise: spread of a class, in units of the centres'.
     """
 
     name: str
@@ -56,24 +57,25 @@ class Case:
     gallery: int
     classes: int
     ks: tuple[int, ...]
+    noise: float
 
 
 def case_for(size: str) -> Case:
     if size == "inshop":
-        return Case("In-Shop 14,218 x 12,612", 14218, 12612, 3985, (1, 10, 20, 30, 40))
+        return Case("In-Shop 14,218 x 12,612", 14218, 12612, 3985, (1, 10, 20, 30, 40), 2.5)
     n = int(size)
     if n <= 10000:  # as many images per class as CUB has
-        return Case(f"{n:,}", n, 0, max(2, round(n / 59.24)), (1, 2, 4, 8))
-    return Case(f"{n:,}", n, 0, round(n * 11316 / 60502), (1, 10, 100, 1000))
+        return Case(f"{n:,}", n, 0, max(2, round(n / 59.24)), (1, 2, 4, 8), 3.5)
+    return Case(f"{n:,}", n, 0, round(n * 11316 / 60502), (1, 10, 100, 1000), 2.5)
 
 
-def make_arrays(case: Case, dim: int, noise: float, folder: Path) -> None:
+def make_arrays(case: Case, dim: int, folder: Path) -> None:
     """Write unit vectors around a centre per class; class sizes vary as draws do."""
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(case.classes, dim)).astype(np.float32)
     for part, count in (("query", case.queries), ("gallery", case.gallery)):
         y = rng.integers(case.classes, size=count)
-        x = centres[y] + noise * rng.normal(size=(count, dim)).astype(np.float32)
+        x = centres[y] + case.noise * rng.normal(size=(count, dim)).astype(np.float32)
         x /= np.linalg.norm(x, axis=1, keepdims=True)
         np.save(folder / f"{part}.npy", x.astype(np.float32))
         np.save(folder / f"{part}_labels.npy", y)
@@ -198,7 +200,7 @@ def worker(name: str, case: Case, threads: int, repeats: int, folder: Path) -> d
     g, gy = np.load(folder / "gallery.npy"), np.load(folder / "gallery_labels.npy")
     gallery: tuple[Any, Any] = (g, gy) if case.gallery else (None, None)
     # A small call loads code and libraries, outside of what is measured.
-    small = Case("", 300, 100, 0, (1, 2))
+    small = Case("", 300, 100, 0, (1, 2), 0.0)
     y = np.arange(300) % 20
     candidate(name, small, q[:300], y, g[:100] if case.gallery else None, y[:100])()
     call = candidate(name, case, q, qy, *gallery)
@@ -234,15 +236,17 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     about: dict[str, str] = {}
     for size in args.sizes:
         case = case_for(size)
+        if args.noise is not None:
+            case = replace(case, noise=args.noise)
         with tempfile.TemporaryDirectory() as folder:
-            make_arrays(case, args.dim, args.noise, Path(folder))
+            make_arrays(case, args.dim, Path(folder))
             for name in args.candidates:
                 reason = ""
                 if not installed(name):
                     reason = "not installed"
                 elif name == "argsort" and case.queries > args.argsort_up_to:
                     reason = f"N x N does not fit above {args.argsort_up_to:,}"
-                row: dict[str, Any] = {"case": case.name, "candidate": name}
+                row: dict[str, Any] = {"case": case.name, "noise": case.noise, "candidate": name}
                 if not reason:
                     request = {
                         "name": name,
@@ -273,7 +277,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "command": "python " + shlex.join(["benchmarks/retrieval.py", *sys.argv[1:]]),
         "machine": about,
         "dim": args.dim,
-        "noise": args.noise,
         "results": rows,
     }
 
@@ -320,7 +323,7 @@ def main() -> None:
     add("--candidates", nargs="+", default=CANDIDATES, choices=CANDIDATES)
     add("--threads", type=int, default=2, help="CPU threads")
     add("--dim", type=int, default=512, help="width of an embedding")
-    add("--noise", type=float, default=3.5, help="spread of a class, in units of the centres'")
+    add("--noise", type=float, help="spread of a class; by default one for each size")
     add("--repeats", type=int, default=3, help="timed calls at most; none is started after 60 s")
     add("--argsort-up-to", type=int, default=20000, help="largest N of the full sort")
     add("--json", type=Path, metavar="FILE", help="write all numbers")
