@@ -48,21 +48,26 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
 
     out = console()
     jobs = make_jobs(cells, range(arguments.seeds), arguments.out)
-    run_jobs(
-        jobs,
-        arguments.experiment,
-        fields,
-        workers=arguments.jobs,
-        group=arguments.out.name,
-        report=lambda job, what: out.print(f"{job.cell.name}, seed {job.seed}: {what}"),
-    )
+    try:
+        run_jobs(
+            jobs,
+            arguments.experiment,
+            fields,
+            workers=arguments.jobs,
+            group=arguments.out.name,
+            report=lambda job, what: out.print(f"{job.cell.name}, seed {job.seed}: {what}"),
+        )
+    except KeyboardInterrupt:
+        out.print("stopped; the same command goes on")
+        return 130
     results = read_results(jobs)
-    first = next(iter(results.values()))[0]
+    summaries = [summary for cell in results.values() for summary in cell]
     comparison = Comparison(
         make_rows(results),
         command_line(),
         environment(),
-        floor=first.get("raw_pixels", {}).get("R@1"),
+        floor=summaries[0].get("raw_pixels", {}).get("R@1"),
+        chosen_on_test=any(summary["select"] == "test" for summary in summaries),
     )
     out.print(to_markdown(comparison))
     for path in write_tables(comparison, arguments.out):

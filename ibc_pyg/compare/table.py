@@ -47,12 +47,14 @@ class Comparison:
         command: The command line.
         environment: Of the process that wrote the table.
         floor: R@1 of the raw pixels, if the runs have it.
+        chosen_on_test: Whether a run's epoch was chosen on the test classes.
     """
 
     rows: Sequence[Row]
     command: str
     environment: Mapping[str, Any]
     floor: float | None = None
+    chosen_on_test: bool = False
 
 
 def make_rows(results: Mapping[Cell, Sequence[Mapping[str, Any]]]) -> list[Row]:
@@ -112,6 +114,8 @@ def _notes(comparison: Comparison) -> list[str]:
     ]
     if comparison.floor is not None:
         notes.append(f"Raw pixels, the floor: R@1 {100 * comparison.floor:.1f}.")
+    if comparison.chosen_on_test:
+        notes.append("The epoch was chosen on the test classes (select = test).")
     torch = made["packages"].get("torch")
     notes.append(
         f"Command: `{comparison.command}`; commit {str(made['git_commit'])[:12]}; "
