@@ -125,21 +125,21 @@ def describe_probe(
     return Described(part(probe.queries), gallery, protocol_for(data.table.name))
 
 
-def save_descriptors(path: Path, descriptors: Descriptors, *, weights: Path) -> None:
-    """Keep descriptors with the hash of the weights that made them.
+def save_descriptors(path: Path, descriptors: Descriptors, data: Data, *, weights: Path) -> None:
+    """Keep descriptors with the hashes of the weights that made them and of what was described.
 
     Raises:
         RunError: If the file cannot be written.
     """
     tensors = {"rows": torch.from_numpy(descriptors.rows), "vectors": descriptors.vectors}
-    write_atomically(path, save(tensors, metadata={"weights_sha256": file_hash(weights)}))
+    write_atomically(path, save(tensors, metadata=_made_of(data, weights)))
 
 
 def read_descriptors(path: Path, data: Data, *, weights: Path) -> Descriptors | None:
-    """Read kept descriptors; None if there are none, or other weights made them."""
+    """Read kept descriptors; None if there are none, or of other weights or images."""
     try:
         with safe_open(path, framework="pt") as file:
-            if (file.metadata() or {}).get("weights_sha256") != file_hash(weights):
+            if file.metadata() != _made_of(data, weights):
                 return None
             rows = file.get_tensor("rows").numpy()
             vectors = file.get_tensor("vectors")
@@ -148,6 +148,14 @@ def read_descriptors(path: Path, data: Data, *, weights: Path) -> Descriptors | 
     if len(rows) and rows.max() >= len(data.table):
         return None
     return Descriptors(rows, vectors, torch.from_numpy(data.table.labels[rows]))
+
+
+def _made_of(data: Data, weights: Path) -> dict[str, str]:
+    """Return what tells descriptors apart: the weights, and which image each row is."""
+    images = hashlib.sha256("\n".join(data.table.paths).encode(errors="surrogateescape"))
+    images.update(data.table.labels.tobytes())
+    images.update(data.table.roles.tobytes())
+    return {"weights_sha256": file_hash(weights), "images_sha256": images.hexdigest()}
 
 
 def file_hash(path: Path) -> str:

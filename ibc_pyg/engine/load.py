@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from ibc_pyg.engine.build import Data, build_data, build_model
 from ibc_pyg.engine.describe import (
     ONE_VIEW,
     Described,
+    Descriptors,
     describe_probe,
     read_descriptors,
     save_descriptors,
@@ -28,6 +30,8 @@ from ibc_pyg.engine.views import Views
 from ibc_pyg.errors import RunError
 from ibc_pyg.metrics import protocol_for
 from ibc_pyg.nn.model import IntraBatchModel
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,14 +58,26 @@ class Trained:
         Args:
             fresh: Compute them whatever the file holds.
         """
-        probe = self.data.splits.test
-        if probe.gallery is None and not fresh:
-            kept = read_descriptors(self.run.descriptors, self.data, weights=self.run.weights)
+        if self.data.splits.test.gallery is None and not fresh:
+            kept = self._kept()
             if kept is not None:
                 return Described(kept, None, protocol_for(self.data.table.name))
         described = self.describe()
-        save_descriptors(self.run.descriptors, described.searched, weights=self.run.weights)
+        try:
+            save_descriptors(
+                self.run.descriptors, described.searched, self.data, weights=self.run.weights
+            )
+        except RunError as error:
+            _LOG.warning("the descriptors are not kept: %s", error)
         return described
+
+    def searched(self) -> Descriptors:
+        """Return the descriptors that a picture is searched in, from the run's file if it fits."""
+        kept = self._kept()
+        return self.described().searched if kept is None else kept
+
+    def _kept(self) -> Descriptors | None:
+        return read_descriptors(self.run.descriptors, self.data, weights=self.run.weights)
 
     def describe(self, views: Views = ONE_VIEW) -> Described:
         """Compute the test descriptors; the run's file stays as it is.

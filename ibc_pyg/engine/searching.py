@@ -44,7 +44,7 @@ def search(trained: Trained, image: Path, k: int) -> list[Hit]:
     Raises:
         DatasetError: If the picture cannot be read.
     """
-    searched, table = trained.described().searched, trained.data.table
+    searched, table = trained.searched(), trained.data.table
     query = describe_picture(trained, decode_image(image))  # [1, D]
     hits = []
     for rank, found in enumerate(SearchIndex(searched.vectors).search(query, k)[0], start=1):

@@ -104,7 +104,7 @@ def _finish(experiment: Experiment, run: RunFolder, at: Progress) -> dict[str, A
     )
     if data.skipped:
         write_json(run.skipped, {data.table.paths[row]: data.skipped[row] for row in data.skipped})
-    save_descriptors(run.descriptors, described.searched, weights=run.weights)
+    save_descriptors(run.descriptors, described.searched, data, weights=run.weights)
     summary = score(described, config.evaluate, seed=config.train.seed)
     if config.evaluate.refine != "none":
         summary["refined"] = refine_and_score(
