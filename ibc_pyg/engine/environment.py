@@ -18,10 +18,18 @@ _PACKAGES = (
     "torchvision",
     "torch-geometric",
     "lightning-fabric",
+    # One of these three: pip's two and conda's.
     "faiss-cpu",
+    "faiss-gpu-cu12",
+    "faiss",
     "scikit-learn",
     "numpy",
+    "scipy",
+    "pillow",
     "matplotlib",
+    "safetensors",
+    "timm",
+    "torch-scatter",
     "wandb",
 )
 
@@ -42,6 +50,7 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": _processor(),
         "cpu_count": os.cpu_count(),
+        "gpu": _gpu(),
         "packages": versions,
     }
 
@@ -69,6 +78,12 @@ def git_commit() -> str | None:
     if commit is None:
         return None
     return commit + ("+changes" if git("status", "--porcelain", "-uno") else "")
+
+
+def _gpu() -> str | None:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
 
 
 def _processor() -> str:

@@ -12,7 +12,7 @@ from torchvision.transforms.v2 import functional as F
 
 from ibc_pyg.data.decode import decode_image
 from ibc_pyg.engine.load import Trained
-from ibc_pyg.errors import RunError
+from ibc_pyg.errors import DatasetError, RunError
 from ibc_pyg.search.index import SearchIndex
 
 
@@ -42,10 +42,14 @@ def search(trained: Trained, image: Path, k: int) -> list[Hit]:
         k: How many, >= 1.
 
     Raises:
-        DatasetError: If the picture cannot be read.
+        RunError: If the picture cannot be read.
     """
     searched, table = trained.searched(), trained.data.table
-    query = describe_picture(trained, decode_image(image))  # [1, D]
+    try:
+        picture = decode_image(image)  # [3, H, W]
+    except DatasetError as error:
+        raise RunError(f"{str(error).partition(';')[0]}; search with another picture") from error
+    query = describe_picture(trained, picture)  # [1, D]
     hits = []
     for rank, found in enumerate(SearchIndex(searched.vectors).search(query, k)[0], start=1):
         row = int(searched.rows[found.item])

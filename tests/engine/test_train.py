@@ -289,6 +289,12 @@ def test_a_test_image_finds_itself_first(run):
     assert hits[0].similarity >= hits[1].similarity >= hits[2].similarity
 
 
+def test_a_picture_that_cannot_be_read_is_not_searched_with(run, tmp_path):
+    (tmp_path / "notes.png").write_text("no picture")
+    with pytest.raises(RunError, match=r"notes\.png: .*; search with another picture$"):
+        search(load_run(run.path), tmp_path / "notes.png", 3)
+
+
 def test_weights_of_another_model_are_refused_by_the_first_key(run, tmp_path):
     from safetensors.torch import save_file
 
