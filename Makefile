@@ -18,17 +18,21 @@ $(VENV)/.cpu: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e ".[cpu]"
 	@touch $@
 
+$(VENV)/.test: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e ".[test]"
+	@touch $@ $(VENV)/.cpu
+
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e ".[dev]"
-	@touch $@ $(VENV)/.cpu
+	@touch $@ $(VENV)/.test $(VENV)/.cpu
 
 demo: $(VENV)/.cpu  ## install, train on the embedded data set, evaluate, search, report
 	$(BIN)/python run.py demo
 
-test: $(VENV)/.dev  ## install and run the tests
+test: $(VENV)/.test  ## install and run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-test-slow: $(VENV)/.dev  ## run the slow tests too
+test-slow: $(VENV)/.test  ## run the slow tests too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow or not slow"
 
 lint: $(VENV)/.dev  ## ruff and mypy
