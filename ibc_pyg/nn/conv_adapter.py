@@ -133,7 +133,7 @@ class ConvAdapter(nn.Module):
         """
         name = type(self.conv).__name__
         check_nodes(x, self.channels, finite=self.check_finite)
-        check_edges(x, edge_index, edge_weight)
+        check_edges(x, edge_index, edge_weight, values=self.check_finite)
         if edge_weight is not None and self.inputs.edge is EdgeInput.NONE:
             raise ConfigError(
                 f"edge_weight: {name} takes no edge weights; use a layer that does (GCNConv, "
