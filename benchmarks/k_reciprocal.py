@@ -100,7 +100,7 @@ def markdown(report: dict[str, Any]) -> str:
         "",
         f"{described}; D = {report['dim']}.",
         "",
-        "| N | spread | ibc_pyg, s | one by one, s | ratio | product N x N, s | memory, MiB | same |",
+        "| N | spread | ibc_pyg, s | one by one, s | ratio | product, s | memory, MiB | same |",
         "|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in report["results"]:

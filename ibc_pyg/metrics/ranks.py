@@ -13,7 +13,7 @@ from ibc_pyg.metrics.space import Space, swapped
 from ibc_pyg.metrics.tally import Matches, Tally
 
 _ROWS = 512
-_COLUMNS = 8192
+_COLUMNS = 2048
 # Rows of a symmetric tile, whole classes at a time.
 _SQUARE = 1024
 # Closeness of padding: below everything, and finite.
@@ -181,25 +181,26 @@ def _one_sided(
     order = query_classes.argsort(stable=True)
     order = order[matches[order] > 0]
     counts = matches[order].tolist()
-    total = len(by_class)
+    gallery = space.gallery[by_class]  # [N, D + 2]
     begin = 0
     while begin < len(order):
         rows = _tile_rows(counts, begin, memory_budget)
         queries = order[begin : begin + rows]  # [n]
         begin += rows
         n = len(queries)
+        columns = max(32, min(_COLUMNS, memory_budget // 2 // (16 * n)) // 32 * 32)
+        buffer = torch.empty(n * columns, device=device)
         left = space.left(queries)  # [n, D + 2]
         owned = query_classes[queries]  # [n]
+        # The matches of all these queries lie side by side.
+        low = int(first[owned].min())
+        high = int((first[owned] + sizes[owned]).max())
         row = torch.repeat_interleave(torch.arange(n, device=device), sizes[owned])  # [P]
-        position = torch.arange(len(row), device=device)
-        position -= (sizes[owned].cumsum(0) - sizes[owned])[row]
-        place = first[owned][row] + position  # [P] position in by_class
-        name = by_class[place]
-        # The matches of all these queries lie side by side: one product gives their closeness.
-        low, high = int(place.min()), int(place.max()) + 1
-        screen = (left @ space.gallery[by_class[low:high]].T)[row, place - low]  # [P]
-        hidden = name.argsort()
-        hidden_row, hidden_name = row[hidden], name[hidden]
+        place = torch.arange(len(row), device=device)
+        place -= (sizes[owned].cumsum(0) - sizes[owned] - first[owned] + low)[row]
+        scores = left @ _padded(gallery[low:high], _FAR).T  # [n, M]
+        name, screen = by_class[low + place], scores[row, place]  # [P]
+        scores[row, place] = -torch.inf
         if same_set:
             other = name != queries[row]
             row, name, screen = row[other], name[other], screen[other]
@@ -210,21 +211,13 @@ def _one_sided(
             k=k,
             matches_first=matches_first,
         )
-        columns = max(32, min(_COLUMNS, memory_budget // 2 // (16 * n)))
-        tiles = -(-total // columns)
-        columns = -(-total // tiles)
-        buffer = torch.empty(n, -(-columns // 32) * 32, device=device)
-        names = torch.arange(len(buffer[0]), device=device)
-        cuts = torch.searchsorted(
-            hidden_name, torch.arange(tiles + 1, device=device) * columns
-        ).tolist()
-        for t in range(tiles):
-            gallery = space.gallery[t * columns : (t + 1) * columns]  # [M, D + 2]
-            buffer[:, len(gallery) :] = -torch.inf
-            torch.mm(left, gallery.T, out=buffer[:, : len(gallery)])
-            cut = slice(cuts[t], cuts[t + 1])
-            buffer[hidden_row[cut], hidden_name[cut] - t * columns] = -torch.inf
-            tally.take(buffer, names + t * columns)
+        tally.take(scores, _padded(by_class[low:high], 0))
+        del scores
+        for start, end in ((0, low), (high, len(gallery))):
+            for a in range(start, end, columns):
+                b = min(end, a + columns)
+                scores = _product(left, _padded(gallery[a:b], _FAR), buffer)  # [n, M]
+                tally.take(scores, _padded(by_class[a:b], 0))
         tally.finish()
         yield tally
 

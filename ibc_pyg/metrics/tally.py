@@ -78,7 +78,11 @@ class Tally:
         self.width = int(matches.sizes.max())
         self.listed = max(self.width, k if k <= _LISTED else 1)
         self.count = torch.zeros(len(queries), self.width + 1, dtype=torch.long, device=device)
+        # The closest items so far, matches among them: what ranks behind `listed` others does not
+        # matter to any match that still counts.
         self.top = torch.full((len(queries), self.listed), -torch.inf, device=device)
+        place = torch.arange(len(self.row), device=device) - self.start[self.row]  # [P]
+        self.top[self.row, place] = self.screen
         self.kth = self.top[:, 0]  # [n] no fewer than `listed` items are as close as this
         self.late = torch.zeros(len(queries), dtype=torch.bool, device=device)
         self.seen = 0
