@@ -272,8 +272,8 @@ class TrackConfig:
     """Runs of one group are shown together."""
     tags: list[str] = field(default_factory=list)
     """Tags of the run."""
-    every: int = 10
-    """Steps between records of the training loss."""
+    every: int = 1
+    """Steps between records of the training loss; on a GPU each record waits for the device."""
 
     def __post_init__(self) -> None:
         """Check ranges; raise ConfigError."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,9 @@ from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.engine.setup import Experiment
 from ibc_pyg.errors import RunError
 from ibc_pyg.track.base import Tracker
+
+SPEED_STEPS = 20
+"""Steps that the speed is averaged over."""
 
 
 @dataclass
@@ -105,12 +109,12 @@ def fit(
                 lr = _set_lr(experiment, at.step, epoch)
                 losses = train_step(experiment, batch)
                 at.step += 1
+                rate = speed(len(batch))
                 due = at.step % config.track.every == 0 or sampler.step == steps_per_epoch
                 # On a GPU each look at the loss is a wait for the device.
                 if due or on_cpu:
                     values = _finite(losses, at.step, lr)
                 if due:
-                    rate = speed(at.step, len(batch))
                     tracker.log(at.step, values | {"train/lr": lr, "train/images_per_s": rate})
                     done = round((sampler.epoch + sampler.step / steps_per_epoch) * nominal)
                     bar.update(done, loss=values["train/loss"], images_per_second=rate)
@@ -235,15 +239,15 @@ def _restore(experiment: Experiment, run: RunFolder, state: Any) -> Progress:
 
 
 class _Speed:
-    """Images per second since the last call."""
+    """Images per second over the last steps."""
 
     def __init__(self) -> None:
-        self._step: int | None = None
-        self._time = time.perf_counter()
+        self._marks = deque([(0, time.perf_counter())], maxlen=SPEED_STEPS)
+        self._images = 0
 
-    def __call__(self, step: int, batch_size: int) -> float:
+    def __call__(self, images: int) -> float:
+        self._images += images
+        before, began = self._marks[0]
         now = time.perf_counter()
-        steps = 1 if self._step is None else step - self._step
-        rate = steps * batch_size / max(now - self._time, 1e-9)
-        self._step, self._time = step, now
-        return rate
+        self._marks.append((self._images, now))
+        return (self._images - before) / max(now - began, 1e-9)
