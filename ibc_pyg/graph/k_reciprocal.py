@@ -172,7 +172,8 @@ def nearest(
     indices = torch.empty(len(x), k, dtype=torch.long, device=x.device)
     distances = torch.empty(len(x), k, dtype=x.dtype, device=x.device)
     square = g.square().sum(1)  # [M]
-    rows = max(1, min(1024, memory_budget // (16 * len(g))))
+    # Few rows at a time: the products are still in the cache when they are searched.
+    rows = max(1, min(256, memory_budget // (16 * len(g))))
     spare = min(k + 1, len(g))
     for start in range(0, len(x), rows):
         q = x[start : start + rows]
@@ -236,10 +237,11 @@ def _cut(near: Tensor, member: Tensor, x: Tensor, g: Tensor, size: int) -> Tenso
     order = (~inside).to(torch.uint8).sort(dim=1, stable=True).indices
     out = near.gather(1, order)[:, :size]  # [n, size]
     # Members beyond the list come before fill-ups.
-    short = (inside.sum(1) < size) & (member.sum(1) > inside.sum(1))
-    for i in torch.nonzero(short).flatten().tolist():
+    for i in torch.nonzero(inside.sum(1) < size).flatten().tolist():
         members = torch.nonzero(member[i]).flatten()
         far = members[~torch.isin(members, near[i])]
+        if len(far) == 0:
+            continue
         far = far[(g[far] - x[i]).square().sum(1).sort(stable=True).indices]
         head = near[i][inside[i]]
         fill = near[i][~inside[i]]
