@@ -36,7 +36,7 @@ class Space:
         queries: [Q, D + 2] float32, centred and scaled: (q, 1, -|q|^2 / 2).
         gallery: [N, D + 2] float32, likewise.
         slope: screen = slope * exact, but for rounding.
-        tolerance: [Q] float64, bound on the screen's error.
+        tolerance: [Q] float64, bound on the screen's error (but for a chance below 1e-13 a pair).
         bound: no screen value is larger than this in size.
 
     """
