@@ -69,6 +69,9 @@ def match_ranks(
     query_classes, gallery_classes = turn[query_classes], turn[gallery_classes]
     by_class = gallery_classes.argsort(stable=True)  # [N]
     sizes = torch.bincount(gallery_classes, minlength=classes)  # [C]
+    if not bool(space.gallery[:, -1].any()):
+        yield from _all_tied(query_classes, by_class, sizes, same_set, matches_first)
+        return
     if same_set and _fits(sizes, memory_budget):
         tallies = _two_sided(space, by_class, sizes, k, matches_first)
     else:
@@ -77,6 +80,32 @@ def match_ranks(
         )
     for tally in tallies:
         yield MatchRanks(tally.sizes, tally.count[:, :-1].cumsum(1))
+
+
+def _all_tied(
+    query_classes: Tensor, by_class: Tensor, sizes: Tensor, same_set: bool, matches_first: bool
+) -> Iterator[MatchRanks]:
+    """Rank the matches in a gallery of copies of one vector, as a collapsed model makes it."""
+    for size in sorted(set(sizes.tolist())):
+        classes = torch.nonzero(sizes == size).flatten()  # [c]
+        if size <= int(same_set):
+            continue
+        first = sizes.cumsum(0)[classes] - size  # [c]
+        names = by_class[first[:, None] + torch.arange(size, device=by_class.device)]  # [c, R]
+        # What comes before an item is what has a lower index, less its own class.
+        ahead = names - torch.arange(size, device=by_class.device)  # [c, R]
+        if matches_first:
+            ahead = torch.zeros_like(ahead)
+        number = torch.full_like(sizes, -1)
+        number[classes] = torch.arange(len(classes), device=by_class.device)
+        if not same_set:
+            chosen = ahead[number[query_classes[number[query_classes] >= 0]]]  # [n, R]
+            if len(chosen) > 0:
+                yield MatchRanks(torch.full_like(chosen[:, 0], size), chosen)
+            continue
+        for own in range(size):  # the query's own place among its class
+            others = torch.cat([ahead[:, :own], ahead[:, own + 1 :]], 1)  # [c, R - 1]
+            yield MatchRanks(torch.full_like(others[:, 0], size - 1), others)
 
 
 def _fits(sizes: Tensor, memory_budget: int) -> bool:

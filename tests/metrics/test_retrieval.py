@@ -61,6 +61,8 @@ def make_set(rng: np.random.Generator, kind: str, n: int, dim: int, classes: int
     if kind == "unbalanced":
         y = (classes * rng.random(n) ** 3).astype(int)
     x = rng.normal(size=(classes, dim))[y] + rng.uniform(0.1, 3) * rng.normal(size=(n, dim))
+    if kind == "constant":
+        x[:] = rng.normal(size=dim)
     if kind == "signs":
         x = np.sign(x)
     if kind == "duplicated":
@@ -74,7 +76,16 @@ def make_set(rng: np.random.Generator, kind: str, n: int, dim: int, classes: int
     return x, y
 
 
-KINDS = ("random", "unbalanced", "signs", "duplicated", "near-duplicates", "zeros", "collapsed")
+KINDS = (
+    "constant",
+    "random",
+    "unbalanced",
+    "signs",
+    "duplicated",
+    "near-duplicates",
+    "zeros",
+    "collapsed",
+)
 
 
 @settings(max_examples=250, deadline=None, derandomize=True)
