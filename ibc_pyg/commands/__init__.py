@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from ibc_pyg.commands import compare, data, demo, evaluate, import_official, report, search, train
+from ibc_pyg.commands import (
+    compare,
+    data,
+    demo,
+    evaluate,
+    export,
+    import_official,
+    report,
+    search,
+    train,
+)
 
 COMMANDS: tuple[ModuleType, ...] = (
     demo,
@@ -15,4 +25,5 @@ COMMANDS: tuple[ModuleType, ...] = (
     compare,
     data,
     import_official,
+    export,
 )

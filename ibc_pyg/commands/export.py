@@ -1,0 +1,27 @@
+"""Write the descriptor of a run as one ONNX file, for programs without torch."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+NAME = "export"
+HELP = "write a run's descriptor as ONNX"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of a finished run")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default: RUN_DIR/model.onnx")
+
+
+def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Run the command."""
+    from ibc_pyg.commands.common import console
+    from ibc_pyg.engine.exporting import export_onnx
+    from ibc_pyg.engine.load import load_run
+
+    path = arguments.out or arguments.run_dir / "model.onnx"
+    console().print(f"written: {export_onnx(load_run(arguments.run_dir), path)}")
+    return 0
