@@ -9,16 +9,15 @@ The size of CUB is measured over several seeds; at the size of SOP only ours is 
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from _output import add_outputs, write_outputs
 from _timing import machine
 from sklearn.cluster import KMeans
 from sklearn.metrics import normalized_mutual_info_score
@@ -106,8 +105,7 @@ def main() -> None:
     add("--threads", type=int, default=2, help="CPU threads")
     add("--dim", type=int, default=512, help="width of an embedding")
     add("--seeds", type=int, default=5, help="seeds at sizes up to 10,000; one above")
-    add("--json", type=Path, metavar="FILE", help="write all numbers")
-    add("--markdown", type=Path, metavar="FILE", help="write the table")
+    add_outputs(parser)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     rows: list[dict[str, Any]] = []
@@ -127,11 +125,7 @@ def main() -> None:
         "dim": args.dim,
         "results": rows,
     }
-    print("\n" + markdown(report))
-    if args.json:
-        args.json.write_text(json.dumps(report, indent=1) + "\n")
-    if args.markdown:
-        args.markdown.write_text(markdown(report))
+    write_outputs(args, report, markdown(report))
 
 
 if __name__ == "__main__":

@@ -7,16 +7,15 @@ python benchmarks/k_reciprocal.py --sizes 2000 --threads 1 --json out.json --mar
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import statistics
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from _output import add_outputs, write_outputs
 from _timing import extra_peak_bytes, machine
 
 from ibc_pyg.graph.k_reciprocal import k_reciprocal_groups
@@ -122,8 +121,7 @@ def main() -> None:
     add("--size", type=int, default=7, help="members of a group")
     add("--k1", type=int, default=30)
     add("--repeats", type=int, default=5)
-    add("--json", type=Path, metavar="FILE", help="write all numbers")
-    add("--markdown", type=Path, metavar="FILE", help="write the table")
+    add_outputs(parser)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     report = {
@@ -132,11 +130,7 @@ def main() -> None:
         "dim": args.dim,
         "results": [measure(n, noise, args) for n in args.sizes for noise in args.noise],
     }
-    print(markdown(report))
-    if args.json:
-        args.json.write_text(json.dumps(report, indent=1) + "\n")
-    if args.markdown:
-        args.markdown.write_text(markdown(report))
+    write_outputs(args, report, markdown(report))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from _output import add_outputs, write_outputs
+
 HERE = Path(__file__).resolve().parent
 SIZES = [54, 128, 256, 512, 1024, 4096]
 # What each layer is compared with: (layer, rival).
@@ -59,8 +61,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     add("--compile", action="store_true", help="measure torch.compile(layer)")
     add("--repeats", type=int, default=15, help="timed calls per number, at most")
     add("--seconds", type=float, default=5.0, help="time per number, except for three calls")
-    add("--json", type=Path, metavar="FILE", help="write all numbers")
-    add("--markdown", type=Path, metavar="FILE", help="write the tables")
+    add_outputs(parser)
     return parser.parse_args(argv)
 
 
@@ -185,11 +186,7 @@ def markdown(report: dict[str, Any]) -> str:
 def main() -> None:
     args = parse()
     report = run(args)
-    print("\n" + markdown(report))
-    if args.json:
-        args.json.write_text(json.dumps(report, indent=1) + "\n")
-    if args.markdown:
-        args.markdown.write_text(markdown(report))
+    write_outputs(args, report, markdown(report))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _output import add_outputs, write_outputs
 
 HERE = Path(__file__).resolve()
 SIZES = ["5924", "20000", "60502", "inshop"]
@@ -326,8 +327,7 @@ def main() -> None:
     add("--noise", type=float, help="spread of a class; by default one for each size")
     add("--repeats", type=int, default=3, help="timed calls at most; none is started after 60 s")
     add("--argsort-up-to", type=int, default=20000, help="largest N of the full sort")
-    add("--json", type=Path, metavar="FILE", help="write all numbers")
-    add("--markdown", type=Path, metavar="FILE", help="write the table")
+    add_outputs(parser)
     add("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
@@ -338,11 +338,7 @@ def main() -> None:
         print(json.dumps(worker(**request)))
         return
     report = run(args)
-    print("\n" + markdown(report))
-    if args.json:
-        args.json.write_text(json.dumps(report, indent=1) + "\n")
-    if args.markdown:
-        args.markdown.write_text(markdown(report))
+    write_outputs(args, report, markdown(report))
 
 
 if __name__ == "__main__":

@@ -21,5 +21,7 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     from ibc_pyg.engine.load import load_run
     from ibc_pyg.engine.reporting import make_report
 
-    console().print(f"report: {make_report(load_run(arguments.run_dir))}")
+    trained = load_run(arguments.run_dir)
+    make_report(trained)
+    console().print(f"report: {trained.run.report}")
     return 0

@@ -41,18 +41,18 @@ THUMB = 96
 Rows = npt.NDArray[np.int64]
 
 
-def make_report(trained: Trained) -> Path:
-    """Write the HTML report of a run and return its path."""
-    return write_report(report_data(trained), trained.run.report)
+def make_report(trained: Trained) -> ReportData:
+    """Write the HTML report of a run and return what it shows."""
+    data = report_data(trained)
+    write_report(data, trained.run.report)
+    return data
 
 
-def make_pictures(trained: Trained) -> dict[str, npt.NDArray[np.uint8]]:
-    """Return the pictures that trackers show: name to uint8 `[H, W, 3]`."""
-    described = trained.described()
-    pictures = {"retrieval_gallery": picture_gallery(_gallery(trained, described))}
-    attention = _attention(trained, described)
-    if attention is not None:
-        pictures["batch_attention"] = picture_attention(attention)
+def make_pictures(data: ReportData) -> dict[str, npt.NDArray[np.uint8]]:
+    """Return the pictures of a report that trackers show: name to uint8 `[H, W, 3]`."""
+    pictures = {"retrieval_gallery": picture_gallery(data.gallery)}
+    if data.attention is not None:
+        pictures["batch_attention"] = picture_attention(data.attention)
     return pictures
 
 

@@ -75,9 +75,8 @@ def _work(
         trained = Trained(
             run, experiment.config, experiment.fabric, experiment.data, experiment.model.eval()
         )
-        for name, picture in make_pictures(trained).items():
+        for name, picture in make_pictures(make_report(trained)).items():
             tracker.image(at.step, name, picture)
-        make_report(trained)
     except (Interrupted, KeyboardInterrupt):
         console.print(_how_to_go_on(run), highlight=False, soft_wrap=True)
         raise Interrupted from None
