@@ -11,7 +11,8 @@ from ibc_pyg.config_file import parse_config
 from ibc_pyg.data.registry import DATASETS
 from ibc_pyg.data.sampling import make_sampler
 from ibc_pyg.data.transforms import transform_preset
-from ibc_pyg.engine.build import build_loss, build_model, build_optimizer, lr_factor
+from ibc_pyg.engine.build import build_loss, build_model
+from ibc_pyg.engine.optimizer import build_optimizer, lr_factor
 
 ROOT = Path(__file__).resolve().parents[1] / "experiments"
 # Sweeps are in W&B's format, results are no experiments.

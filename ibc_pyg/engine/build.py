@@ -15,7 +15,7 @@ from rich.console import Console
 from torch import nn
 from torch_geometric.data import Data as PyGData
 
-from ibc_pyg.config import Config, DataConfig, ModelConfig, TrainConfig
+from ibc_pyg.config import Config, DataConfig, ModelConfig
 from ibc_pyg.console import progress
 from ibc_pyg.data.cache import ImageCache, open_cache
 from ibc_pyg.data.dataset import OnError
@@ -210,35 +210,6 @@ def build_loss(config: Config) -> IntraBatchLoss:
     return IntraBatchLoss(
         loss.temperature, loss.label_smoothing, loss.node_weight, loss.auxiliary_weight
     )
-
-
-def build_optimizer(config: TrainConfig, model: IntraBatchModel) -> torch.optim.Optimizer:
-    """Make RAdam with one group for the backbone and one for everything else."""
-    backbone = list(model.backbone.parameters())
-    own = {id(parameter) for parameter in backbone}
-    rest = [parameter for parameter in model.parameters() if id(parameter) not in own]
-    groups = [
-        {"name": "backbone", "params": backbone, "lr": config.lr * config.backbone_lr_factor},
-        {"name": "heads", "params": rest, "lr": config.lr},
-    ]
-    return torch.optim.RAdam(
-        groups,
-        weight_decay=config.weight_decay,
-        decoupled_weight_decay=config.decoupled_weight_decay,
-    )
-
-
-def lr_factor(config: TrainConfig, step: int, epoch: float) -> float:
-    """Return what the learning rate is multiplied by.
-
-    Args:
-        config: Milestones and warm-up.
-        step: Optimiser steps done.
-        epoch: Epochs done, with the share of the current one.
-    """
-    passed = sum(epoch >= milestone for milestone in config.lr_milestones)
-    warm = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
-    return warm * config.lr_factor**passed
 
 
 @contextmanager

@@ -16,9 +16,9 @@ from ibc_pyg.engine.build import (
     build_data,
     build_loss,
     build_model,
-    build_optimizer,
     check_graph,
 )
+from ibc_pyg.engine.optimizer import build_optimizer
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.losses.intra_batch import IntraBatchLoss
 from ibc_pyg.nn.model import IntraBatchModel

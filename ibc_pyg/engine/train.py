@@ -14,11 +14,12 @@ from ibc_pyg.engine.checkpoint import list_checkpoints, load_newest
 from ibc_pyg.engine.describe import describe_probe, save_descriptors
 from ibc_pyg.engine.evaluate import refine_and_score, score, score_raw_pixels
 from ibc_pyg.engine.files import read_json, write_json
-from ibc_pyg.engine.fit import Interrupted, Progress, fit, save_weights
+from ibc_pyg.engine.fit import Interrupted, fit
 from ibc_pyg.engine.load import Trained, fit_weights, load_run, read_weights
 from ibc_pyg.engine.reporting import make_pictures, make_report
 from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.engine.setup import Experiment, setup
+from ibc_pyg.engine.state import Progress, save_weights
 from ibc_pyg.track import JsonlTracker, MultiTracker, WandbTracker
 from ibc_pyg.track.base import Tracker
 

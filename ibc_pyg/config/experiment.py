@@ -1,0 +1,58 @@
+"""A whole experiment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ibc_pyg.config.data import DataConfig
+from ibc_pyg.config.evaluate import EvaluateConfig
+from ibc_pyg.config.loss import LossConfig
+from ibc_pyg.config.model import ModelConfig
+from ibc_pyg.config.track import TrackConfig
+from ibc_pyg.config.train import TrainConfig
+from ibc_pyg.errors import ConfigError
+
+
+@dataclass
+class Config:
+    """A whole experiment."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    """Images and batches."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """Backbone and message passing."""
+    loss: LossConfig = field(default_factory=LossConfig)
+    """The two cross-entropies."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+    """Optimiser and schedule."""
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    """Metrics."""
+    track: TrackConfig = field(default_factory=TrackConfig)
+    """W&B."""
+    select: Literal["val", "last", "test"] = "val"
+    """Which weights are kept. val: the epoch that is best on held-out training classes; last: the
+    last epoch, trained on all training classes; test: the epoch that is best on the test classes,
+    the papers' habit, marked as such in every output."""
+
+    def __post_init__(self) -> None:
+        """Check what spans several parts; raise ConfigError."""
+        if self.model.steps == 0 and self.loss.auxiliary_weight == 0:
+            raise ConfigError(
+                "loss.auxiliary_weight is 0 and model.steps is 0: there is no loss; raise one"
+            )
+        if self.model.steps == 0 and self.evaluate.refine != "none":
+            raise ConfigError(
+                f"evaluate.refine is {self.evaluate.refine}, but model.steps is 0: there is no "
+                "message passing to refine with; set evaluate.refine = none"
+            )
+        if self.select == "last" and self.train.reload_best_at:
+            raise ConfigError(
+                "train.reload_best_at needs evaluations that say what is best; "
+                "set select = val or test"
+            )
+        if self.select != "last" and self.train.evaluate_every == 0:
+            raise ConfigError(
+                f"train.evaluate_every is 0, but select = {self.select} needs evaluations; "
+                "set it to 1, or select = last"
+            )

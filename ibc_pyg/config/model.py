@@ -1,0 +1,62 @@
+"""The backbone, the batch graph and the message passing network (MPN)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ibc_pyg.config.checks import check
+
+
+@dataclass
+class ModelConfig:
+    """The backbone, the batch graph and the message passing network (MPN)."""
+
+    backbone: str = "conv4"
+    """Name of the network that makes the embeddings."""
+    backbone_args: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of the backbone."""
+    weights: str | None = None
+    """Weights to start from: a file, or a name that torchvision knows."""
+    freeze_batch_norm: bool = False
+    """The backbone's batch normalisations keep the statistics they start with."""
+    embedding_dim: int = 128
+    """D: width of embeddings and nodes."""
+    steps: int = 1
+    """L: message-passing steps; 0 leaves the auxiliary head and its loss alone."""
+    conv: str = "IntraBatchConv"
+    """Graph layer: a name in torch_geometric.nn, none, a dotted path, or FILE.py:CLASS."""
+    conv_args: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of the graph layer."""
+    heads: int = 4
+    """H: attention heads; with IntraBatchConv they divide embedding_dim."""
+    null_node: bool = True
+    """Softmax-plus-one: one more node whose key and value are zero."""
+    self_loops: bool = True
+    """Each node also attends to itself."""
+    fuse: bool = True
+    """On the complete graph, compute a PyG layer by its dense twin, where there is one."""
+    graph: Literal["complete", "threshold", "knn"] = "complete"
+    """Which nodes of the batch are neighbours."""
+    graph_args: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of the graph's function, as `k` for knn."""
+    mpn_args: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of the MPN: dropout rates, residuals, norms, `every_step`, ..."""
+    node_neck: bool = True
+    """The classifier of the nodes is batch normalisation and a linear layer without bias; false: a
+    plain linear layer."""
+    auxiliary_neck: bool = False
+    """The same for the classifier of the embeddings."""
+
+    def __post_init__(self) -> None:
+        """Check ranges; raise ConfigError."""
+        check("model.embedding_dim", self.embedding_dim >= 1, ">= 1", self.embedding_dim)
+        check("model.steps", self.steps >= 0, ">= 0", self.steps)
+        check("model.heads", self.heads >= 1, ">= 1", self.heads)
+        check(
+            "model.heads",
+            # Other layers get a linear layer that brings the width back.
+            self.conv != "IntraBatchConv" or self.embedding_dim % self.heads == 0,
+            f"a divisor of model.embedding_dim = {self.embedding_dim}",
+            self.heads,
+        )
