@@ -16,6 +16,8 @@ def knn(
     similarity: Similarity = "cosine",
     self_loops: bool = False,
     weighted: bool = False,
+    senders: Tensor | None = None,
+    first: int = 0,
 ) -> Data:
     """Make the graph in which each node receives from the k nodes most similar to it.
 
@@ -25,6 +27,9 @@ def knn(
         similarity: `cosine`, or `correlation` of the embeddings centred over their channels.
         self_loops: whether every node receives from itself too.
         weighted: give each edge its similarity, negative ones as 0, as `edge_weight`.
+        senders: the nodes that edges come from, if not `x`, [M, C]; sources are numbered among
+            them, and k is at most M - 1.
+        first: which of `senders` the first of `x` is; the others follow it.
 
     Returns:
         Graph with `x`, `edge_index`, int64 [2, E], E = N * k or N * (k + 1), sorted by receiver,
@@ -34,16 +39,18 @@ def knn(
         ValueError: `k` is out of range, `similarity` unknown, or there is no node.
 
     """
-    alike = similarity_matrix(x, similarity)  # [N, N]
-    N = x.size(0)
-    if not 1 <= k < N:
-        raise ValueError(f"k must be from 1 to {N - 1} for {N} nodes, got {k}")
-    itself = torch.arange(N, device=x.device).unsqueeze(1)  # [N, 1]
-    others = alike.detach().clone().fill_diagonal_(-torch.inf)
+    alike = similarity_matrix(x, similarity, senders)  # [N, M]
+    N, M = alike.shape
+    if not 1 <= k < M:
+        raise ValueError(f"k must be from 1 to {M - 1} for {M} nodes, got {k}")
+    place = torch.arange(N, device=x.device).unsqueeze(1)  # [N, 1]
+    itself = place + first  # [N, 1]
+    others = alike.detach().clone()
+    others.diagonal(first).fill_(-torch.inf)
     source = others.topk(k, dim=1).indices  # [N, k]
     if self_loops:
         source = torch.cat([itself, source], dim=1)  # [N, k + 1]
-    target = itself.expand_as(source)
+    target = place.expand_as(source)
     edge_weight = alike.gather(1, source).clamp(min=0).flatten() if weighted else None  # [E]
     return Data(
         x=x,

@@ -15,6 +15,8 @@ def threshold(
     *,
     similarity: Similarity = "correlation",
     self_loops: bool = True,
+    senders: Tensor | None = None,
+    first: int = 0,
 ) -> Data:
     """Make the graph of all pairs that are more similar than a threshold.
 
@@ -26,6 +28,9 @@ def threshold(
             pair has an edge (of weight 0 where the similarity is negative).
         similarity: `correlation` of the embeddings centred over their channels, or `cosine`.
         self_loops: whether a node has an edge to itself (of weight 1, if above the threshold).
+        senders: the nodes that edges come from, if not `x`, [M, C]; sources are numbered among
+            them.
+        first: which of `senders` the first of `x` is; the others follow it.
 
     Returns:
         Graph with `x`, `edge_index`, int64 [2, E], sorted by receiver, and `edge_weight`, [E], in
@@ -37,10 +42,10 @@ def threshold(
     """
     if not -1.0 <= threshold <= 1.0:
         raise ValueError(f"threshold must be in [-1, 1], got {threshold}")
-    weight = similarity_matrix(x, similarity).clamp(min=0)  # [N, N]
+    weight = similarity_matrix(x, similarity, senders).clamp(min=0)  # [N, M]
     kept = weight > threshold
     if not self_loops:
-        kept.fill_diagonal_(False)
+        kept.diagonal(first).fill_(False)
     target, source = kept.nonzero(as_tuple=True)  # [E]
     return Data(
         x=x,

@@ -87,7 +87,12 @@ def check_finite(name: str, values: Tensor) -> None:
 
 
 def check_edges(
-    x: Tensor, edge_index: Tensor | None, edge_weight: Tensor | None, *, values: bool = True
+    x: Tensor,
+    edge_index: Tensor | None,
+    edge_weight: Tensor | None,
+    *,
+    senders: Tensor | None = None,
+    values: bool = True,
 ) -> None:
     """Refuse edges that do not fit the nodes.
 
@@ -96,6 +101,8 @@ def check_edges(
         edge_index: (source, target) of each edge, int64 [2, E], or None for the complete graph.
         edge_weight: one weight per edge: [E] or [E, 1] with `edge_index`, else [N, N] or
             [B, N, N], receiver first.
+        senders: the M nodes that messages come from, [M, C], if not `x`; where it says N for
+            sources, it is M then.
         values: look at the values as well as at shapes and types: one pass over each tensor, and
             on an accelerator one wait for it.
 
@@ -104,9 +111,11 @@ def check_edges(
             among the weights.
 
     """
+    N = x.size(-2)
+    M = N if senders is None else senders.size(-2)
     if edge_index is None:
         if edge_weight is not None:
-            _check_dense_shape(x, edge_weight)
+            _check_dense_shape(x, M, edge_weight)
             if values:
                 check_finite("edge_weight", edge_weight)
         return
@@ -134,17 +143,20 @@ def check_edges(
         if values:
             check_finite("edge_weight", edge_weight)
     if E and values and not torch.compiler.is_compiling():
-        low, high = (int(bound) for bound in torch.aminmax(edge_index))
-        if low < 0 or high >= x.size(0):
-            raise ValueError(
-                f"edge_index must lie in 0..{x.size(0) - 1} for {x.size(0)} nodes, "
-                f"got {low if low < 0 else high}"
-            )
+        # One look suffices where both ends are numbered alike.
+        ends = [(edge_index, M)] if M == N else [(edge_index[0], M), (edge_index[1], N)]
+        for indices, nodes in ends:
+            low, high = (int(bound) for bound in torch.aminmax(indices))
+            if low < 0 or high >= nodes:
+                raise ValueError(
+                    f"edge_index must lie in 0..{nodes - 1} for {nodes} nodes, "
+                    f"got {low if low < 0 else high}"
+                )
 
 
-def _check_dense_shape(x: Tensor, edge_weight: Tensor) -> None:
+def _check_dense_shape(x: Tensor, M: int, edge_weight: Tensor) -> None:
     N = x.size(-2)
-    fits = [torch.Size([N, N])] + ([torch.Size([x.size(0), N, N])] if x.dim() == 3 else [])
+    fits = [torch.Size([N, M])] + ([torch.Size([x.size(0), N, M])] if x.dim() == 3 else [])
     if edge_weight.shape not in fits:
         raise ValueError(
             "edge_weight of a complete graph must have shape [N, N], or [B, N, N] with B graphs, "

@@ -12,8 +12,15 @@ from torch import Tensor, nn
 
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.nn.checks import check_edges, check_nodes
-from ibc_pyg.nn.complete_edges import CompleteEdges, dense_attention_of, weights_of_edges
+from ibc_pyg.nn.complete_edges import (
+    CompleteEdges,
+    attention_of_rectangle,
+    dense_attention_of,
+    weights_of_edges,
+    weights_of_rectangle,
+)
 from ibc_pyg.nn.conv_specs import ConvSpec
+from ibc_pyg.nn.distributed import Senders
 from ibc_pyg.nn.fused import CompleteGATConv, CompleteGATv2Conv, CompleteTransformerConv
 
 _TWINS = (CompleteGATConv, CompleteGATv2Conv, CompleteTransformerConv)
@@ -117,6 +124,7 @@ class ConvAdapter(nn.Module):
         edge_weight: Tensor | None = None,
         *,
         return_attention_weights: bool | None = None,
+        senders: Senders | None = None,
     ) -> Any:
         """Pass messages once.
 
@@ -125,6 +133,8 @@ class ConvAdapter(nn.Module):
             edge_index: (source, target) of each edge, int64 [2, E]; None is the complete graph.
             edge_weight: [E] with `edge_index`, else [N, N] or [B, N, N], receiver first.
             return_attention_weights: return `(out, alpha)`.
+            senders: the M nodes that messages come from, if not `x`: sources are numbered among
+                them, and attention has M columns. See `spans_processes` for which layers can.
 
         Raises:
             ValueError: inputs out of shape or range; edge weights or attention weights asked of
@@ -133,7 +143,13 @@ class ConvAdapter(nn.Module):
         """
         name = type(self.conv).__name__
         check_nodes(x, self.channels, finite=self.check_finite)
-        check_edges(x, edge_index, edge_weight, values=self.check_finite)
+        check_edges(
+            x,
+            edge_index,
+            edge_weight,
+            senders=None if senders is None else senders.x,
+            values=self.check_finite,
+        )
         if edge_weight is not None and self.inputs.edge is EdgeInput.NONE:
             raise ConfigError(
                 f"edge_weight: {name} takes no edge weights; use a layer that does (GCNConv, "
@@ -142,9 +158,10 @@ class ConvAdapter(nn.Module):
         if return_attention_weights and not self.has_attention:
             raise ConfigError(f"return_attention_weights: {name} has no attention weights")
         if edge_index is None and isinstance(self.conv, _TWINS):
-            return self._project(
-                self.conv(x, return_attention_weights=return_attention_weights or None)
-            )
+            attend = return_attention_weights or None
+            return self._project(self.conv(x, return_attention_weights=attend, senders=senders))
+        if senders is not None:
+            return self._from(senders, x, edge_index, edge_weight, return_attention_weights)
         if edge_index is not None:
             keywords = self._keywords(x, edge_index, edge_weight, 1, return_attention_weights)
             return self._call(keywords)
@@ -164,6 +181,34 @@ class ConvAdapter(nn.Module):
         out, (edges, alpha) = result
         alpha = dense_attention_of(alpha, edges, graphs, nodes)  # [B, H, N, N]
         return out.view(x.shape), (alpha if x.dim() == 3 else alpha[0])
+
+    def _from(
+        self,
+        senders: Senders,
+        x: Tensor,
+        edge_index: Tensor | None,
+        edge_weight: Tensor | None,
+        attention: bool | None,
+    ) -> Any:
+        """Compute all senders with the edges into our own nodes alone, and keep those rows."""
+        N, first = x.size(0), senders.first
+        complete = edge_index is None
+        if edge_index is None:
+            edge_index = self.complete_edges.into(N, senders)
+            if edge_weight is not None:
+                edge_weight = weights_of_rectangle(edge_weight, edge_index)  # [E]
+        shift = edge_index.new_tensor([[0], [first]])
+        edges = edge_index + shift  # [2, E]
+        result = self._call(self._keywords(senders.x, edges, edge_weight, 1, attention))
+        if not attention:
+            return result[first : first + N]
+        out, (edges, alpha) = result
+        # The layer's own self-loops reach the other nodes too.
+        ours = (edges[1] >= first) & (edges[1] < first + N)
+        edges, alpha = edges[:, ours] - shift, alpha[ours]
+        if complete:
+            alpha = attention_of_rectangle(alpha, edges, (N, senders.num_nodes))  # [H, N, M]
+        return out[first : first + N], (alpha if complete else (edges, alpha))
 
     def _keywords(
         self,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from ibc_pyg.nn.sync_batch_norm import SyncBatchNorm
+
 
 class BNNeckHead(nn.Module):
     """Batch normalisation, then a linear layer without bias.
 
     The shift of the normalisation stays at zero, so classes are told apart by hyperplanes through
     the origin of the normalised embeddings, from `"Bag of Tricks and a Strong Baseline for Deep
-    Person Re-Identification" <https://arxiv.org/abs/1903.07071>`_.
+    Person Re-Identification" <https://arxiv.org/abs/1903.07071>`_. The statistics are those of
+    the global batch where several processes share it.
 
     Args:
         channels: width of an embedding.
@@ -25,7 +28,7 @@ class BNNeckHead(nn.Module):
     def __init__(self, channels: int, num_classes: int) -> None:
         super().__init__()
         _check_sizes(channels, num_classes)
-        self.norm = nn.BatchNorm1d(channels)
+        self.norm = SyncBatchNorm(channels)
         self.norm.bias.requires_grad_(False)
         self.linear = nn.Linear(channels, num_classes, bias=False)
         self.reset_parameters()

@@ -11,6 +11,7 @@ from torch_geometric.utils import softmax
 
 from ibc_pyg.nn.checks import check_edges, check_heads, check_nodes, check_rate
 from ibc_pyg.nn.dense_attention import dense_attention
+from ibc_pyg.nn.distributed import Senders
 from ibc_pyg.nn.softmax import softmax_plus_one
 
 
@@ -110,6 +111,7 @@ class IntraBatchConv(MessagePassing):  # type: ignore[misc]
         edge_weight: Tensor | None = ...,
         *,
         return_attention_weights: Literal[False] | None = ...,
+        senders: Senders | None = ...,
     ) -> Tensor: ...
 
     @overload
@@ -120,6 +122,7 @@ class IntraBatchConv(MessagePassing):  # type: ignore[misc]
         edge_weight: Tensor | None = ...,
         *,
         return_attention_weights: Literal[True],
+        senders: Senders | None = ...,
     ) -> tuple[Tensor, Tensor]: ...
 
     @overload
@@ -130,6 +133,7 @@ class IntraBatchConv(MessagePassing):  # type: ignore[misc]
         edge_weight: Tensor | None = ...,
         *,
         return_attention_weights: Literal[True],
+        senders: Senders | None = ...,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]: ...
 
     def forward(
@@ -139,6 +143,7 @@ class IntraBatchConv(MessagePassing):  # type: ignore[misc]
         edge_weight: Tensor | None = None,
         *,
         return_attention_weights: bool | None = None,
+        senders: Senders | None = None,
     ) -> Tensor | tuple[Tensor, Tensor] | tuple[Tensor, tuple[Tensor, Tensor]]:
         """Pass messages once.
 
@@ -147,14 +152,23 @@ class IntraBatchConv(MessagePassing):  # type: ignore[misc]
             edge_index: (source, target) of each edge, int64 [2, E]; None is the complete graph.
             edge_weight: [E] or [E, 1] with `edge_index`, else [N, N] or [B, N, N].
             return_attention_weights: return the softmax before dropout and edge weights too.
+            senders: the M nodes that messages come from, if not `x`, [N, C]: sources are numbered
+                among them, and attention has M columns.
 
         """
         check_nodes(x, self.in_channels, finite=self.check_finite)
-        check_edges(x, edge_index, edge_weight, values=self.check_finite)
-        query, key, value = self.lin_query(x), self.lin_key(x), self.lin_value(x)
+        from_nodes = x if senders is None else senders.x  # [M, C]
+        check_edges(x, edge_index, edge_weight, senders=from_nodes, values=self.check_finite)
+        query = self.lin_query(x)
+        key, value = self.lin_key(from_nodes), self.lin_value(from_nodes)
         if edge_index is None:
             out, alpha = self._dense(
-                query, key, value, edge_weight, need_weights=bool(return_attention_weights)
+                query,
+                key,
+                value,
+                edge_weight,
+                first=0 if senders is None else senders.first,
+                need_weights=bool(return_attention_weights),
             )
             out = self.lin_out(out)
             return out if alpha is None else (out, alpha)
@@ -169,13 +183,13 @@ class IntraBatchConv(MessagePassing):  # type: ignore[misc]
         value: Tensor,
         edge_weight: Tensor | None,
         *,
+        first: int,
         need_weights: bool,
     ) -> tuple[Tensor, Tensor | None]:
-        shape = query.shape
-        N, H = shape[-2], self.heads
+        shape, H = query.shape, self.heads
         # Four dimensions always: with three, the CPU's flash kernel is not chosen.
         query, key, value = (
-            t.view(-1, N, H, t.size(-1) // H).transpose(1, 2)  # [B, H, N, C]
+            t.view(-1, t.size(-2), H, t.size(-1) // H).transpose(1, 2)  # [B, H, N or M, C]
             for t in (query, key, value)
         )
         out, alpha = dense_attention(
@@ -186,11 +200,12 @@ class IntraBatchConv(MessagePassing):  # type: ignore[misc]
             self_loops=self.self_loops,
             dropout=self.dropout if self.training else 0.0,
             edge_weight=edge_weight,
+            query_offset=first,
             need_weights=need_weights,
         )
         out = out.transpose(1, 2).reshape(shape)  # [N, H * C] or [B, N, H * C]
         if alpha is not None and len(shape) == 2:
-            alpha = alpha.squeeze(0)  # [H, N, N]
+            alpha = alpha.squeeze(0)  # [H, N, M]
         return out, alpha
 
     def _sparse(
@@ -202,11 +217,16 @@ class IntraBatchConv(MessagePassing):  # type: ignore[misc]
         edge_weight: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         query, key, value = (t.view(t.size(0), self.heads, -1) for t in (query, key, value))
-        alpha: Tensor = self.edge_updater(edge_index, query=query, key=key)  # [E, H]
+        size = key.size(0), query.size(0)
+        alpha: Tensor = self.edge_updater(
+            edge_index, query=(None, query), key=(key, None), size=size
+        )  # [E, H]
         weight = F.dropout(alpha, self.dropout, training=self.training)
         if edge_weight is not None:
             weight = weight * edge_weight.view(-1, 1)
-        out: Tensor = self.propagate(edge_index, value=value, weight=weight)  # [N, H, C]
+        out: Tensor = self.propagate(
+            edge_index, value=(value, None), weight=weight, size=size
+        )  # [N, H, C]
         return out.flatten(1), alpha  # [N, H * C], [E, H]
 
     def edge_update(

@@ -10,10 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from ibc_pyg.nn.distributed import senders_of
 from ibc_pyg.nn.mpn import MPN
 
-GraphFunction = Callable[[Tensor], Data]
-"""From nodes [N, D] to a graph; `edge_index` None stands for the complete graph."""
+GraphFunction = Callable[..., Data]
+"""From nodes [N, D] to a graph; `edge_index` None stands for the complete graph. With several
+processes it is also given `senders`, everybody's nodes [M, D], and `first`, our place there."""
 
 
 def complete_batch(nodes: Tensor) -> Data:
@@ -94,13 +96,21 @@ class IntraBatchModel(nn.Module):
         attention: list[Tensor] = []
         if self.mpn is not None:
             # The MPN reads the unit-norm embedding, the auxiliary head the raw one.
-            graph = self.graph(F.normalize(embedding, dim=-1))  # [N, D]
+            graph = self._connect(F.normalize(embedding, dim=-1))  # [N, D]
             refined = self.mpn(
                 graph.x, graph.edge_index, graph.edge_weight, return_attention=return_attention
             )
             nodes, attention = refined.features, refined.attention  # L x [N, D']
         node_logits = [head(x) for head, x in zip(self.node_heads, nodes, strict=True)]  # [N, C]
         return ModelOutput(embedding, nodes, node_logits, self.auxiliary_head(embedding), attention)
+
+    def _connect(self, nodes: Tensor) -> Data:
+        senders = None
+        if self.training and self.graph is not complete_batch:
+            senders = senders_of(nodes)  # [M, D], of all processes
+        if senders is None:
+            return self.graph(nodes)
+        return self.graph(nodes, senders=senders.x, first=senders.first)
 
     def describe(self, images: Tensor) -> Tensor:
         """Return the descriptors that are searched: unit-norm float32 `[N, D]`."""

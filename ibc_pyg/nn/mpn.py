@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ibc_pyg.nn.checks import check_edges, check_nodes, check_rate
 from ibc_pyg.nn.conv_adapter import ConvAdapter
+from ibc_pyg.nn.distributed import num_processes, senders_of
 from ibc_pyg.nn.factory import make_conv
 from ibc_pyg.nn.intra_batch_conv import IntraBatchConv
 
@@ -94,11 +95,16 @@ class MPNStep(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Return the refined embeddings, shaped as `x`, and the attention weights if asked for."""
         alpha: Tensor | None = None
+        # In training, nodes listen to those of all processes as they are before this step.
+        options: dict[str, Any] = {}
+        if self.training and x.dim() == 2 and (senders := senders_of(x)) is not None:
+            options["senders"] = senders
         if return_attention:
-            update, weights = self.conv(x, edge_index, edge_weight, return_attention_weights=True)
+            options["return_attention_weights"] = True
+            update, weights = self.conv(x, edge_index, edge_weight, **options)
             alpha = weights[1] if isinstance(weights, tuple) else weights
         else:
-            update = self.conv(x, edge_index, edge_weight)
+            update = self.conv(x, edge_index, edge_weight, **options)
         update = self.dropout_conv(update)
         x = self.norm_conv(x + update if self.residual_conv else update)
         update = self.dropout_mlp(self.mlp(x))
@@ -112,6 +118,11 @@ class MPN(nn.Module):
     From `"Learning Intra-Batch Connections for Deep Metric Learning"
     <https://arxiv.org/abs/2102.07753>`_ (ICML 2021), section 3.2. A linear layer, then `steps`
     times :class:`MPNStep`. With `steps=0` it is the identity and has no parameters.
+
+    In training with several processes (`torch.distributed` is initialised) the graph spans all of
+    them: nodes [N, C] of one process receive from everybody's, in rank order, and gradients go
+    back to everybody; attention is [H, N, M] then, and given edges lead from one of the M nodes of
+    all processes to one of the N nodes here. In evaluation each process stands for itself.
 
     Args:
         channels: width C of the embeddings that come in.
@@ -191,6 +202,7 @@ class MPN(nn.Module):
             check_rate(name, rate)
         width = channels // reduction
         self.channels = channels
+        self.width = width
         self.conv_name = conv
         self.every_step = every_step
         self.concatenate = concatenate
@@ -253,7 +265,8 @@ class MPN(nn.Module):
 
         """
         check_nodes(x, self.channels, finite=self.check_finite)
-        check_edges(x, edge_index, edge_weight, values=self.check_finite)
+        if num_processes() == 1 or not self.training:
+            check_edges(x, edge_index, edge_weight, values=self.check_finite)
         if return_attention:
             self._check_has_attention()
         if not self.steps:

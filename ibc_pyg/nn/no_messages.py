@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ibc_pyg.nn.distributed import Senders
+
 
 class NoMessages(nn.Module):
     """Bring zeros to every node, so that a step is its norms and its MLP, each node by itself.
@@ -21,7 +23,12 @@ class NoMessages(nn.Module):
     has_attention = False
 
     def forward(
-        self, x: Tensor, edge_index: Tensor | None = None, edge_weight: Tensor | None = None
+        self,
+        x: Tensor,
+        edge_index: Tensor | None = None,
+        edge_weight: Tensor | None = None,
+        *,
+        senders: Senders | None = None,
     ) -> Tensor:
         """Return zeros, shaped as `x`."""
         return torch.zeros_like(x)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ibc_pyg.nn.checks import check_nodes
+from ibc_pyg.nn.distributed import Senders
 
 
 def as_batch(x: Tensor, channels: int) -> Tensor:
@@ -17,6 +18,11 @@ def as_batch(x: Tensor, channels: int) -> Tensor:
     """
     check_nodes(x, channels, finite=False)
     return x if x.dim() == 3 else x.unsqueeze(0)
+
+
+def senders_as_batch(nodes: Tensor, senders: Senders | None) -> tuple[Tensor, int]:
+    """Return what sends to `nodes` [B, N, F], [B, M, F], and which of it the first node is."""
+    return (nodes, 0) if senders is None else (senders.x.unsqueeze(0), senders.first)
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:

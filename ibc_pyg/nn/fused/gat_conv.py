@@ -10,12 +10,14 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from torch_geometric.nn import GATConv
 
+from ibc_pyg.nn.distributed import Senders
 from ibc_pyg.nn.fused._dense import (
     as_batch,
     full_precision,
     merge_heads,
     receiver_blocks,
     sender_softmax,
+    senders_as_batch,
     split_heads,
 )
 from ibc_pyg.nn.fused.sorted_attention import sorted_attention
@@ -57,6 +59,8 @@ class CompleteGATConv(GATConv):  # type: ignore[misc]
         edge_attr: Tensor | None = None,
         size: tuple[int, int] | None = None,
         return_attention_weights: bool | None = None,
+        *,
+        senders: Senders | None = None,
     ) -> Any:
         """Attends over all nodes, or over `edge_index` as the PyG layer does.
 
@@ -66,6 +70,7 @@ class CompleteGATConv(GATConv):  # type: ignore[misc]
             edge_attr: As in PyG; only with `edge_index`.
             size: As in PyG; only with `edge_index`.
             return_attention_weights: Whether to return `(out, alpha)`.
+            senders: The M nodes that send, if not `x`; weights have M columns then.
 
         Raises:
             ValueError: `x` is empty or of the wrong shape.
@@ -75,19 +80,22 @@ class CompleteGATConv(GATConv):  # type: ignore[misc]
             return super().forward(x, edge_index, edge_attr, size, return_attention_weights)
         lin_source = self.lin if self.lin is not None else self.lin_src
         nodes = as_batch(x, lin_source.in_channels)  # [B, N, F_in]
-        value = lin_source(nodes)  # [B, N, H * F_out]
-        target = value if self.lin is not None else self.lin_dst(nodes)  # [B, N, H * F_out]
+        sources, first = senders_as_batch(nodes, senders)  # [B, M, F_in]
+        value = lin_source(sources)  # [B, M, H * F_out]
+        lin_target = lin_source if self.lin is not None else self.lin_dst
+        shared = self.lin is not None and senders is None
+        target = value if shared else lin_target(nodes)  # [B, N, H * F_out]
         value, target = split_heads(value, self.heads), split_heads(target, self.heads)
         # Scores in float32 under autocast too: softmax amplifies their errors.
-        sent = self._reduce(value, self.att_src)  # [B, H, N]
+        sent = self._reduce(value, self.att_src)  # [B, H, M]
         received = self._reduce(target, self.att_dst)  # [B, H, N]
 
         alpha = None
         if return_attention_weights:
-            alpha = self._attention(sent, received, 0).to(value.dtype)  # [B, H, N, N]
+            alpha = self._attention(sent, received, first).to(value.dtype)  # [B, H, N, M]
             out = alpha @ value  # [B, H, N, C]
         else:
-            out = self._attend(sent, received, value)  # [B, H, N, C]
+            out = self._attend(sent, received, value, first)  # [B, H, N, C]
 
         out = merge_heads(out, concat=self.concat)  # [B, N, F]
         if self.res is not None:
@@ -104,20 +112,20 @@ class CompleteGATConv(GATConv):  # type: ignore[misc]
         x = full_precision(x)
         return torch.einsum("bhnc,hc->bhn", x, att[0].to(x.dtype))
 
-    def _attend(self, sent: Tensor, received: Tensor, value: Tensor) -> Tensor:
+    def _attend(self, sent: Tensor, received: Tensor, value: Tensor, first: int) -> Tensor:
         dropped = self.training and self.dropout > 0
         loops = self.self_loops or self.add_self_loops
-        batch, heads, nodes = sent.shape
-        large = nodes >= _SORT_FROM_NODES
+        batch, heads, num_senders = sent.shape
+        large = num_senders >= _SORT_FROM_NODES
         if large and loops and not dropped and 0.0 <= self.negative_slope <= 1.0:
             return sorted_attention(sent, received, value, self.negative_slope)
-        bytes_per_receiver = batch * heads * nodes * sent.element_size()
-        blocks = receiver_blocks(nodes, bytes_per_receiver, _BLOCK_BYTES)
+        bytes_per_receiver = batch * heads * num_senders * sent.element_size()
+        blocks = receiver_blocks(received.size(-1), bytes_per_receiver, _BLOCK_BYTES)
         if len(blocks) == 1:
-            return self._attend_block(sent, received, value, 0)
+            return self._attend_block(sent, received, value, first)
         parts = [
             checkpoint(  # keeps the senders and receivers, makes the weights again
-                self._attend_block, sent, received[..., start:stop], value, start,
+                self._attend_block, sent, received[..., start:stop], value, first + start,
                 use_reentrant=False,
             )
             for start, stop in blocks
@@ -128,8 +136,8 @@ class CompleteGATConv(GATConv):  # type: ignore[misc]
         return self._attention(sent, received, first).to(value.dtype) @ value
 
     def _attention(self, sent: Tensor, received: Tensor, first: int) -> Tensor:
-        """Weights after dropout [B, H, R, N] of the receivers from node `first` on."""
-        scores = received.unsqueeze(-1) + sent.unsqueeze(-2)  # [B, H, R, N]
+        """Weights after dropout [B, H, R, M] of the receivers from node `first` on."""
+        scores = received.unsqueeze(-1) + sent.unsqueeze(-2)  # [B, H, R, M]
         loops = self.self_loops or self.add_self_loops
         scores = F.leaky_relu(scores, self.negative_slope)
         alpha = sender_softmax(scores, self_loops=loops, first=first)

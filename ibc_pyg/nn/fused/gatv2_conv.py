@@ -9,11 +9,13 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch_geometric.nn import GATv2Conv
 
+from ibc_pyg.nn.distributed import Senders
 from ibc_pyg.nn.fused._dense import (
     as_batch,
     full_precision,
     merge_heads,
     sender_softmax,
+    senders_as_batch,
     split_heads,
 )
 from ibc_pyg.nn.fused.relu_scores import relu_scores
@@ -48,6 +50,8 @@ class CompleteGATv2Conv(GATv2Conv):  # type: ignore[misc]
         edge_index: Tensor | None = None,
         edge_attr: Tensor | None = None,
         return_attention_weights: bool | None = None,
+        *,
+        senders: Senders | None = None,
     ) -> Any:
         """Attends over all nodes, or over `edge_index` as the PyG layer does.
 
@@ -56,6 +60,7 @@ class CompleteGATv2Conv(GATv2Conv):  # type: ignore[misc]
             edge_index: Edges [2, E]; None is the complete graph.
             edge_attr: As in PyG; only with `edge_index`.
             return_attention_weights: Whether to return `(out, alpha)`.
+            senders: The M nodes that send, if not `x`; weights have M columns then.
 
         Raises:
             ValueError: `x` is empty or of the wrong shape.
@@ -64,11 +69,13 @@ class CompleteGATv2Conv(GATv2Conv):  # type: ignore[misc]
         if edge_index is not None:
             return super().forward(x, edge_index, edge_attr, return_attention_weights)
         nodes = as_batch(x, self.lin_l.in_channels)  # [B, N, F_in]
-        sent = self.lin_l(nodes)  # [B, N, H * F_out]
-        received = sent if self.share_weights else self.lin_r(nodes)  # [B, N, H * F_out]
+        sources, first = senders_as_batch(nodes, senders)  # [B, M, F_in]
+        sent = self.lin_l(sources)  # [B, M, H * F_out]
+        shared = self.share_weights and senders is None
+        received = sent if shared else self.lin_r(nodes)  # [B, N, H * F_out]
         sent, received = split_heads(sent, self.heads), split_heads(received, self.heads)
 
-        alpha = self._attention(sent, received).to(sent.dtype)  # [B, H, N, N]
+        alpha = self._attention(sent, received, first).to(sent.dtype)  # [B, H, N, M]
         alpha = F.dropout(alpha, self.dropout, self.training)
         out = merge_heads(alpha @ sent, concat=self.concat)  # [B, N, F]
         if self.res is not None:
@@ -79,13 +86,13 @@ class CompleteGATv2Conv(GATv2Conv):  # type: ignore[misc]
             out, alpha = out[0], alpha[0]
         return (out, alpha) if return_attention_weights else out
 
-    def _attention(self, sent: Tensor, received: Tensor) -> Tensor:
+    def _attention(self, sent: Tensor, received: Tensor, first: int) -> Tensor:
         # Scores in float32 under autocast too: softmax amplifies their errors.
-        sent, received = full_precision(sent), full_precision(received)  # [B, H, N, C]
+        sent, received = full_precision(sent), full_precision(received)  # [B, H, M or N, C]
         att = full_precision(self.att).to(sent.dtype)[0]  # [H, C]
         linear = torch.einsum("bhnc,hc->bhn", sent, att)
-        bent = relu_scores(sent, received, att)  # [B, H, N, N]
+        bent = relu_scores(sent, received, att)  # [B, H, N, M]
         slope = self.negative_slope
         scores = torch.add(slope * linear.unsqueeze(-2), bent, alpha=1.0 - slope)
         loops = self.self_loops or self.add_self_loops
-        return sender_softmax(scores, self_loops=loops)
+        return sender_softmax(scores, self_loops=loops, first=first)

@@ -15,19 +15,19 @@ _CPU_BLOCK_BYTES = 4 * 2**20
 _GPU_BLOCK_BYTES = 128 * 2**20
 
 
-def _blocks(left: Tensor) -> list[tuple[int, int]]:
-    nodes, channels = left.shape[-2:]
+def _blocks(left: Tensor, right: Tensor) -> list[tuple[int, int]]:
+    senders, channels = left.shape[-2:]
     budget = _CPU_BLOCK_BYTES if left.device.type == "cpu" else _GPU_BLOCK_BYTES
-    return receiver_blocks(nodes, nodes * channels * left.element_size(), budget)
+    return receiver_blocks(right.size(-2), senders * channels * left.element_size(), budget)
 
 
 @torch.library.custom_op("ibc_pyg::relu_scores", mutates_args=())
 def _relu_scores(left: Tensor, right: Tensor, weight: Tensor) -> Tensor:
-    """[G, N, C], [G, N, C], [G, C] -> [G, N, N]."""
-    graphs, nodes, channels = left.shape
-    scores = left.new_empty(graphs, nodes, nodes)  # [G, N, N]
-    blocks = _blocks(left)
-    pairs = left.new_empty(blocks[0][1], nodes, channels)  # [R, N, C]
+    """[G, M, C], [G, N, C], [G, C] -> [G, N, M]."""
+    graphs, senders, channels = left.shape
+    scores = left.new_empty(graphs, right.size(1), senders)  # [G, N, M]
+    blocks = _blocks(left, right)
+    pairs = left.new_empty(blocks[0][1], senders, channels)  # [R, M, C]
     for g in range(graphs):
         for start, stop in blocks:
             block = pairs[: stop - start]
@@ -39,17 +39,17 @@ def _relu_scores(left: Tensor, right: Tensor, weight: Tensor) -> Tensor:
 
 @_relu_scores.register_fake
 def _(left: Tensor, right: Tensor, weight: Tensor) -> Tensor:
-    return left.new_empty(left.size(0), left.size(1), left.size(1))
+    return left.new_empty(left.size(0), right.size(1), left.size(1))
 
 
 @torch.library.custom_op("ibc_pyg::relu_scores_backward", mutates_args=())
 def _relu_scores_backward(grad: Tensor, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum `grad` [G, N, N] over the pairs above zero, per sender and per receiver."""
-    graphs, nodes, channels = left.shape
-    per_sender = torch.zeros_like(left)  # [G, N, C]
+    """Sum `grad` [G, N, M] over the pairs above zero, per sender and per receiver."""
+    graphs, senders, channels = left.shape
+    per_sender = torch.zeros_like(left)  # [G, M, C]
     per_receiver = torch.empty_like(right)  # [G, N, C]
-    blocks = _blocks(left)
-    pairs = left.new_empty(blocks[0][1], nodes, channels)  # [R, N, C]
+    blocks = _blocks(left, right)
+    pairs = left.new_empty(blocks[0][1], senders, channels)  # [R, M, C]
     for g in range(graphs):
         for start, stop in blocks:
             block, rows = pairs[: stop - start], grad[g, start:stop]
@@ -74,7 +74,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     left, right, weight = ctx.saved_tensors
     per_sender, per_receiver = _relu_scores_backward(grad.contiguous(), left, right)
     # relu(t) = t [t > 0], so the gradient of the weights needs no third pass over the pairs.
-    grad_weight = (left * per_sender + right * per_receiver).sum(1)  # [G, C]
+    grad_weight = (left * per_sender).sum(1) + (right * per_receiver).sum(1)  # [G, C]
     scale = weight.unsqueeze(1)  # [G, 1, C]
     return scale * per_sender, scale * per_receiver, grad_weight
 
@@ -85,23 +85,23 @@ _relu_scores.register_autograd(_backward, setup_context=_save)
 def relu_scores(left: Tensor, right: Tensor, weight: Tensor) -> Tensor:
     r"""Compute :math:`e_{ij} = \sum_c a_c \, \mathrm{relu}(l_{jc} + r_{ic})`.
 
-    Time is O(N^2 C), memory O(N^2): the pairs are made for a block of receivers at a time, and
+    Time is O(N M C), memory O(N M): the pairs are made for a block of receivers at a time, and
     made again in the backward pass. Differentiable once in all three arguments.
 
     Args:
-        left: What nodes send, [B, H, N, C].
-        right: What nodes compare it with, [B, H, N, C].
+        left: What senders send, [B, H, M, C].
+        right: What receivers compare it with, [B, H, N, C].
         weight: [H, C].
 
     Returns:
-        Scores [B, H, N, N], receiver i before sender j.
+        Scores [B, H, N, M], receiver i before sender j.
 
     """
-    batch, heads, nodes, channels = left.shape
-    groups = batch * heads
+    batch, heads, senders, channels = left.shape
+    groups, receivers = batch * heads, right.size(-2)
     scores: Tensor = _relu_scores(
-        left.reshape(groups, nodes, channels),
-        right.reshape(groups, nodes, channels),
+        left.reshape(groups, senders, channels),
+        right.reshape(groups, receivers, channels),
         weight.expand(batch, heads, channels).reshape(groups, channels),
     )
-    return scores.view(batch, heads, nodes, nodes)
+    return scores.view(batch, heads, receivers, senders)

@@ -31,9 +31,9 @@ def sorted_attention(sent: Tensor, received: Tensor, value: Tensor, slope: float
     float32 suffices. Weights are relative to the largest score; its own weight is always 1.
 
     Args:
-        sent: s, one score per sender, [B, H, N].
+        sent: s, one score per sender, [B, H, M].
         received: d, one score per receiver, [B, H, N].
-        value: What is averaged, [B, H, N, C].
+        value: What is averaged, [B, H, M, C].
         slope: Slope of LeakyReLU below zero, in [0, 1].
 
     Returns:
@@ -47,17 +47,17 @@ def sorted_attention(sent: Tensor, received: Tensor, value: Tensor, slope: float
         raise ValueError(f"slope: expected a number in [0, 1], got {slope}")
     dtype = value.dtype
     value = full_precision(value)
-    order = sent.argsort(-1)  # [B, H, N]
-    ascending = sent.gather(-1, order)  # [B, H, N]
+    order = sent.argsort(-1)  # [B, H, M]
+    ascending = sent.gather(-1, order)  # [B, H, M]
     largest = ascending[..., -1:].detach()  # [B, H, 1], cancels between the sums
     threshold = -received.detach().contiguous()
     below = torch.searchsorted(ascending.detach(), threshold, right=True)  # [B, H, N]
 
-    relative = (ascending - largest).unsqueeze(-1)  # [B, H, N, 1]
+    relative = (ascending - largest).unsqueeze(-1)  # [B, H, M, 1]
     lower = (slope * relative).exp()
     upper = relative.exp().flip(-2)
-    rows = _take_rows(value, order)  # [B, H, N, C]
-    lower_sums = _running_sums(torch.cat([lower * rows, lower], -1))  # [B, H, N + 1, C + 1]
+    rows = _take_rows(value, order)  # [B, H, M, C]
+    lower_sums = _running_sums(torch.cat([lower * rows, lower], -1))  # [B, H, M + 1, C + 1]
     upper_sums = _running_sums(torch.cat([upper * rows.flip(-2), upper], -1))
 
     # exp(slope z) / exp(z) where the largest score lies above zero; else all senders are below.

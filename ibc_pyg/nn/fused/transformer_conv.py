@@ -10,7 +10,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch_geometric.nn import TransformerConv
 
-from ibc_pyg.nn.fused._dense import as_batch, merge_heads, sender_softmax, split_heads
+from ibc_pyg.nn.distributed import Senders
+from ibc_pyg.nn.fused._dense import (
+    as_batch,
+    merge_heads,
+    sender_softmax,
+    senders_as_batch,
+    split_heads,
+)
 
 # Scores that stay in a CPU's cache: keeping them for the backward pass is faster than the flash
 # kernel, which computes them twice.
@@ -45,6 +52,8 @@ class CompleteTransformerConv(TransformerConv):  # type: ignore[misc]
         edge_index: Tensor | None = None,
         edge_attr: Tensor | None = None,
         return_attention_weights: bool | None = None,
+        *,
+        senders: Senders | None = None,
     ) -> Any:
         """Attends over all nodes, or over `edge_index` as the PyG layer does.
 
@@ -53,6 +62,7 @@ class CompleteTransformerConv(TransformerConv):  # type: ignore[misc]
             edge_index: Edges [2, E]; None is the complete graph.
             edge_attr: As in PyG; only with `edge_index`.
             return_attention_weights: Whether to return `(out, alpha)`.
+            senders: The M nodes that send, if not `x`; weights have M columns then.
 
         Raises:
             ValueError: `x` is empty or of the wrong shape.
@@ -61,42 +71,44 @@ class CompleteTransformerConv(TransformerConv):  # type: ignore[misc]
         if edge_index is not None:
             return super().forward(x, edge_index, edge_attr, return_attention_weights)
         nodes = as_batch(x, self.lin_key.in_channels)  # [B, N, F_in]
+        sources, first = senders_as_batch(nodes, senders)  # [B, M, F_in]
         if return_attention_weights:
-            out, alpha = self._attend_explicitly(*self._projections(nodes))
+            out, alpha = self._attend_explicitly(*self._projections(nodes, sources), first)
             out = self._combine(out, nodes)
             return (out, alpha) if x.dim() == 3 else (out[0], alpha[0])
-        out = self._combine(self._attend(nodes), nodes)  # [B, N, F]
+        out = self._combine(self._attend(nodes, sources, first), nodes)  # [B, N, F]
         return out if x.dim() == 3 else out[0]
 
-    def _projections(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Project to queries, keys and values, [B, H, N, F_out] each."""
-        query, key, value = self.lin_query(x), self.lin_key(x), self.lin_value(x)
+    def _projections(self, x: Tensor, sources: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Project to queries [B, H, N, F_out], keys and values [B, H, M, F_out]."""
+        query, key, value = self.lin_query(x), self.lin_key(sources), self.lin_value(sources)
         return (
             split_heads(query, self.heads),
             split_heads(key, self.heads),
             split_heads(value, self.heads),
         )
 
-    def _attend(self, x: Tensor) -> Tensor:
+    def _attend(self, x: Tensor, sources: Tensor, first: int) -> Tensor:
         """Average what nodes send, [B, H, N, F_out]."""
-        query, key, value = self._projections(x)
-        batch, heads, nodes, _ = query.shape
-        scores_bytes = batch * heads * nodes * nodes * query.element_size()
+        query, key, value = self._projections(x, sources)
+        N, M = query.size(-2), key.size(-2)
+        scores_bytes = query.shape[:-1].numel() * M * query.element_size()
         small = query.device.type == "cpu" and scores_bytes <= _CACHED_SCORES_BYTES
-        lonely = nodes == 1 and not self.self_loops  # a softmax over nothing
+        lonely = M == 1 and not self.self_loops  # a softmax over nothing
         if small or lonely:
-            return self._attend_explicitly(query, key, value)[0]
+            return self._attend_explicitly(query, key, value, first)[0]
         mask = None
         if not self.self_loops:
-            mask = ~torch.eye(nodes, dtype=torch.bool, device=x.device)  # [N, N]
+            mask = torch.ones(N, M, dtype=torch.bool, device=x.device)  # [N, M]
+            mask.diagonal(first).fill_(False)
         dropout = self.dropout if self.training else 0.0
         return F.scaled_dot_product_attention(query, key, value, mask, dropout)
 
     def _attend_explicitly(
-        self, query: Tensor, key: Tensor, value: Tensor
+        self, query: Tensor, key: Tensor, value: Tensor, first: int
     ) -> tuple[Tensor, Tensor]:
-        scores = (query / math.sqrt(self.out_channels)) @ key.transpose(-1, -2)  # [B, H, N, N]
-        alpha = sender_softmax(scores, self_loops=self.self_loops)
+        scores = (query / math.sqrt(self.out_channels)) @ key.transpose(-1, -2)  # [B, H, N, M]
+        alpha = sender_softmax(scores, self_loops=self.self_loops, first=first)
         return F.dropout(alpha, self.dropout, self.training) @ value, alpha
 
     def _combine(self, out: Tensor, x: Tensor) -> Tensor:

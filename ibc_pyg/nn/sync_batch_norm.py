@@ -1,0 +1,131 @@
+"""Batch normalisation over the rows of all processes, on any device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ibc_pyg.nn.distributed import gather_rows, num_processes
+
+
+class SyncBatchNorm(_BatchNorm):
+    """Batch normalisation whose statistics are those of the global batch.
+
+    In training, with several processes, mean and variance are taken over the rows of all of them,
+    and the running statistics are the same everywhere (the variance unbiased by the global
+    count). In evaluation, and where there is one process, it is `nn.BatchNorm1d/2d/3d`. Unlike
+    `nn.SyncBatchNorm` it works on CPUs too. Arguments and parameters are those of `nn.BatchNorm2d`.
+
+    Shapes:
+        - **input:** :math:`(N, C)` or :math:`(N, C, *)`; N and * the same in every process
+        - **output:** as the input
+
+    Raises:
+        ValueError: fewer than 2 dimensions, or one value per channel in all processes together.
+
+    """
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() < 2:
+            raise ValueError(f"input must be [N, C] or [N, C, *], got {list(input.shape)}")
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise each channel."""
+        if not self.training or num_processes() == 1:
+            return super().forward(input)
+        self._check_input_dim(input)
+        count = input.numel() // input.size(1) * num_processes()
+        if count == 1:
+            raise ValueError(f"more than 1 value per channel is needed, got {list(input.shape)}")
+        out, mean, var = _NormaliseOverProcesses.apply(input, self.weight, self.bias, self.eps)
+        self._track(mean, var * (count / (count - 1)))
+        normalised: Tensor = out
+        return normalised
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, var: Tensor) -> None:
+        if self.running_mean is None or self.running_var is None:
+            return
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked += 1
+        momentum = self.momentum
+        if momentum is None:
+            momentum = 1.0 / float(self.num_batches_tracked)
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
+        self.running_var.lerp_(var.to(self.running_var.dtype), momentum)
+
+
+def synchronise_batch_norm(module: nn.Module) -> nn.Module:
+    """Replace each batch normalisation inside `module` by one over all processes.
+
+    Parameters and statistics are taken over, not copied.
+
+    Returns:
+        `module`, changed in place; or what stands for it, if it is a batch normalisation itself.
+
+    """
+    for name, child in module.named_children():
+        setattr(module, name, synchronise_batch_norm(child))
+    if not isinstance(module, _BatchNorm) or isinstance(module, SyncBatchNorm):
+        return module
+    twin = SyncBatchNorm.__new__(SyncBatchNorm)
+    twin.__setstate__(dict(module.__dict__))  # type: ignore[no-untyped-call]
+    return twin
+
+
+class _NormaliseOverProcesses(torch.autograd.Function):
+    """(x - mean) / sqrt(var + eps) * weight + bias, with mean and var over all processes."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        over = [0, *range(2, x.dim())]
+        values = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        # Mean and squared deviations of each process are joined (Chan et al. 1979): a variance
+        # as the difference of two sums would lose its digits where the mean is large.
+        own_var, own_mean = torch.var_mean(values, over, correction=0)  # [C], [C]
+        stats = gather_rows(torch.stack([own_mean, own_var]).unsqueeze(0))  # [W, 2, C]
+        means, variances = stats.unbind(1)  # [W, C]
+        mean = means.mean(0)  # [C]
+        var = variances.mean(0) + (means - mean).square().mean(0)  # [C]
+        shape = (1, -1) + (1,) * (x.dim() - 2)
+        scale = (var + eps).rsqrt()  # [C]
+        out = (values - mean.view(shape)) * scale.view(shape)
+        if weight is not None:
+            out = out * weight.view(shape)
+        if bias is not None:
+            out = out + bias.view(shape)
+        ctx.save_for_backward(x, weight, mean, scale)
+        ctx.mark_non_differentiable(mean, var)
+        return out.to(x.dtype), mean, var
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(
+        ctx: Any, grad: Tensor, *unused: Tensor
+    ) -> tuple[Tensor, Tensor | None, Tensor | None, None]:
+        x, weight, mean, scale = ctx.saved_tensors
+        over = [0, *range(2, x.dim())]
+        shape = (1, -1) + (1,) * (x.dim() - 2)
+        normalised = (x - mean.view(shape)) * scale.view(shape)
+        grad_out = grad.to(normalised.dtype)
+        # The parameters' gradients stay this process's own: their mean is taken with all others.
+        grad_bias = grad_out.sum(over)  # [C]
+        grad_weight = (grad_out * normalised).sum(over)  # [C]
+        sums = torch.stack([grad_bias, grad_weight])  # [2, C]
+        dist.all_reduce(sums)
+        through_mean, through_var = (sums / (x.numel() // x.size(1) * num_processes())).unbind(0)
+        grad_x = grad_out - through_mean.view(shape) - normalised * through_var.view(shape)
+        factor = scale if weight is None else scale * weight
+        grad_x = (grad_x * factor.view(shape)).to(x.dtype)
+        return (
+            grad_x,
+            grad_weight if ctx.needs_input_grad[1] else None,
+            grad_bias if ctx.needs_input_grad[2] else None,
+            None,
+        )
