@@ -37,6 +37,11 @@ class TrainConfig:
     """Epochs between evaluations while training; 0: only at the end."""
     checkpoint_every: int = 1
     """Epochs between checkpoints."""
+    on_divergence: Literal["stop", "restart"] = "stop"
+    """What to do when a loss or a gradient is not finite. stop: end with a message; restart: go
+    back to the last checkpoint with half the learning rate."""
+    max_restarts: int = 5
+    """After so many restarts a divergence stops the run."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     """Number format of the training step."""
     channels_last: bool = False
@@ -76,6 +81,7 @@ class TrainConfig:
         )
         check("train.evaluate_every", self.evaluate_every >= 0, ">= 0", self.evaluate_every)
         check("train.checkpoint_every", self.checkpoint_every >= 1, ">= 1", self.checkpoint_every)
+        check("train.max_restarts", self.max_restarts >= 0, ">= 0", self.max_restarts)
         check(
             "train.device", self.device in ("auto", "cpu", "cuda"), "auto, cpu or cuda", self.device
         )

@@ -1,7 +1,8 @@
 """Checkpoints that are whole or are not used: safetensors and JSON, written aside, then renamed.
 
-A checkpoint is a folder `step-00001234` with `tensors.safetensors` and `state.json`; the latter
-holds everything that is no tensor, and the hash of the former. Nothing is ever unpickled.
+A checkpoint is a folder `step-00001234` with `tensors.safetensors`, perhaps other files, and
+`state.json`; the latter holds everything that is no tensor, and the hashes of the others. Nothing
+is ever unpickled.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -25,12 +27,20 @@ from ibc_pyg.errors import RunError
 _LOG = logging.getLogger(__name__)
 _TENSOR = "__tensor__"
 _PREFIX = "step-"
+_TENSORS = "tensors.safetensors"
 
 Tree: TypeAlias = Any
 """Dictionaries, lists, tensors, numbers, strings, booleans and None, nested."""
 
 
-def save_checkpoint(folder: Path, step: int, state: Tree, *, keep: int = 2) -> Path:
+def save_checkpoint(
+    folder: Path,
+    step: int,
+    state: Tree,
+    *,
+    keep: int = 2,
+    files: Mapping[str, Path] | None = None,
+) -> Path:
     """Write the checkpoint of `step` and drop all but the newest `keep`.
 
     Args:
@@ -38,30 +48,60 @@ def save_checkpoint(folder: Path, step: int, state: Tree, *, keep: int = 2) -> P
         step: Optimiser steps taken so far, >= 0.
         state: What `load_checkpoint` gives back.
         keep: How many checkpoints stay, >= 1.
+        files: Files to keep with it, by their names in there. They are hard links where the file
+            system has them: replace such a file, never write into it.
 
     Raises:
         RunError: If it cannot be written; the earlier checkpoints are as they were.
     """
-    target = folder / f"{_PREFIX}{step:08d}"
-    partial = folder / f".{target.name}.partial"
+    target = checkpoint_path(folder, step)
+    partial, old = (folder / f".{target.name}.{what}" for what in ("partial", "old"))
     tensors: dict[str, Tensor] = {}
     skeleton = _pack(state, "", tensors)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(partial, ignore_errors=True)
+        for left in (partial, old):
+            shutil.rmtree(left, ignore_errors=True)
         partial.mkdir()
         blob = save(tensors)
-        write_atomically(partial / "tensors.safetensors", blob)
-        document = {"step": step, "sha256": hashlib.sha256(blob).hexdigest(), "state": skeleton}
+        write_atomically(partial / _TENSORS, blob)
+        hashes = {_TENSORS: hashlib.sha256(blob).hexdigest()}
+        for name, path in (files or {}).items():
+            _link(path, partial / name)
+            hashes[name] = _hash(partial / name)
+        document = {"step": step, "sha256": hashes, "state": skeleton}
         write_atomically(partial / "state.json", json.dumps(document).encode())
-        shutil.rmtree(target, ignore_errors=True)
+        if target.exists():
+            target.rename(old)
         partial.rename(target)
         _sync_folder(folder)
     except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
         raise RunError(f"checkpoint {target} cannot be written: {error.strerror}") from error
-    for old in list_checkpoints(folder)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+    except RunError:
+        # What does not fit on the disk must not fill it up either.
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+    for older in list_checkpoints(folder)[:-keep]:
+        shutil.rmtree(older, ignore_errors=True)
     return target
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Return where the checkpoint of a step lies."""
+    return folder / f"{_PREFIX}{step:08d}"
+
+
+def drop_after(folder: Path, step: int) -> None:
+    """Remove the checkpoints after `step`, and what a kill left of half-written ones.
+
+    Training that goes on from `step` comes by those steps again; one that is damaged must not
+    count as one of the newest until then.
+    """
+    newer = [path for path in list_checkpoints(folder) if path > checkpoint_path(folder, step)]
+    for path in [*newer, *folder.glob(f".{_PREFIX}*")]:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -80,13 +120,17 @@ def load_checkpoint(path: Path) -> tuple[int, Tree]:
     """
     document = read_json(path / "state.json")
     try:
-        blob = (path / "tensors.safetensors").read_bytes()
-        if hashlib.sha256(blob).hexdigest() != document["sha256"]:
-            raise RunError(f"checkpoint {path} is damaged: tensors.safetensors was cut or changed")
+        hashes = document["sha256"]
+        blob = (path / _TENSORS).read_bytes()
+        found = {_TENSORS: hashlib.sha256(blob).hexdigest()}
+        found |= {name: _hash(path / name) for name in hashes if name != _TENSORS}
+        for name, value in hashes.items():
+            if found[name] != value:
+                raise RunError(f"checkpoint {path} is damaged: {name} was cut or changed")
         return int(document["step"]), _unpack(document["state"], load(blob))
     except OSError as error:
         raise RunError(f"checkpoint {path} is damaged: {error.strerror}") from error
-    except (KeyError, TypeError, ValueError, SafetensorError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise RunError(f"checkpoint {path} is damaged: {error}") from error
 
 
@@ -142,6 +186,19 @@ def _unpack(tree: Tree, tensors: dict[str, Tensor]) -> Tree:
     if isinstance(tree, list):
         return [_unpack(value, tensors) for value in tree]
     return tree
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        # A file system without hard links.
+        shutil.copyfile(source, target)
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync_folder(folder: Path) -> None:

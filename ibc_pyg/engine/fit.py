@@ -7,10 +7,14 @@ from typing import Any
 
 from rich.console import Console
 
+from ibc_pyg.console import Progress as Bar
 from ibc_pyg.console import progress
+from ibc_pyg.data.batch import Batch
 from ibc_pyg.data.loader import train_loader
 from ibc_pyg.engine.describe import describe_probe
+from ibc_pyg.engine.divergence import Diverged, Watch, scale_lr
 from ibc_pyg.engine.evaluate import score_retrieval
+from ibc_pyg.engine.go_back import go_back
 from ibc_pyg.engine.interrupt import StopRequest
 from ibc_pyg.engine.load import fit_weights, read_weights
 from ibc_pyg.engine.optimizer import set_lr
@@ -18,7 +22,7 @@ from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.engine.setup import Experiment
 from ibc_pyg.engine.speed import Speed
 from ibc_pyg.engine.state import Progress, restore_state, save_state, save_weights
-from ibc_pyg.engine.step import finite_losses, train_step
+from ibc_pyg.engine.step import train_step
 from ibc_pyg.track.base import Tracker
 
 
@@ -33,6 +37,7 @@ def fit(
     console: Console,
     *,
     resume: tuple[int, Any] | None = None,
+    at: Progress | None = None,
 ) -> Progress:
     """Train to the last epoch.
 
@@ -42,91 +47,148 @@ def fit(
         tracker: Where losses and metrics go.
         console: Where progress is shown.
         resume: Step and state of the checkpoint to go on from.
+        at: What another pass has done before; a checkpoint of it is written first.
 
     Raises:
         Interrupted: If the user stopped it.
-        RunError: If the loss is not finite, or a checkpoint cannot be written.
+        RunError: If training diverged for good, or a checkpoint cannot be written.
     """
-    config, sampler = experiment.config, experiment.sampler
-    train, every = config.train, config.train.evaluate_every
-    at = Progress() if resume is None else restore_state(experiment, run, resume[1])
-    before, began = at.seconds, time.perf_counter()
-
-    def save_progress() -> None:
-        at.seconds = before + time.perf_counter() - began
+    if resume is not None:
+        at = restore_state(experiment, run, resume)
+    elif at is not None or experiment.config.train.on_divergence == "restart":
+        at = at or Progress()
         save_state(experiment, run, at)
-
-    loader = train_loader(
-        experiment.data.train_table,
-        sampler,
-        experiment.data.transform,
-        seed=train.seed,
-        workers=experiment.data.workers,
-        device=experiment.fabric.device,
-        cache=experiment.data.cache,
-        on_error=experiment.data.on_error,
-    )
-    experiment.step_model.train()
-    # Epochs can differ in length (redrawn batches), so the bar counts in nominal steps.
-    nominal = len(loader)
-    on_cpu = experiment.fabric.device.type == "cpu"
-    start = sampler.epoch * nominal + sampler.step
-    bar = progress(max(train.epochs * nominal, start), "train", console=console, start=start)
-    with StopRequest() as stop, bar:
-        speed = Speed()
-        while sampler.epoch < train.epochs:
-            steps_per_epoch = len(loader)
-            for batch in loader:
-                # The loader has moved the sampler behind this batch.
-                epoch = sampler.epoch + (sampler.step - 1) / steps_per_epoch
-                lr = set_lr(experiment.optimizer, train, at.step, epoch)
-                losses = train_step(experiment, batch)
-                at.step += 1
-                rate = speed(len(batch))
-                due = at.step % config.track.every == 0 or sampler.step == steps_per_epoch
-                # On a GPU each look at the loss is a wait for the device.
-                if due or on_cpu:
-                    values = finite_losses(losses, at.step, lr)
-                if due:
-                    tracker.log(at.step, values | {"train/lr": lr, "train/images_per_s": rate})
-                    done = round((sampler.epoch + sampler.step / steps_per_epoch) * nominal)
-                    bar.update(done, loss=values["train/loss"], images_per_second=rate)
-                if stop.requested:
-                    save_progress()
-                    raise Interrupted
-            last = sampler.epoch == train.epochs
-            if every and (last or sampler.epoch % every == 0):
-                _evaluate(experiment, run, tracker, at)
-                speed = Speed()
-            if sampler.epoch in train.reload_best_at and at.best_epoch:
-                fit_weights(experiment.model, read_weights(run.weights), run.weights)
-            # Ctrl-C may also have come while evaluating.
-            if last or stop.requested or sampler.epoch % train.checkpoint_every == 0:
-                save_progress()
-            if stop.requested:
-                raise Interrupted
-    rows = experiment.data.splits.train
-    experiment.data.skipped.update(
-        {int(rows[row]): reason for row, reason in loader.skipped.items()}
-    )
-    return at
+    at = at or Progress()
+    with StopRequest() as stop:
+        while True:
+            one_go = _Fit(experiment, run, tracker, at, stop)
+            try:
+                one_go(console)
+                return at
+            except Diverged as event:
+                at = go_back(experiment, run, tracker, at, event)
 
 
-def _evaluate(experiment: Experiment, run: RunFolder, tracker: Tracker, at: Progress) -> None:
-    config, splits, epoch = experiment.config, experiment.data.splits, experiment.sampler.epoch
-    role, probe = ("test", splits.test) if splits.val is None else ("val", splits.val)
-    described = describe_probe(
-        experiment.fabric,
-        experiment.model,
-        experiment.data,
-        probe,
-        batch_size=config.evaluate.batch_size,
-    )
-    scores = score_retrieval(described, config.evaluate)
-    tracker.log(
-        at.step,
-        {"epoch": epoch} | {f"{role}/{name}": value for name, value in scores.items()},
-    )
-    if config.select != "last" and scores["R@1"] > at.best:
-        at.best, at.best_epoch = scores["R@1"], epoch
-        save_weights(experiment, run)
+class _Fit:
+    """Training from `at` to the last epoch, in one go."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        run: RunFolder,
+        tracker: Tracker,
+        at: Progress,
+        stop: StopRequest,
+    ) -> None:
+        config, data = experiment.config, experiment.data
+        self.experiment, self.run, self.tracker = experiment, run, tracker
+        self.at, self.stop = at, stop
+        self.train, self.sampler = config.train, experiment.sampler
+        self.epochs = at.best_epoch if at.retraining else config.train.epochs
+        self.loader = train_loader(
+            data.train_table,
+            experiment.sampler,
+            data.transform,
+            seed=config.train.seed,
+            workers=data.workers,
+            device=experiment.fabric.device,
+            cache=data.cache,
+            on_error=data.on_error,
+        )
+        # Epochs can differ in length (redrawn batches), so the bar counts in nominal steps.
+        self.nominal = len(self.loader)
+        self.watch, self.speed = Watch(experiment.fabric), Speed()
+        self.clock = time.perf_counter()
+
+    def __call__(self, console: Console) -> None:
+        self.experiment.step_model.train()
+        start = self.sampler.epoch * self.nominal + self.sampler.step
+        total = max(self.epochs * self.nominal, start)
+        name = "retrain" if self.at.retraining else "train"
+        try:
+            with progress(total, name, console=console, start=start) as bar:
+                while self.sampler.epoch < self.epochs:
+                    for batch in self.loader:
+                        self._step(batch, bar)
+                    self._end_epoch()
+        finally:
+            self._settle()
+
+    def _step(self, batch: Batch, bar: Bar) -> None:
+        experiment, at, sampler, train = self.experiment, self.at, self.sampler, self.train
+        length = len(self.loader)
+        # The loader has moved the sampler behind this batch.
+        epoch = sampler.epoch + (sampler.step - 1) / length
+        lr = set_lr(experiment.optimizer, train, at.step - at.began, epoch)
+        lr = scale_lr(experiment.optimizer, lr, at.lr_scale)
+        losses = train_step(experiment, batch)
+        at.step += 1
+        self.watch.add(at.step, lr, losses, batch)
+        rate = self.speed(len(batch))
+        due = at.step % experiment.config.track.every == 0 or sampler.step == length
+        # On a GPU each look at the loss is a wait for the device.
+        if due or experiment.fabric.device.type == "cpu":
+            values = self.watch.look()
+        if due:
+            self.tracker.log(at.step, values | {"train/lr": lr, "train/images_per_s": rate})
+            done = round((sampler.epoch + sampler.step / length) * self.nominal)
+            bar.update(done, loss=values["train/loss"], images_per_second=rate)
+        if self.stop.requested:
+            self._save(due)
+            raise Interrupted
+
+    def _end_epoch(self) -> None:
+        epoch, train, at = self.sampler.epoch, self.train, self.at
+        last = epoch == self.epochs
+        self.watch.check_state(self.experiment)
+        every = 0 if at.retraining else train.evaluate_every
+        if every and (last or epoch % every == 0):
+            self._evaluate()
+            self.speed = Speed()
+        if epoch in train.reload_best_at and at.best_epoch:
+            fit_weights(self.experiment.model, read_weights(self.run.weights), self.run.weights)
+        # Ctrl-C may also have come while evaluating.
+        if last or self.stop.requested or epoch % train.checkpoint_every == 0:
+            self._settle()
+            save_state(self.experiment, self.run, at)
+        if self.stop.requested:
+            raise Interrupted
+
+    def _evaluate(self) -> None:
+        experiment, at, epoch = self.experiment, self.at, self.sampler.epoch
+        config, splits = experiment.config, experiment.data.splits
+        role, probe = ("test", splits.test) if splits.val is None else ("val", splits.val)
+        described = describe_probe(
+            experiment.fabric,
+            experiment.model,
+            experiment.data,
+            probe,
+            batch_size=config.evaluate.batch_size,
+        )
+        self.watch.check_descriptors(described.queries.vectors)
+        scores = score_retrieval(described, config.evaluate)
+        self.tracker.log(
+            at.step,
+            {"epoch": epoch} | {f"{role}/{name}": value for name, value in scores.items()},
+        )
+        if config.select != "last" and scores["R@1"] > at.best:
+            at.best, at.best_epoch = scores["R@1"], epoch
+            save_weights(experiment, self.run)
+
+    def _save(self, looked: bool) -> None:
+        """Write a checkpoint in the middle of an epoch."""
+        if not looked:
+            self.watch.look()
+        self.watch.check_state(self.experiment)
+        self._settle()
+        save_state(self.experiment, self.run, self.at)
+
+    def _settle(self) -> None:
+        """Bring time and skipped images up to date."""
+        now = time.perf_counter()
+        self.at.seconds += now - self.clock
+        self.clock = now
+        rows = self.experiment.data.splits.train
+        self.experiment.data.skipped.update(
+            {int(rows[row]): reason for row, reason in self.loader.skipped.items()}
+        )

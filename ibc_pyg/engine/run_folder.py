@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ibc_pyg.engine.environment import environment
-from ibc_pyg.engine.files import read_json, write_json
+from ibc_pyg.engine.files import read_json, write_atomically, write_json
 from ibc_pyg.errors import RunError
 from ibc_pyg.track import Record, read_jsonl
 
@@ -63,6 +63,11 @@ class RunFolder:
         return self.path / "skipped.json"
 
     @property
+    def divergence(self) -> Path:
+        """The step at which training last left the finite numbers, JSON; only if it did."""
+        return self.path / "divergence.json"
+
+    @property
     def wandb(self) -> Path:
         """Identity of the run at W&B, JSON; only if it is tracked there."""
         return self.path / "wandb.json"
@@ -89,13 +94,29 @@ class RunFolder:
             )
         try:
             path.mkdir(parents=True, exist_ok=True)
-            for left in (run.metrics, run.weights, run.wandb):
-                left.unlink(missing_ok=True)
-            run.config.write_text(config_yaml, encoding="utf-8")
+            run.clear()
+            run.wandb.unlink(missing_ok=True)
+            write_atomically(run.config, config_yaml.encode())
             write_json(run.environment, environment())
         except OSError as error:
             raise RunError(f"{path} cannot be written: {error.strerror}") from error
         return run
+
+    def clear(self) -> None:
+        """Remove what a training left that begins anew; its identity at W&B stays.
+
+        Raises:
+            OSError: If something cannot be removed.
+        """
+        for left in (self.metrics, self.weights, self.divergence):
+            left.unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Remove what a kill left of files that were being written."""
+        for file in (self.config, self.environment, self.summary, self.weights, self.descriptors,
+                     self.skipped, self.divergence, self.wandb):  # fmt: skip
+            for left in self.path.glob(f".{file.name}.*"):
+                left.unlink(missing_ok=True)
 
     def _worth_keeping(self) -> bool:
         if self.summary.exists() or any(self.checkpoints.glob("step-*")):

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from dataclasses import dataclass
 from typing import Any
 
 from safetensors.torch import save
 
-from ibc_pyg.engine.checkpoint import random_state, save_checkpoint, set_random_state
+from ibc_pyg.config_file import config_to_dict
+from ibc_pyg.engine.checkpoint import (
+    checkpoint_path,
+    random_state,
+    save_checkpoint,
+    set_random_state,
+)
 from ibc_pyg.engine.files import write_atomically
 from ibc_pyg.engine.load import fit_weights
 from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.engine.setup import Experiment
 from ibc_pyg.errors import RunError
+
+_LOG = logging.getLogger(__name__)
+_BEST = "best.safetensors"
 
 
 @dataclass
@@ -24,12 +35,20 @@ class Progress:
         best: R@1 of the best evaluation so far; -1 before the first.
         best_epoch: Epochs done at that evaluation.
         seconds: Time of training and its evaluations, in all sittings.
+        lr_scale: What divergences have multiplied the learning rate by.
+        restarts: How often training went back to a checkpoint because it had diverged.
+        retraining: Whether this is the second pass, on all training classes.
+        began: Steps done before this pass.
     """
 
     step: int = 0
     best: float = -1.0
     best_epoch: int = 0
     seconds: float = 0.0
+    lr_scale: float = 1.0
+    restarts: int = 0
+    retraining: bool = False
+    began: int = 0
 
 
 def save_weights(experiment: Experiment, run: RunFolder) -> None:
@@ -53,32 +72,76 @@ def save_state(experiment: Experiment, run: RunFolder, at: Progress) -> None:
         RunError: If it cannot be written; the earlier ones are as they were.
     """
     state = {
+        "config": config_to_dict(experiment.config),
         "model": experiment.model.state_dict(),
+        "loss": experiment.loss.state_dict(),
         "optimizer": experiment.optimizer.state_dict(),
         "random": random_state(),
         # The scale of the gradients, in 16-bit floats.
         "precision": experiment.fabric.strategy.precision.state_dict(),
         "sampler": experiment.sampler.state_dict(),
+        "skipped": dict(experiment.data.skipped),
+        "history_bytes": _sync_history(run),
         "progress": vars(at),
     }
-    save_checkpoint(run.checkpoints, at.step, state)
+    # The best weights may be written again before the next checkpoint.
+    files = {_BEST: run.weights} if at.best_epoch else {}
+    save_checkpoint(run.checkpoints, at.step, state, files=files)
 
 
-def restore_state(experiment: Experiment, run: RunFolder, state: Any) -> Progress:
-    """Put everything back to where `save_state` saw it.
+def restore_state(experiment: Experiment, run: RunFolder, checkpoint: tuple[int, Any]) -> Progress:
+    """Put everything back to where `save_state` saw it, the files of the run too.
+
+    Args:
+        experiment: What `setup` built.
+        run: Its folder.
+        checkpoint: Step and state.
 
     Raises:
-        RunError: If the state does not fit the experiment.
+        RunError: If the state does not fit the experiment, or a file cannot be written.
     """
+    step, state = checkpoint
     try:
         fit_weights(experiment.model, state["model"], run.checkpoints)
+        experiment.loss.load_state_dict(state["loss"])
         experiment.optimizer.load_state_dict(state["optimizer"])
         experiment.sampler.load_state_dict(state["sampler"])
         set_random_state(state["random"])
         if state.get("precision"):
             experiment.fabric.strategy.precision.load_state_dict(state["precision"])
-        return Progress(**state["progress"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        experiment.data.skipped.update(state["skipped"])
+        at = Progress(**state["progress"])
+        _restore_files(run, step, int(state["history_bytes"]), has_best=at.best_epoch > 0)
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise RunError(
             f"the checkpoint in {run.checkpoints} does not fit config.yaml: {error}"
         ) from error
+    return at
+
+
+def _sync_history(run: RunFolder) -> int:
+    """Bring the records to the disk; return their length in bytes."""
+    if not run.metrics.is_file():
+        return 0
+    try:
+        with run.metrics.open("rb+") as file:
+            os.fsync(file.fileno())
+            return os.fstat(file.fileno()).st_size
+    except OSError as error:
+        raise RunError(f"{run.metrics} cannot be written: {error.strerror}") from error
+
+
+def _restore_files(run: RunFolder, step: int, history_bytes: int, *, has_best: bool) -> None:
+    best = checkpoint_path(run.checkpoints, step) / _BEST
+    try:
+        if has_best:
+            write_atomically(run.weights, best.read_bytes())
+        else:
+            run.weights.unlink(missing_ok=True)
+        if run.metrics.is_file() and run.metrics.stat().st_size >= history_bytes:
+            # What was recorded after the checkpoint comes again.
+            os.truncate(run.metrics, history_bytes)
+        elif history_bytes:
+            _LOG.warning("%s is shorter than at the checkpoint", run.metrics)
+    except OSError as error:
+        raise RunError(f"{error.filename} cannot be restored: {error.strerror}") from error

@@ -53,7 +53,7 @@ def resume(path: Path, console: Console) -> RunFolder:
     config = config_from_yaml(run.config)
     if run.summary.is_file():
         run.read_summary()
-        if not run.report.is_file():
+        if config.track.report and not run.report.is_file():
             make_report(load_run(path))
         console.print(f"{path} is finished; nothing to resume", highlight=False, soft_wrap=True)
         return run
@@ -63,7 +63,7 @@ def resume(path: Path, console: Console) -> RunFolder:
 def _work(
     experiment: Experiment, run: RunFolder, console: Console, checkpoint: tuple[int, Any] | None
 ) -> RunFolder:
-    tracker = _make_tracker(experiment.config, run, checkpoint)
+    tracker = _make_tracker(experiment.config, run)
     try:
         at = fit(experiment, run, tracker, console, resume=checkpoint)
         if experiment.config.select == "last":
@@ -73,11 +73,12 @@ def _work(
         summary["train_seconds"] = round(at.seconds, 1)
         tracker.summary({key: value for key, value in summary.items() if _is_number(value)})
         write_json(run.summary, summary)
-        trained = Trained(
-            run, experiment.config, experiment.fabric, experiment.data, experiment.model.eval()
-        )
-        for name, picture in make_pictures(make_report(trained)).items():
-            tracker.image(at.step, name, picture)
+        if experiment.config.track.report:
+            trained = Trained(
+                run, experiment.config, experiment.fabric, experiment.data, experiment.model.eval()
+            )
+            for name, picture in make_pictures(make_report(trained)).items():
+                tracker.image(at.step, name, picture)
     except (Interrupted, KeyboardInterrupt):
         console.print(_how_to_go_on(run), highlight=False, soft_wrap=True)
         raise Interrupted from None
@@ -115,13 +116,8 @@ def _finish(experiment: Experiment, run: RunFolder, at: Progress) -> dict[str, A
     return summary | {"select": config.select, "epoch": at.best_epoch, "seed": config.train.seed}
 
 
-def _make_tracker(
-    config: Config, run: RunFolder, checkpoint: tuple[int, Any] | None
-) -> MultiTracker:
-    local = JsonlTracker(run.metrics)
-    if checkpoint is not None:
-        local.truncate_after(checkpoint[0])
-    trackers: list[Tracker] = [local]
+def _make_tracker(config: Config, run: RunFolder) -> MultiTracker:
+    trackers: list[Tracker] = [JsonlTracker(run.metrics)]
     if config.track.wandb != "disabled":
         trackers.append(_make_wandb(config, run))
     return MultiTracker(trackers)

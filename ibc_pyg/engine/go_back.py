@@ -1,0 +1,81 @@
+"""What becomes of a training that has diverged: it ends, or goes back to its last checkpoint."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from ibc_pyg.engine.checkpoint import checkpoint_path, drop_after, list_checkpoints, load_newest
+from ibc_pyg.engine.divergence import Diverged, describe_divergence
+from ibc_pyg.engine.files import write_json
+from ibc_pyg.engine.run_folder import RunFolder
+from ibc_pyg.engine.setup import Experiment
+from ibc_pyg.engine.state import Progress, restore_state, save_state
+from ibc_pyg.errors import RunError
+from ibc_pyg.track.base import Tracker
+
+_LOG = logging.getLogger(__name__)
+
+
+def go_back(
+    experiment: Experiment, run: RunFolder, tracker: Tracker, at: Progress, event: Diverged
+) -> Progress:
+    """Save what is known of a divergence, and go back if the configuration says so.
+
+    The checkpoint that training goes back to is written again with the lower learning rate, so
+    that a run which is cut and resumed knows of it.
+
+    Args:
+        experiment: Put back in place.
+        run: Where the checkpoints lie.
+        tracker: Is told of the restart.
+        at: How far training was.
+        event: What was found.
+
+    Returns:
+        Where training goes on.
+
+    Raises:
+        RunError: If training is to stop; names the last good checkpoint.
+    """
+    train = experiment.config.train
+    found = list_checkpoints(run.checkpoints)
+    good = load_newest(run.checkpoints) if found else None
+    path = None if good is None else checkpoint_path(run.checkpoints, good[0])
+    record = describe_divergence(experiment, event, path, newest=at.step)
+    write_json(run.divergence, record)
+    if train.on_divergence == "stop" or at.restarts >= train.max_restarts or good is None:
+        raise RunError(_message(run, record, at))
+    drop_after(run.checkpoints, good[0])
+    back = restore_state(experiment, run, good)
+    back.seconds = at.seconds
+    back.restarts, back.lr_scale = at.restarts + 1, at.lr_scale / 2
+    tracker.log(
+        back.step,
+        {
+            "train/restarts": back.restarts,
+            "train/lr_scale": back.lr_scale,
+            "train/diverged_at": event.step.number,
+        },
+    )
+    save_state(experiment, run, back)
+    _LOG.warning(
+        "%s; back to step %d with the learning rate times %g (details: %s)",
+        event,
+        back.step,
+        back.lr_scale,
+        run.divergence,
+    )
+    return back
+
+
+def _message(run: RunFolder, record: dict[str, Any], at: Progress) -> str:
+    good = record["last_good_checkpoint"]
+    found = f"{record['what']} at step {record['step']} (learning rate {record['lr']:.2e})"
+    if at.restarts:
+        found += f", after {at.restarts} restarts"
+    return (
+        f"{found}; losses, gradients and files of the batch: {run.divergence}; last good "
+        f"checkpoint: {good or 'none yet'}; lower train.lr, set train.clip_norm or "
+        "train.warmup_steps, or train.on_divergence = restart"
+    )
