@@ -13,6 +13,7 @@ from ibc_pyg.commands import (
     import_official,
     report,
     search,
+    sweep,
     train,
 )
 
@@ -23,6 +24,7 @@ COMMANDS: tuple[ModuleType, ...] = (
     search,
     report,
     compare,
+    sweep,
     data,
     import_official,
     export,

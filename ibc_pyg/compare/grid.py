@@ -55,7 +55,7 @@ def make_grid(vary: Sequence[str]) -> list[Cell]:
     axes = []
     for text in vary:
         field, equals, rest = text.partition("=")
-        values = _divide(rest)
+        values = divide(rest)
         if not field or not equals or "" in values:
             raise ConfigError(f"--vary {text!r} must read FIELD=VALUE,VALUE,...")
         if len(set(values)) < len(values):
@@ -67,7 +67,8 @@ def make_grid(vary: Sequence[str]) -> list[Cell]:
     return cells
 
 
-def _divide(text: str) -> list[str]:
+def divide(text: str) -> list[str]:
+    """Return the parts between commas; those within brackets do not divide."""
     parts, depth = [""], 0
     for character in text:
         depth += (character in _OPENING) - (character in _CLOSING)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ibc_pyg.compare.grid import Cell
+from ibc_pyg.compare.pool import Task, run_tasks
 from ibc_pyg.config import Config
 from ibc_pyg.config_file import config_from_yaml, config_to_dict, parse_config
 from ibc_pyg.engine.run_folder import RunFolder
@@ -48,76 +45,73 @@ def run_jobs(
     workers: int,
     group: str,
     report: Callable[[Job, str], None],
+    threads: int | None = None,
 ) -> None:
-    """Do every job in a process of its own.
+    """Do every job.
 
     Args:
         jobs: What to run.
         experiment: Experiment file of all.
         fields: Options that hold for all, as on the command line.
-        workers: How many run side by side; the processor's threads are shared among them.
+        workers: How many run side by side.
         group: W&B group.
         report: Called with each job and what became of it.
+        threads: CPU threads of each run; None shares the processor's among them.
 
     Raises:
         RunError: If a run failed, or a folder holds the run of another setting.
     """
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    for job in jobs:
-        _check_settings(job, experiment, fields)
-
-    def work(job: Job) -> str | None:
-        try:
-            return run(job)
-        except OSError as error:
-            return f"{job.path}: {error}"
-
-    def run(job: Job) -> str | None:
-        if (job.path / "summary.json").is_file():
-            report(job, "done before")
-            return None
-        cut = _is_cut(job)
-        if cut:
-            arguments = ["--resume", str(job.path)]
-        else:
-            arguments = [str(experiment), *fields, *job.cell.overrides, "--train.seed"]
-            arguments += [str(job.seed), "--track.group", group, "--out", str(job.path)]
-        report(job, "resumed" if cut else "started")
-        job.path.parent.mkdir(parents=True, exist_ok=True)
-        log = job.path.parent / f"seed-{job.seed}.log"
-        with log.open("w", encoding="utf-8") as file:
-            done = subprocess.run(
-                [sys.executable, "-m", "ibc_pyg", "train", *arguments],
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                env=_environment(threads),
-            )
-        if done.returncode == 0:
-            report(job, "finished")
-            return None
-        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return f"{job.path}: {lines[-1] if lines else 'failed'} (see {log})"
-
-    with ThreadPoolExecutor(workers) as pool:
-        failures = [failure for failure in pool.map(work, jobs) if failure]
+    by_path = {job.path: job for job in jobs}
+    tasks = [
+        Task(
+            job.cell.name,
+            job.path,
+            tracked(_config(job, experiment, fields), group, job.cell.name),
+        )
+        for job in jobs
+    ]
+    for task in tasks:
+        check_settings(task)
+    failures = run_tasks(
+        tasks,
+        workers=workers,
+        threads=threads,
+        report=lambda task, what: report(by_path[task.path], what),
+    )
     if failures:
-        raise RunError(f"{len(failures)} of {len(jobs)} runs failed; the first: {failures[0]}")
+        first = failures[0]
+        raise RunError(
+            f"{len(failures)} of {len(jobs)} runs failed; the first: {first.task.path}: "
+            f"{first.message} (see {first.task.log})"
+        )
 
 
-def _is_cut(job: Job) -> bool:
-    return any(job.path.glob("checkpoints/step-*"))
-
-
-def _check_settings(job: Job, experiment: Path, fields: Sequence[str]) -> None:
-    """Refuse to take the run of other settings for this one."""
-    if not (job.path / "summary.json").is_file() and not _is_cut(job):
-        return
-    kept = _flat(config_from_yaml(job.path / "config.yaml"))
+def _config(job: Job, experiment: Path, fields: Sequence[str]) -> Config:
     seed = ["--train.seed", str(job.seed)]
-    for name, value in _flat(parse_config(experiment, [*fields, *job.cell.overrides, *seed])):
+    return parse_config(experiment, [*fields, *job.cell.overrides, *seed])
+
+
+def tracked(config: Config, group: str, *tags: str) -> Config:
+    """Return the experiment with a W&B group, and with tags, where it has none of its own."""
+    track = config.track
+    # W&B takes tags of 1 to 64 characters.
+    own = track.tags or [tag[:64] for tag in tags]
+    return replace(config, track=replace(track, group=track.group or group, tags=own))
+
+
+def check_settings(task: Task) -> None:
+    """Refuse to take the run of other settings for this one.
+
+    Raises:
+        RunError: If the folder holds such a run; a field that differs is named.
+    """
+    if not task.finished and not task.cut:
+        return
+    kept = _flat(config_from_yaml(task.path / "config.yaml"))
+    for name, value in _flat(task.config):
         if (name, value) not in kept:
             raise RunError(
-                f"{job.path} is a run with {name} = {dict(kept).get(name)}, not {value}; "
+                f"{task.path} is a run with {name} = {dict(kept).get(name)}, not {value}; "
                 "choose another --out, or remove it"
             )
 
@@ -131,17 +125,6 @@ def _flat(config: Config) -> list[tuple[str, Any]]:
         elif part != "track":
             found += [(f"{part}.{name}", value) for name, value in values.items()]
     return found
-
-
-def _environment(threads: int) -> dict[str, str]:
-    """Return the variables of a run's process, which must find this package wherever it is."""
-    root = str(Path(__file__).resolve().parents[2])
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {
-        **os.environ,
-        "OMP_NUM_THREADS": str(threads),
-        "PYTHONPATH": os.pathsep.join(paths),
-    }
 
 
 def read_results(jobs: Sequence[Job]) -> dict[Cell, list[dict[str, Any]]]:

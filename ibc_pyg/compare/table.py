@@ -6,17 +6,27 @@ import base64
 import csv
 import html
 import io
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import matplotlib.pyplot as plt
 
-from ibc_pyg.compare.grid import Cell
 from ibc_pyg.compare.runs import METRICS
 from ibc_pyg.compare.statistics import Estimate, estimate, paired_difference
 from ibc_pyg.engine.files import write_atomically, write_json
+
+
+class Named(Protocol):
+    """What a row stands for."""
+
+    @property
+    def name(self) -> str:
+        """What the row is called."""
+
+
+Setting = TypeVar("Setting", bound=Named)
 
 
 @dataclass(frozen=True)
@@ -26,9 +36,11 @@ class Row:
     Attributes:
         name: Of the setting.
         metrics: Mean over seeds of each metric, fractions in [0, 1].
-        differences: Paired difference to the first row; empty in the first row.
+        differences: Paired difference to the reference, over the seeds that both have; empty in
+            the reference itself.
         seconds: Training time, mean over seeds.
         seeds: Seeds that were run.
+        pairs: The same differences to further rows, by their names.
     """
 
     name: str
@@ -36,6 +48,7 @@ class Row:
     differences: Mapping[str, Estimate]
     seconds: float
     seeds: tuple[int, ...]
+    pairs: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -43,11 +56,13 @@ class Comparison:
     """All rows, and what they were made with.
 
     Attributes:
-        rows: The first is what the others are compared with.
+        rows: One a setting.
         command: The command line.
         environment: Of the process that wrote the table.
         floor: R@1 of the raw pixels, if the runs have it.
         chosen_on_test: Whether a run's epoch was chosen on the test classes.
+        reference: Name of the row that the others are compared with; None: the first.
+        notes: Further lines below the table.
     """
 
     rows: Sequence[Row]
@@ -55,26 +70,65 @@ class Comparison:
     environment: Mapping[str, Any]
     floor: float | None = None
     chosen_on_test: bool = False
+    reference: str | None = None
+    notes: Sequence[str] = ()
+
+    @property
+    def metrics(self) -> list[str]:
+        """Metrics that a row has, in their usual order."""
+        return [name for name in METRICS if any(name in row.metrics for row in self.rows)]
 
 
-def make_rows(results: Mapping[Cell, Sequence[Mapping[str, Any]]]) -> list[Row]:
-    """Return one row a cell; metrics that a run lacks are left out."""
-    reference = next(iter(results.values()))
+def make_rows(
+    results: Mapping[Setting, Sequence[Mapping[str, Any]]],
+    *,
+    reference: str | None = None,
+    pairs: Iterable[tuple[str, str]] = (),
+) -> list[Row]:
+    """Return one row a setting; metrics that a run lacks are left out.
+
+    Args:
+        results: What a row stands for, and the summaries of its runs.
+        reference: Name of the row that the others are compared with; None takes the first.
+        pairs: Names of two rows each, of which the first is also compared with the second.
+    """
+    by_name: dict[str, Sequence[Mapping[str, Any]]] = {
+        setting.name: summaries for setting, summaries in results.items()
+    }
+    reference = next(iter(by_name)) if reference is None else reference
     rows = []
-    for cell, summaries in results.items():
-        metrics, differences = {}, {}
-        for name in METRICS:
-            if not all(name in summary for summary in [*summaries, *reference]):
-                continue
-            values = [float(summary[name]) for summary in summaries]
-            metrics[name] = estimate(values)
-            if summaries is not reference:
-                others = [float(summary[name]) for summary in reference]
-                differences[name] = paired_difference(values, others)
-        seconds = estimate([float(summary["train_seconds"]) for summary in summaries]).mean
-        seeds = tuple(int(summary["seed"]) for summary in summaries)
-        rows.append(Row(cell.name, metrics, differences, seconds, seeds))
+    for name, summaries in by_name.items():
+        metrics = {
+            metric: estimate([float(summary[metric]) for summary in summaries])
+            for metric in METRICS
+            if all(metric in summary for summary in summaries)
+        }
+        others = [other for first, other in pairs if first == name and other in by_name]
+        rows.append(
+            Row(
+                name,
+                metrics,
+                {} if name == reference else _differences(summaries, by_name.get(reference, ())),
+                estimate([float(summary["train_seconds"]) for summary in summaries]).mean,
+                tuple(int(summary["seed"]) for summary in summaries),
+                {other: _differences(summaries, by_name[other]) for other in others},
+            )
+        )
     return rows
+
+
+def _differences(
+    summaries: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]
+) -> dict[str, Estimate]:
+    of_seed = {summary["seed"]: summary for summary in others}
+    both = [(mine, of_seed[mine["seed"]]) for mine in summaries if mine["seed"] in of_seed]
+    return {
+        metric: paired_difference(
+            [float(mine[metric]) for mine, _ in both], [float(other[metric]) for _, other in both]
+        )
+        for metric in METRICS
+        if both and all(metric in summary for pair in both for summary in pair)
+    }
 
 
 def write_tables(comparison: Comparison, out: Path) -> list[Path]:
@@ -93,29 +147,60 @@ def write_tables(comparison: Comparison, out: Path) -> list[Path]:
 
 def to_markdown(comparison: Comparison) -> str:
     """Return the table with its command and machine, in percent."""
-    rows = comparison.rows
-    names = list(rows[0].metrics)
-    head = ["setting", *names, "R@1 against the first row", "training time"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for row in rows:
-        cells = [row.name, *(_percent(row.metrics[name]) for name in names)]
-        cells.append(_percent(row.differences["R@1"], sign=True) if row.differences else "")
-        cells.append(f"{row.seconds:.0f} s")
-        lines.append("| " + " | ".join(cells) + " |")
+    rows, names = comparison.rows, comparison.metrics
+    against = "the first row" if comparison.reference is None else comparison.reference
+    head = ["setting", *names, f"R@1 against {against}", "training time"]
+    lines = _markdown_lines(
+        head,
+        (
+            [
+                row.name,
+                *(_percent(row.metrics.get(name)) for name in names),
+                _percent(row.differences.get("R@1"), sign=True),
+                f"{row.seconds:.0f} s",
+            ]
+            for row in rows
+        ),
+    )
+    if pairs := _pair_cells(comparison):
+        lines += ["", *_markdown_lines(["paired difference", *names], pairs)]
     return "\n".join([*lines, "", *_notes(comparison)]) + "\n"
+
+
+def _markdown_lines(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    ruled = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return ruled + ["| " + " | ".join(cells) + " |" for cells in rows]
+
+
+def _pair_cells(comparison: Comparison) -> list[list[str]]:
+    return [
+        [
+            f"{row.name} - {other}",
+            *(_percent(found.get(name), sign=True) for name in comparison.metrics),
+        ]
+        for row in comparison.rows
+        for other, found in row.pairs.items()
+    ]
 
 
 def _notes(comparison: Comparison) -> list[str]:
     made = comparison.environment
-    seeds = ", ".join(str(seed) for seed in comparison.rows[0].seeds)
+    counts = {row.seeds for row in comparison.rows}
+    if len(counts) == 1:
+        seeds = "seeds " + ", ".join(str(seed) for seed in comparison.rows[0].seeds)
+    else:
+        seeds = "the seeds that are finished: " + ", ".join(
+            f"{row.name} {len(row.seeds)}" for row in comparison.rows
+        )
     notes = [
-        f"In percent: mean over seeds {seeds} ± half of the 95 % interval (Student's t); the "
+        f"In percent: mean over {seeds} ± half of the 95 % interval (Student's t); the "
         "difference is paired by seed."
     ]
     if comparison.floor is not None:
         notes.append(f"Raw pixels, the floor: R@1 {100 * comparison.floor:.1f}.")
     if comparison.chosen_on_test:
         notes.append("The epoch was chosen on the test classes (select = test).")
+    notes += comparison.notes
     torch = made["packages"].get("torch")
     notes.append(
         f"Command: `{comparison.command}`; commit {str(made['git_commit'])[:12]}; "
@@ -143,24 +228,29 @@ def to_csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def _percent(value: Estimate, *, sign: bool = False) -> str:
+def _percent(value: Estimate | None, *, sign: bool = False) -> str:
+    if value is None:
+        return ""
     mean = f"{100 * value.mean:{'+' if sign else ''}.1f}"
     return mean if value.half_width is None else f"{mean} ± {100 * value.half_width:.1f}"
 
 
 def _to_html(comparison: Comparison) -> str:
-    rows = []
-    names = list(comparison.rows[0].metrics)
-    for row in comparison.rows:
-        cells = [row.name, *(_percent(row.metrics[name]) for name in names)]
-        cells += [
-            _percent(row.differences[name], sign=True) if row.differences else "" for name in names
+    names = comparison.metrics
+    rows = [
+        [
+            row.name,
+            *(_percent(row.metrics.get(name)) for name in names),
+            *(_percent(row.differences.get(name), sign=True) for name in names),
+            f"{row.seconds:.0f} s",
         ]
-        cells.append(f"{row.seconds:.0f} s")
-        rows.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
+        for row in comparison.rows
+    ]
     head = ["setting", *names, *(f"{name}, difference" for name in names), "training time"]
+    tables = _html_table(head, rows)
+    if pairs := _pair_cells(comparison):
+        tables += _html_table(["paired difference", *names], pairs)
     notes = "".join(f"<p>{html.escape(note)}</p>" for note in _notes(comparison))
-    heads = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width"><title>Comparison</title><style>'
@@ -169,25 +259,35 @@ def _to_html(comparison: Comparison) -> str:
         "td,th{padding:.3rem .8rem;text-align:right;border-bottom:1px solid #8884;"
         "font-variant-numeric:tabular-nums;white-space:nowrap}"
         "td:first-child,th:first-child{text-align:left}img{max-width:100%;background:#fff}"
-        f"</style></head><body><h1>Comparison</h1><div class=wide><table><thead><tr>{heads}</tr>"
-        f"</thead><tbody>{''.join(rows)}</tbody></table></div>"
+        f"</style></head><body><h1>Comparison</h1>{tables}"
         f'<img alt="Mean and 95 % interval of each metric and setting" src="{_plot(comparison)}">'
         f"{notes}</body></html>\n"
     )
 
 
+def _html_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    heads = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+    lines = (
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
+        for cells in rows
+    )
+    return (
+        f"<div class=wide><table><thead><tr>{heads}</tr></thead>"
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
+    )
+
+
 def _plot(comparison: Comparison) -> str:
-    names = list(comparison.rows[0].metrics)
-    rows = comparison.rows
+    names, rows = comparison.metrics, comparison.rows
     figure, axes = plt.subplots(
         1, len(names), figsize=(3.2 * len(names), 1.2 + 0.4 * len(rows)), sharey=True, squeeze=False
     )
     for axis, name in zip(axes[0], names, strict=True):
-        values = [row.metrics[name] for row in rows]
+        placed = [(at, row.metrics[name]) for at, row in enumerate(rows) if name in row.metrics]
         axis.errorbar(
-            [100 * value.mean for value in values],
-            range(len(rows)),
-            xerr=[100 * (value.half_width or 0.0) for value in values],
+            [100 * value.mean for _, value in placed],
+            [at for at, _ in placed],
+            xerr=[100 * (value.half_width or 0.0) for _, value in placed],
             fmt="o",
             capsize=3,
         )

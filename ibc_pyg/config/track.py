@@ -24,6 +24,8 @@ class TrackConfig:
     """Tags of the run."""
     every: int = 1
     """Steps between records of the training loss; on a GPU each record waits for the device."""
+    report: bool = True
+    """Write report.html at the end."""
 
     def __post_init__(self) -> None:
         """Check ranges; raise ConfigError."""

@@ -1,0 +1,182 @@
+"""Search hyper-parameters on held-out training classes; run the winner with fresh seeds.
+
+    python run.py sweep experiments/sweeps/omniglot.yaml --trials 6 --seeds 5 --out runs/sweep
+
+The file is W&B's, and runs under `wandb agent` too. Several methods, each with the same space and
+the same number of trials, make one table:
+
+    python run.py sweep SWEEP.yaml --experiments A.yaml B.yaml --trials 6 --seeds 5 --out runs/table
+
+What is done is skipped, what was cut is resumed. Further fields, as --data.root DIR, hold for all.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ibc_pyg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ibc_pyg.sweep.plan import Plan
+
+NAME = "sweep"
+HELP = "search hyper-parameters with equal budgets, and write one table"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("sweep", type=Path, metavar="SWEEP", help="sweep file, YAML, as W&B's")
+    parser.add_argument("--trials", type=int, help="trials of each method (default: run_cap)")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=3,
+        help="fresh seeds of each winner (default: 3); 0: trials only",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="draws the values and trains the trials (default: 0)"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of all runs and the table")
+    parser.add_argument("--jobs", type=int, default=1, help="runs side by side (default: 1)")
+    parser.add_argument(
+        "--threads", type=int, help="CPU threads of a run (default: the cores, shared)"
+    )
+    parser.add_argument(
+        "--experiments",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="a method each (default: that of the sweep's command)",
+    )
+    parser.add_argument(
+        "--reference", metavar="METHOD", help="row to compare with (default: the first)"
+    )
+    parser.add_argument(
+        "--pair",
+        action="append",
+        default=[],
+        metavar="A:B",
+        help="also compare row A with row B; may be given repeatedly",
+    )
+    parser.add_argument(
+        "--twin",
+        action="append",
+        default=[],
+        metavar="NAME:METHOD:FIELD=VALUE,...",
+        help="one more row: METHOD's winning values with these fields; may be given repeatedly",
+    )
+    parser.add_argument(
+        "--table-only", action="store_true", help="run nothing; write the table of what is finished"
+    )
+    parser.set_defaults(takes_fields=True)
+
+
+def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
+    """Run the command."""
+    from ibc_pyg.commands.common import console
+
+    plan = _plan(arguments, fields)
+    names = [row.name for row in plan.rows]
+    if arguments.reference is not None:
+        _check_row("--reference", arguments.reference, names)
+    pairs = [_pair(given, names) for given in arguments.pair]
+    # Each setting is read before the first is run: a typing mistake costs no hours.
+    for row in plan.rows if plan.values else []:
+        plan.winner_config(row, 0, 0)
+    trials = len(plan.trials)
+
+    from ibc_pyg.compare.table import to_markdown, write_tables
+    from ibc_pyg.sweep.results import make_comparison
+    from ibc_pyg.sweep.search import (
+        explain,
+        final_tasks,
+        run_finals,
+        run_trials,
+        winners,
+        write_best,
+    )
+    from ibc_pyg.sweep.trials import read_trials, write_trials
+
+    out = console()
+    plan.out.mkdir(parents=True, exist_ok=True)
+    options: dict[str, Any] = {
+        "workers": arguments.jobs,
+        "threads": arguments.threads,
+        "report": lambda task, what: out.print(f"{task.name}: {what}"),
+    }
+    errors = []
+    try:
+        if not arguments.table_only and (failures := run_trials(plan, **options)):
+            errors.append(explain(failures, trials, "trials"))
+        best = winners(plan)
+        written = write_trials(plan, read_trials(plan))
+        write_best(plan, best)
+        finals = final_tasks(plan, best)
+        if not arguments.table_only and (failures := run_finals(plan, best, **options)):
+            errors.append(explain(failures, sum(map(len, finals.values())), "runs"))
+    except KeyboardInterrupt:
+        out.print("stopped; the same command goes on")
+        return 130
+    comparison = make_comparison(plan, best, finals, reference=arguments.reference, pairs=pairs)
+    if comparison is not None:
+        out.print(to_markdown(comparison))
+        written += write_tables(comparison, plan.out)
+    for path in written:
+        out.print(f"written: {path}")
+    if errors:
+        raise errors[0]
+    return 0
+
+
+def _plan(arguments: argparse.Namespace, fields: Sequence[str]) -> Plan:
+    from ibc_pyg.sweep.plan import Plan, make_methods, make_twin
+    from ibc_pyg.sweep.sweep_file import read_sweep
+
+    sweep = read_sweep(arguments.sweep)
+    count = arguments.trials or sweep.run_cap
+    if count is None:
+        raise ConfigError("--trials: say how many, or give run_cap in the sweep file")
+    for name, value, least in (
+        ("trials", count, 1),
+        ("seeds", arguments.seeds, 0),
+        ("seed", arguments.seed, 0),
+        ("jobs", arguments.jobs, 1),
+        ("threads", 1 if arguments.threads is None else arguments.threads, 1),
+    ):
+        if value < least:
+            raise ConfigError(f"--{name} must be >= {least}, not {value}")
+    experiments = arguments.experiments or ([sweep.experiment] if sweep.experiment else [])
+    if not experiments:
+        raise ConfigError("--experiments: name a file; the sweep has no command that does")
+    methods = make_methods(experiments)
+    twins = [make_twin(given, methods) for given in arguments.twin]
+    names = [row.name for row in (*methods, *twins)]
+    if len(set(names)) < len(names):
+        raise ConfigError("--twin: two rows have the same name")
+    return Plan(
+        sweep,
+        methods,
+        twins,
+        [*sweep.fields, *fields],
+        arguments.out,
+        count,
+        arguments.seed,
+        arguments.seeds,
+    )
+
+
+def _pair(given: str, names: Sequence[str]) -> tuple[str, str]:
+    first, colon, second = given.partition(":")
+    if not colon:
+        raise ConfigError(f"--pair {given!r} must read A:B")
+    for name in (first, second):
+        _check_row(f"--pair {given!r}", name, names)
+    return first, second
+
+
+def _check_row(option: str, name: str, names: Sequence[str]) -> None:
+    if name not in names:
+        raise ConfigError(f"{option}: no row {name!r}, there are {', '.join(names)}")

@@ -1,0 +1,1 @@
+"""Searches over hyper-parameters, in W&B's format and without its server."""

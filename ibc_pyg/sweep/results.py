@@ -1,0 +1,77 @@
+"""The table of a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ibc_pyg.compare.pool import Task
+from ibc_pyg.compare.table import Comparison, make_rows
+from ibc_pyg.engine.environment import command_line, environment
+from ibc_pyg.engine.run_folder import RunFolder
+from ibc_pyg.sweep.plan import Plan, Twin, text
+from ibc_pyg.sweep.trials import Trial
+
+
+def make_comparison(
+    plan: Plan,
+    best: Mapping[str, Trial],
+    finals: Mapping[str, Sequence[Task]],
+    *,
+    reference: str | None,
+    pairs: Sequence[tuple[str, str]] = (),
+) -> Comparison | None:
+    """Return the table of what is finished; None if nothing is.
+
+    Args:
+        plan: The sweep.
+        best: Winner of each method.
+        finals: Runs of each row.
+        reference: Row that the others are compared with; None takes the first.
+        pairs: Further rows to compare with each other; each twin is compared with its method.
+    """
+    rows = {row.name: row for row in plan.rows}
+    results = {}
+    for name, tasks in finals.items():
+        summaries = [RunFolder(task.path).read_summary() for task in tasks if task.finished]
+        if summaries:
+            results[rows[name]] = summaries
+    if not results:
+        return None
+    twins = [(twin.name, twin.method) for twin in plan.twins]
+    first = next(iter(summary for found in results.values() for summary in found))
+    return Comparison(
+        make_rows(results, reference=reference or plan.methods[0].name, pairs=[*twins, *pairs]),
+        command_line(),
+        environment(),
+        floor=first.get("raw_pixels", {}).get("R@1"),
+        reference=reference or plan.methods[0].name,
+        notes=_notes(plan, best, [row.name for row in results]),
+    )
+
+
+def _notes(plan: Plan, best: Mapping[str, Trial], shown: Sequence[str]) -> list[str]:
+    sweep = plan.sweep
+    space = ", ".join(each.name for each in sweep.parameters)
+    notes = [
+        f"Each method: {len(plan.values)} {sweep.method} trials of {space} ({sweep.path}, seed "
+        f"{plan.seed}, the same values for every method), chosen by {sweep.metric} of held-out "
+        "training classes; the winner trained on all training classes with fresh seeds, its last "
+        "epoch taken.",
+    ]
+    for method in plan.methods:
+        if (trial := best.get(method.name)) is not None:
+            values = ", ".join(f"{name} {_short(value)}" for name, value in trial.values.items())
+            notes.append(f"- {method.name}: trial {trial.number}, {values}")
+    for row in plan.rows:
+        if isinstance(row, Twin) and row.name in shown:
+            changed = ", ".join(f"{name} = {value}" for name, value in row.values.items())
+            notes.append(f"- {row.name}: the values of {row.method}, but {changed}")
+    missing = [row.name for row in plan.rows if row.name not in shown]
+    if missing:
+        notes.append(f"Not finished: {', '.join(missing)}.")
+    # A list in Markdown ends with an empty line.
+    return [notes[0], "", *notes[1:], ""]
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else text(value)

@@ -1,0 +1,110 @@
+"""Run a sweep: trials, the choice, the winners. It can be cut anywhere and goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ibc_pyg.compare.pool import Failure, Task, run_tasks
+from ibc_pyg.compare.runs import check_settings
+from ibc_pyg.config_file import config_to_yaml
+from ibc_pyg.engine.files import write_atomically
+from ibc_pyg.errors import RunError
+from ibc_pyg.sweep.plan import Method, Plan, Twin
+from ibc_pyg.sweep.trials import Trial, choose, has_failed, read_trial, record_failure
+
+Report = Callable[[Task, str], None]
+
+
+def run_trials(plan: Plan, *, workers: int, threads: int | None, report: Report) -> list[Failure]:
+    """Try every setting of every method, trial by trial, so that a cut search is balanced.
+
+    Returns:
+        The trials that could not be run. Those that failed by themselves, as of a loss that
+        diverged, are recorded as the worst instead.
+
+    Raises:
+        RunError: If a folder holds another run.
+    """
+    tasks = [task for task in plan.trials.values() if not has_failed(task)]
+    for task in tasks:
+        check_settings(task)
+    failures = run_tasks(tasks, workers=workers, threads=threads, report=report)
+    for failure in failures:
+        if failure.final:
+            record_failure(failure)
+    return [failure for failure in failures if not failure.final]
+
+
+def winners(plan: Plan) -> dict[str, Trial]:
+    """Return the best trial of each method whose trials are all done."""
+    best = {}
+    for method in plan.methods:
+        trials = [read_trial(plan, method, number) for number in range(len(plan.values))]
+        winner = choose(trials, maximize=plan.sweep.maximize)
+        if winner is not None:
+            best[method.name] = winner
+    return best
+
+
+def final_tasks(plan: Plan, best: dict[str, Trial]) -> dict[str, list[Task]]:
+    """Return the runs of each row whose method has a winner, one a fresh seed."""
+    return {
+        row.name: [
+            plan.final(row, best[plan.method(row).name].number, seed) for seed in plan.final_seeds
+        ]
+        for row in plan.rows
+        if plan.method(row).name in best
+    }
+
+
+def run_finals(
+    plan: Plan, best: dict[str, Trial], *, workers: int, threads: int | None, report: Report
+) -> list[Failure]:
+    """Train the winners, and their twins, on all training classes, seed by seed.
+
+    Returns:
+        The runs that failed.
+
+    Raises:
+        RunError: If a folder holds another run.
+    """
+    rows = final_tasks(plan, best)
+    tasks = [of_row[place] for place in range(len(plan.final_seeds)) for of_row in rows.values()]
+    for task in tasks:
+        check_settings(task)
+    return run_tasks(tasks, workers=workers, threads=threads, report=report)
+
+
+def write_best(plan: Plan, best: dict[str, Trial]) -> None:
+    """Write each winner as `METHOD/best.yaml`, an experiment file.
+
+    Raises:
+        RunError: If it cannot be written.
+    """
+    for method in plan.methods:
+        if method.name not in best:
+            continue
+        trial = best[method.name]
+        config = plan.winner_config(method, trial.number, plan.final_seeds.start)
+        head = (
+            f"# {method.experiment}, trial {trial.number} of {len(plan.values)}: "
+            f"{plan.sweep.metric} {trial.score:.4f} on held-out training classes.\n"
+        )
+        folder = plan.out / method.name
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "best.yaml", (head + config_to_yaml(config)).encode())
+
+
+def explain(failures: Sequence[Failure], count: int, what: str) -> RunError:
+    """Return the error for runs that failed."""
+    first = failures[0]
+    return RunError(
+        f"{len(failures)} of {count} {what} failed; the first: {first.task.path}: {first.message} "
+        f"(see {first.task.log}); the same command tries them again"
+    )
+
+
+__all__ = [
+    "Method", "Report", "Twin", "explain", "final_tasks", "run_finals", "run_trials", "winners",
+    "write_best",
+]  # fmt: skip

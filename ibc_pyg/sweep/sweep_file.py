@@ -1,0 +1,144 @@
+"""A sweep file, in W&B's format."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from ibc_pyg.errors import ConfigError
+from ibc_pyg.sweep.space import Parameter, make_parameter
+
+# W&B refuses any other key.
+_KEYS = {
+    "apiVersion", "kind", "controller", "description", "program", "job", "image_uri", "entity",
+    "project", "method", "command", "name", "run_cap", "metric", "metrics", "scheduler",
+    "early_terminate", "parameters",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What is searched, and by which score.
+
+    Attributes:
+        path: The file.
+        method: random, or grid.
+        metric: Name of the score in metrics.jsonl, of held-out training classes: `val/...`.
+        maximize: Whether more is better.
+        parameters: The search space.
+        experiment: Experiment file that `command` trains; None if there is no command.
+        fields: Options of `command`, which hold for every run.
+        run_cap: Most trials; None: not given.
+    """
+
+    path: Path
+    method: Literal["random", "grid"]
+    metric: str
+    maximize: bool
+    parameters: tuple[Parameter, ...]
+    experiment: Path | None = None
+    fields: tuple[str, ...] = ()
+    run_cap: int | None = None
+
+    def trials(self, count: int, seed: int) -> list[dict[str, Any]]:
+        """Return the values of each trial, by field; a grid may have fewer."""
+        if self.method == "grid":
+            grid = itertools.product(*(each.choices() for each in self.parameters))
+            names = [each.name for each in self.parameters]
+            return [
+                dict(zip(names, values, strict=True)) for values in itertools.islice(grid, count)
+            ]
+        return [
+            {each.name: each.draw(seed, trial) for each in self.parameters}
+            for trial in range(count)
+        ]
+
+
+def read_sweep(path: Path) -> Sweep:
+    """Read a sweep file.
+
+    Raises:
+        ConfigError: If it is not in W&B's format, cannot be run without its server, or would choose
+            by the test classes.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"{path} must hold a sweep: method, metric, parameters")
+    try:
+        return _sweep(path, content)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _sweep(path: Path, content: Mapping[str, Any]) -> Sweep:
+    if unknown := content.keys() - _KEYS:
+        raise ConfigError(f"W&B knows no {', '.join(sorted(map(str, unknown)))}")
+    method = content.get("method")
+    if method not in ("random", "grid"):
+        raise ConfigError(f"method must be random or grid without W&B's server, not {method}")
+    described = content.get("parameters")
+    if not isinstance(described, Mapping) or not described:
+        raise ConfigError("parameters must hold fields of an experiment, as train.lr")
+    metric, maximize = _metric(content.get("metric"))
+    experiment, fields = _command(content.get("command"))
+    run_cap = content.get("run_cap")
+    if run_cap is not None and (not isinstance(run_cap, int) or run_cap < 1):
+        raise ConfigError(f"run_cap must be a whole number >= 1, not {run_cap!r}")
+    return Sweep(
+        path,
+        method,
+        metric,
+        maximize,
+        tuple(make_parameter(str(name), value) for name, value in described.items()),
+        experiment,
+        fields,
+        run_cap,
+    )
+
+
+def _metric(described: object) -> tuple[str, bool]:
+    if not isinstance(described, Mapping) or "name" not in described:
+        raise ConfigError("metric must hold name: val/R@1 and goal: maximize")
+    name, goal = str(described["name"]), described.get("goal", "minimize")
+    if not name.startswith("val/"):
+        raise ConfigError(
+            f"metric.name is {name}; a choice must rest on held-out training classes, as val/R@1"
+        )
+    if goal not in ("maximize", "minimize"):
+        raise ConfigError(f"metric.goal must be maximize or minimize, not {goal!r}")
+    return name, goal == "maximize"
+
+
+def _command(words: object) -> tuple[Path | None, tuple[str, ...]]:
+    """Return the experiment and the fields of `[..., train, EXPERIMENT, FIELDS, ${args}]`."""
+    if words is None:
+        return None, ()
+    if not isinstance(words, list) or "train" not in words:
+        raise ConfigError("command must be a list of words that holds train")
+    texts = [str(word) for word in words[words.index("train") + 1 :]]
+    texts = [text for text in texts if not re.fullmatch(r"\$\{\w+\}", text)]
+    if not texts or texts[0].startswith("--"):
+        raise ConfigError("command: train must be followed by an experiment file")
+    return Path(texts[0]), tuple(_fields(texts[1:]))
+
+
+def _fields(words: Sequence[str]) -> Iterator[str]:
+    """Return each option with its value, but for those of W&B, which is not used here."""
+    rest = iter(words)
+    for word in rest:
+        field, equals, value = word.partition("=")
+        if not equals:
+            value = next(rest, "")
+        if not field.startswith(("--track.", "--out")):
+            yield f"{field}={value}"

@@ -1,0 +1,136 @@
+"""What became of the trials, and which of them won."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ibc_pyg.compare.pool import Failure, Task
+from ibc_pyg.engine.files import read_json, write_atomically, write_json
+from ibc_pyg.engine.run_folder import RunFolder
+from ibc_pyg.errors import RunError
+from ibc_pyg.sweep.plan import Method, Plan, text
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting of a method, tried on held-out training classes.
+
+    Attributes:
+        method: Name of the method.
+        number: From 0; trials of the same number have the same values in every method.
+        values: Value of each searched field.
+        status: open if the run is not finished; failed if it cannot be, as when its loss diverged.
+        score: The metric at the last evaluation; None without one.
+        seconds: Training time; None unless finished.
+        message: Why it failed.
+    """
+
+    method: str
+    number: int
+    values: Mapping[str, Any]
+    status: Literal["finished", "failed", "open"]
+    score: float | None = None
+    seconds: float | None = None
+    message: str = ""
+
+
+def record_failure(failure: Failure) -> None:
+    """Keep what a trial said of itself, so that it is not tried again.
+
+    Raises:
+        RunError: If it cannot be written.
+    """
+    failure.task.path.mkdir(parents=True, exist_ok=True)
+    write_json(_failed(failure.task), {"message": failure.message})
+
+
+def has_failed(task: Task) -> bool:
+    """Whether a trial is known to fail; removing its failed.json tries it again."""
+    return not task.finished and _failed(task).is_file()
+
+
+def _failed(task: Task) -> Path:
+    return task.path / "failed.json"
+
+
+def read_trial(plan: Plan, method: Method, number: int) -> Trial:
+    """Return a trial and its score.
+
+    Raises:
+        RunError: If the run has no such score, or is damaged.
+    """
+    task, values = plan.trials[method.name, number], plan.values[number]
+    if has_failed(task):
+        message = str(read_json(_failed(task)).get("message", ""))
+        return Trial(method.name, number, values, "failed", message=message)
+    if not task.finished:
+        return Trial(method.name, number, values, "open")
+    run = RunFolder(task.path)
+    seconds = float(run.read_summary()["train_seconds"])
+    scores = [record for record in run.read_history() if plan.sweep.metric in record]
+    if not scores:
+        raise RunError(
+            f"{run.metrics} has no {plan.sweep.metric}; correct metric.name in {plan.sweep.path}"
+        )
+    score = scores[-1][plan.sweep.metric]
+    return Trial(method.name, number, values, "finished", score, seconds)
+
+
+def read_trials(plan: Plan) -> list[Trial]:
+    """Return every trial, method by method."""
+    return [
+        read_trial(plan, method, number)
+        for method in plan.methods
+        for number in range(len(plan.values))
+    ]
+
+
+def choose(trials: Sequence[Trial], *, maximize: bool) -> Trial | None:
+    """Return the best trial of a method; the first of equals. None while one is open.
+
+    Raises:
+        RunError: If all have failed.
+    """
+    if any(trial.status == "open" for trial in trials):
+        return None
+    scored = [
+        (trial.score, trial)
+        for trial in trials
+        if trial.score is not None and math.isfinite(trial.score)
+    ]
+    if not scored:
+        first = trials[0].message or "no score"
+        raise RunError(f"every trial of {trials[0].method} failed; the first: {first}")
+    sign = 1.0 if maximize else -1.0
+    return max(scored, key=lambda each: sign * each[0])[1]
+
+
+def write_trials(plan: Plan, trials: Sequence[Trial]) -> list[Path]:
+    """Write `trials.csv` and `trials.json`; return their paths."""
+    sheet = io.StringIO()
+    fields = [parameter.name for parameter in plan.sweep.parameters]
+    writer = csv.writer(sheet, lineterminator="\n")
+    writer.writerow(["method", "trial", "status", plan.sweep.metric, *fields, "train_seconds"])
+    for trial in trials:
+        values = [text(trial.values[name]) for name in fields]
+        score = "" if trial.score is None else trial.score
+        seconds = "" if trial.seconds is None else trial.seconds
+        writer.writerow([trial.method, trial.number, trial.status, score, *values, seconds])
+    write_atomically(plan.out / "trials.csv", sheet.getvalue().encode())
+    write_json(
+        plan.out / "trials.json",
+        {
+            "sweep": str(plan.sweep.path),
+            "metric": plan.sweep.metric,
+            "maximize": plan.sweep.maximize,
+            "seed": plan.seed,
+            "trials": [asdict(trial) for trial in trials],
+        },
+    )
+    return [plan.out / "trials.csv", plan.out / "trials.json"]
