@@ -7,7 +7,7 @@ into these classes is `ibc_pyg.config_file`'s work; nothing here imports torch.
 from ibc_pyg.config.data import DataConfig
 from ibc_pyg.config.evaluate import EvaluateConfig, RefineMethod
 from ibc_pyg.config.experiment import Config
-from ibc_pyg.config.loss import LossConfig
+from ibc_pyg.config.loss import LossConfig, TermConfig
 from ibc_pyg.config.model import ModelConfig
 from ibc_pyg.config.track import TrackConfig
 from ibc_pyg.config.train import TrainConfig
@@ -19,6 +19,7 @@ __all__ = [
     "LossConfig",
     "ModelConfig",
     "RefineMethod",
+    "TermConfig",
     "TrackConfig",
     "TrainConfig",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ibc_pyg.config.data import DataConfig
@@ -34,17 +34,38 @@ class Config:
     """Which weights are kept. val: the epoch that is best on held-out training classes; last: the
     last epoch, trained on all training classes; test: the epoch that is best on the test classes,
     the papers' habit, marked as such in every output."""
+    retrain: bool = False
+    """After `select` val has found the best epoch, train anew on all training classes, for as many
+    epochs; these weights are the ones that are evaluated."""
 
     def __post_init__(self) -> None:
         """Check what spans several parts; raise ConfigError."""
-        if self.model.steps == 0 and self.loss.auxiliary_weight == 0:
+        terms = [term for term in self.loss.terms if term.weight > 0]
+        if self.model.steps == 0 and self.loss.auxiliary_weight == 0 and not terms:
             raise ConfigError(
-                "loss.auxiliary_weight is 0 and model.steps is 0: there is no loss; raise one"
+                "loss.auxiliary_weight is 0 and model.steps is 0: there is no loss; raise one, or "
+                "add loss.terms"
             )
+        for term in self.loss.terms:
+            if self.model.steps == 0 and term.features == "nodes":
+                raise ConfigError(
+                    f"loss.terms: {term.name} is computed on nodes, but model.steps is 0: there "
+                    "are no refined nodes; set features: embeddings"
+                )
         if self.model.steps == 0 and self.evaluate.refine != "none":
             raise ConfigError(
                 f"evaluate.refine is {self.evaluate.refine}, but model.steps is 0: there is no "
                 "message passing to refine with; set evaluate.refine = none"
+            )
+        if self.retrain and self.select != "val":
+            raise ConfigError(
+                f"retrain needs select = val, which holds classes out, not {self.select}; "
+                "set retrain = false"
+            )
+        if self.retrain and self.train.reload_best_at:
+            raise ConfigError(
+                "retrain has no held-out classes to say what is best at train.reload_best_at; "
+                "leave one of them out"
             )
         if self.select == "last" and self.train.reload_best_at:
             raise ConfigError(
@@ -56,3 +77,7 @@ class Config:
                 f"train.evaluate_every is 0, but select = {self.select} needs evaluations; "
                 "set it to 1, or select = last"
             )
+
+    def on_all_classes(self) -> Config:
+        """Return the same experiment without held-out training classes."""
+        return replace(self, select="last", retrain=False)

@@ -2,14 +2,50 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from ibc_pyg.config.checks import check, check_finite
 
 
 @dataclass
+class TermConfig:
+    """One more term of the loss."""
+
+    name: str
+    """A loss of pytorch-metric-learning, such as MultiSimilarityLoss, or one of ours: FocalLoss,
+    CenterLoss, BatchHardTripletLoss, SoftTargetDistillation, FeatureDistillation."""
+    args: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the loss; num_classes and embedding_size are filled in. A part of the loss, as
+    a distance or a reducer, is given as {name: ..., args: {...}}."""
+    miner: str | None = None
+    """A miner of pytorch-metric-learning, such as TripletMarginMiner; none: all pairs."""
+    miner_args: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the miner."""
+    features: Literal["embeddings", "nodes"] = "embeddings"
+    """What it is computed on: raw backbone embeddings, or refined nodes (those of the last output
+    of the MPN)."""
+    weight: float = 1.0
+    """Weight of the term in the sum."""
+    lr_factor: float = 1.0
+    """The learning rate of the term's own weights, such as proxies, is this times `train.lr`."""
+
+    def __post_init__(self) -> None:
+        """Check ranges; raise ConfigError."""
+        check_finite("loss.terms", self)
+        check("loss.terms.weight", self.weight >= 0, ">= 0", self.weight)
+        check("loss.terms.lr_factor", self.lr_factor > 0, "> 0", self.lr_factor)
+        check(
+            "loss.terms.miner_args",
+            self.miner is not None or not self.miner_args,
+            "empty without a miner",
+            self.miner_args,
+        )
+
+
+@dataclass
 class LossConfig:
-    """Cross-entropy on the refined nodes and on the embeddings (paper, section 3.5)."""
+    """Cross-entropy on the refined nodes and on the embeddings (paper, section 3.5), and more."""
 
     temperature: float = 1.0
     """T: logits are divided by it."""
@@ -19,6 +55,8 @@ class LossConfig:
     """Weight of the cross-entropy on the refined nodes."""
     auxiliary_weight: float = 1.0
     """Weight of the cross-entropy on the backbone embeddings."""
+    terms: list[TermConfig] = field(default_factory=list)
+    """Further terms: metric-learning losses, as baselines or beside the graph."""
 
     def __post_init__(self) -> None:
         """Check ranges; raise ConfigError."""

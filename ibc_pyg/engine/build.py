@@ -27,7 +27,6 @@ from ibc_pyg.data.table import ImageTable
 from ibc_pyg.data.transforms import Transform, transform_preset
 from ibc_pyg.errors import ConfigError, UserError
 from ibc_pyg.graph import knn, threshold
-from ibc_pyg.losses.intra_batch import IntraBatchLoss
 from ibc_pyg.nn.backbones import make_backbone
 from ibc_pyg.nn.heads import BNNeckHead, LinearHead
 from ibc_pyg.nn.model import GraphFunction, IntraBatchModel, complete_batch
@@ -202,14 +201,6 @@ def check_graph(config: ModelConfig, model: IntraBatchModel, num_nodes: int) -> 
         model.eval()
         model.mpn(graph.x, graph.edge_index, graph.edge_weight)
         model.train(training)
-
-
-def build_loss(config: Config) -> IntraBatchLoss:
-    """Make the loss."""
-    loss = config.loss
-    return IntraBatchLoss(
-        loss.temperature, loss.label_smoothing, loss.node_weight, loss.auxiliary_weight
-    )
 
 
 @contextmanager

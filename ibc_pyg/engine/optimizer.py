@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from ibc_pyg.config import TrainConfig
+from ibc_pyg.losses.intra_batch import IntraBatchLoss
 from ibc_pyg.nn.model import IntraBatchModel
 
 
-def build_optimizer(config: TrainConfig, model: IntraBatchModel) -> torch.optim.Optimizer:
-    """Make RAdam with one group for the backbone and one for everything else."""
+def build_optimizer(
+    config: TrainConfig, model: IntraBatchModel, loss: IntraBatchLoss | None = None
+) -> torch.optim.Optimizer:
+    """Make RAdam with a group for the backbone, one for the heads and one a term of the loss."""
     backbone = list(model.backbone.parameters())
     own = {id(parameter) for parameter in backbone}
     rest = [parameter for parameter in model.parameters() if id(parameter) not in own]
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"name": "backbone", "params": backbone, "lr": config.lr * config.backbone_lr_factor},
         {"name": "heads", "params": rest, "lr": config.lr},
     ]
+    for group, scale in zip(groups, (config.backbone_lr_factor, 1.0), strict=True):
+        group["lr_scale"] = scale
+    for term in [] if loss is None else loss.terms:
+        if own_weights := list(term.parameters()):
+            scale = term.lr_factor
+            groups.append(
+                {"name": term.name, "params": own_weights, "lr": config.lr * scale,
+                 "lr_scale": scale}
+            )  # fmt: skip
     return torch.optim.RAdam(
         groups,
         weight_decay=config.weight_decay,
@@ -28,8 +42,7 @@ def set_lr(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int, epo
     """Set the learning rate of each group; return that of the heads. See `lr_factor`."""
     factor = lr_factor(config, step, epoch)
     for group in optimizer.param_groups:
-        scale = config.backbone_lr_factor if group["name"] == "backbone" else 1.0
-        group["lr"] = config.lr * scale * factor
+        group["lr"] = config.lr * group["lr_scale"] * factor
     return config.lr * factor
 
 

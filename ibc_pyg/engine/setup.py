@@ -14,10 +14,10 @@ from ibc_pyg.data.sampling import PKSampler, make_sampler
 from ibc_pyg.engine.build import (
     Data,
     build_data,
-    build_loss,
     build_model,
     check_graph,
 )
+from ibc_pyg.engine.build_loss import build_loss
 from ibc_pyg.engine.optimizer import build_optimizer
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.losses.intra_batch import IntraBatchLoss
@@ -65,18 +65,21 @@ def make_fabric(config: Config) -> Fabric:
     return fabric
 
 
-def setup(config: Config, console: Console | None = None) -> Experiment:
+def setup(
+    config: Config, console: Console | None = None, *, all_classes: bool = False
+) -> Experiment:
     """Build an experiment; the seed sets the weights and the order of the batches.
 
     Args:
         config: What was asked for.
         console: Where slow preparations are shown.
+        all_classes: Hold no training classes out, whatever `select` says.
 
     Raises:
         UserError: If the configuration, the data set or the device does not fit.
     """
     fabric = make_fabric(config)
-    data = build_data(config, console)
+    data = build_data(config.on_all_classes() if all_classes else config, console)
     train = config.train
     sampler = make_sampler(
         config.data.sampler,
@@ -92,8 +95,9 @@ def setup(config: Config, console: Console | None = None) -> Experiment:
     check_graph(config.model, model, sampler.batch_size)
     if train.channels_last:
         model = model.to(memory_format=torch.channels_last)
-    optimizer = build_optimizer(train, model)
+    loss = build_loss(
+        config, model, num_classes=data.splits.num_classes, channels=data.transform.channels
+    ).to(fabric.device)
+    optimizer = build_optimizer(train, model, loss)
     step_model, step_optimizer = fabric.setup(model, optimizer)
-    return Experiment(
-        config, fabric, data, model, step_model, step_optimizer, build_loss(config), sampler
-    )
+    return Experiment(config, fabric, data, model, step_model, step_optimizer, loss, sampler)

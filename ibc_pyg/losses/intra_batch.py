@@ -1,13 +1,17 @@
-"""The paper's loss: cross-entropy on refined nodes and on backbone embeddings."""
+"""The loss: cross-entropy on refined nodes and on backbone embeddings, and further terms."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from ibc_pyg.losses.term import Features, Term, TermInput
+from ibc_pyg.nn.distributed import gather_rows
 from ibc_pyg.nn.model import ModelOutput
 
 
@@ -19,27 +23,31 @@ class LossTerms:
         total: Weighted sum, to be minimised.
         nodes: Cross-entropy of the refined nodes, summed over the MPN's outputs, unweighted.
         auxiliary: Cross-entropy of the backbone embeddings, unweighted.
+        terms: Each further term by its name, unweighted.
     """
 
     total: Tensor
     nodes: Tensor
     auxiliary: Tensor
+    terms: dict[str, Tensor] = field(default_factory=dict)
 
 
-class IntraBatchLoss(torch.nn.Module):
+class IntraBatchLoss(nn.Module):
     r"""Label-smoothed, temperature-scaled cross-entropies (paper, section 3.5).
 
     .. math::
-        L = w_n \sum_{s \in S} CE(z_s / T, y) + w_a CE(z_a / T, y)
+        L = w_n \sum_{s \in S} CE(z_s / T, y) + w_a CE(z_a / T, y) + \sum_t w_t L_t
 
     with the logits :math:`z_s` of the refined nodes of each output :math:`s` of the MPN and
-    :math:`z_a` of the raw embeddings.
+    :math:`z_a` of the raw embeddings. Further terms :math:`L_t` see the embeddings or the nodes of
+    the last output; where several processes share a batch, those of all of them.
 
     Args:
         temperature: T > 0.
         label_smoothing: Share of the target spread over all classes, in [0, 1).
         node_weight: :math:`w_n`.
         auxiliary_weight: :math:`w_a`.
+        terms: The :math:`L_t`, under different names.
     """
 
     def __init__(
@@ -48,27 +56,61 @@ class IntraBatchLoss(torch.nn.Module):
         label_smoothing: float = 0.1,
         node_weight: float = 1.0,
         auxiliary_weight: float = 1.0,
+        terms: Sequence[Term] = (),
     ) -> None:
         super().__init__()
         self.temperature = temperature
         self.label_smoothing = label_smoothing
         self.node_weight = node_weight
         self.auxiliary_weight = auxiliary_weight
+        self._terms = nn.ModuleList(terms)
 
-    def forward(self, output: ModelOutput, labels: Tensor) -> LossTerms:
+    @property
+    def terms(self) -> list[Term]:
+        """The further terms."""
+        return [cast(Term, term) for term in self._terms]
+
+    def forward(
+        self, output: ModelOutput, labels: Tensor, images: Tensor | None = None
+    ) -> LossTerms:
         """Return the terms of one batch.
 
         Args:
             output: Logits `[N, C]` of one batch.
             labels: Class numbers, int64 `[N]`, in `[0, C)`.
+            images: Of the batch, `[N, C, H, W]`; for terms with a teacher, which looks at them.
         """
         auxiliary = self._cross_entropy(output.auxiliary_logits, labels)
         nodes = [self._cross_entropy(logits, labels) for logits in output.node_logits]
         summed = torch.stack(nodes).sum() if nodes else torch.zeros_like(auxiliary)
         total = self.node_weight * summed + self.auxiliary_weight * auxiliary
-        return LossTerms(total, summed, auxiliary)
+        terms = {}
+        for term in self.terms:
+            value = term(_seen_by(term, output, labels, images))
+            total = total + term.weight * value
+            terms[term.name] = value
+        return LossTerms(total, summed, auxiliary, terms)
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(
             logits.float() / self.temperature, labels, label_smoothing=self.label_smoothing
         )
+
+
+def _seen_by(term: Term, output: ModelOutput, labels: Tensor, images: Tensor | None) -> TermInput:
+    teacher = None
+    if term.teacher is not None:
+        with torch.no_grad():
+            teacher = _input(term.features, term.teacher(images), labels, None)
+    return _input(term.features, output, labels, teacher)
+
+
+def _input(
+    features: Features, output: ModelOutput, labels: Tensor, teacher: TermInput | None
+) -> TermInput:
+    of_nodes = features == "nodes"
+    x = output.nodes[-1] if of_nodes else output.embedding
+    logits = output.node_logits[-1] if of_nodes else output.auxiliary_logits
+    return TermInput(
+        gather_rows(x.float()), gather_rows(logits.float()), gather_rows(labels), teacher
+    )

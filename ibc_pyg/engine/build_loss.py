@@ -1,0 +1,105 @@
+"""From a configuration to the loss."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from ibc_pyg.config import Config, TermConfig
+from ibc_pyg.config_file import config_from_yaml
+from ibc_pyg.engine.build import build_model
+from ibc_pyg.engine.run_folder import RunFolder
+from ibc_pyg.errors import ConfigError
+from ibc_pyg.losses.factory import DISTILLATION, make_loss
+from ibc_pyg.losses.intra_batch import IntraBatchLoss
+from ibc_pyg.losses.term import Term
+from ibc_pyg.nn.model import IntraBatchModel
+
+
+def build_loss(
+    config: Config, model: IntraBatchModel, *, num_classes: int, channels: int
+) -> IntraBatchLoss:
+    """Make the loss; the own weights of its terms are drawn from torch's generator.
+
+    Args:
+        config: The experiment.
+        model: Whose outputs it looks at.
+        num_classes: C of the training classes.
+        channels: Colour channels of the images.
+
+    Raises:
+        ConfigError: If a term is unknown, or its arguments or its teacher do not fit.
+    """
+    loss = config.loss
+    terms: list[Term] = []
+    seen: Counter[str] = Counter()
+    for each in loss.terms:
+        seen[each.name] += 1
+        name = each.name if seen[each.name] == 1 else f"{each.name}_{seen[each.name]}"
+        terms.append(_term(name, each, config, model, num_classes, channels))
+    return IntraBatchLoss(
+        loss.temperature, loss.label_smoothing, loss.node_weight, loss.auxiliary_weight, terms
+    )
+
+
+def _term(
+    name: str,
+    term: TermConfig,
+    config: Config,
+    model: IntraBatchModel,
+    num_classes: int,
+    channels: int,
+) -> Term:
+    width = config.model.embedding_dim
+    if term.features == "nodes" and model.mpn is not None:
+        width = model.mpn.out_channels
+    args = dict(term.args)
+    distils = term.name in {kind.__name__ for kind in DISTILLATION}
+    path = args.pop("teacher", None) if distils else None
+    if distils and path is None:
+        raise ConfigError(
+            f"loss.terms: {term.name} imitates a trained network: set args: {{teacher: RUN_DIR}}"
+        )
+    return Term(
+        name,
+        make_loss(
+            term.name,
+            args,
+            term.miner,
+            term.miner_args,
+            num_classes=num_classes,
+            embedding_size=width,
+        ),
+        term.features,
+        term.weight,
+        term.lr_factor,
+        None if path is None else _teacher(Path(str(path)), term, width, num_classes, channels),
+    )
+
+
+def _teacher(
+    path: Path, term: TermConfig, width: int, num_classes: int, channels: int
+) -> IntraBatchModel:
+    from ibc_pyg.engine.load import fit_weights, read_weights
+
+    run = RunFolder.open(path)
+    config = config_from_yaml(run.config)
+    weights = read_weights(run.weights)
+    classes = len(weights["auxiliary_head.linear.weight"])
+    if classes != num_classes:
+        raise ConfigError(
+            f"loss.terms: the teacher {path} knows {classes} classes, but {num_classes} are "
+            "trained on; give one that was trained on the same classes (same select and seed)"
+        )
+    teacher = build_model(config.model, num_classes=classes, channels=channels)
+    fit_weights(teacher, weights, run.weights)
+    if term.features == "nodes" and teacher.mpn is None:
+        raise ConfigError(f"loss.terms: the teacher {path} has no refined nodes (model.steps = 0)")
+    theirs = config.model.embedding_dim
+    if term.features == "nodes" and teacher.mpn is not None:
+        theirs = teacher.mpn.out_channels
+    if term.name == "FeatureDistillation" and theirs != width:
+        raise ConfigError(
+            f"loss.terms: the features of the teacher {path} are {theirs} wide, not {width}"
+        )
+    return teacher.eval().requires_grad_(False)

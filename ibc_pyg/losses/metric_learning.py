@@ -1,0 +1,169 @@
+"""Losses and miners of pytorch-metric-learning by name.
+
+That library is the field's common collection of metric-learning losses; its own names, arguments
+and defaults hold here. It is imported only when asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+from torch import Tensor, nn
+
+from ibc_pyg.errors import ConfigError
+from ibc_pyg.losses.term import TermInput
+
+LEFT_OUT = {
+    "BaseMetricLossFunction": "it is a base class",
+    "BaseLossWrapper": "it is a base class",
+    "GenericPairLoss": "it is a base class",
+    "MultipleLosses": "list the losses under loss.terms instead",
+    "SelfSupervisedLoss": "it needs two views of each image",
+    "VICRegLoss": "it needs two views of each image",
+    "EmbeddingRegularizerMixin": "it is a base class",
+    "WeightRegularizerMixin": "it is a base class",
+    "ManifoldLoss": "it takes no labels",
+    "CrossBatchMemory": "its memory is not part of a checkpoint, so a resumed run would differ",
+    "EmbeddingsAlreadyPackagedAsTriplets": "a batch is no list of triplets",
+    "BaseMiner": "it is a base class",
+}
+"""Classes of the library that cannot be a term, and why."""
+
+_PARTS = ("distances", "reducers", "regularizers", "losses")
+
+
+class MetricLearningLoss(nn.Module):
+    """A loss of the library, with a miner or without.
+
+    Args:
+        loss: Called with features, labels and what the miner found.
+        miner: Called with features and labels; None takes what the loss takes by itself.
+    """
+
+    def __init__(self, loss: nn.Module, miner: nn.Module | None = None) -> None:
+        super().__init__()
+        self.loss = loss
+        self.miner = miner
+
+    def forward(self, inputs: TermInput) -> Tensor:
+        """Return the loss of one batch."""
+        found = None if self.miner is None else self.miner(inputs.features, inputs.labels)
+        value: Tensor = self.loss(inputs.features, inputs.labels, found)
+        return value
+
+
+def loss_names() -> list[str]:
+    """Return the names of the library's losses that can be a term."""
+    return _names(_library("losses"))
+
+
+def make_metric_learning_loss(
+    name: str,
+    args: Mapping[str, Any],
+    miner: str | None,
+    miner_args: Mapping[str, Any],
+    *,
+    num_classes: int,
+    embedding_size: int,
+) -> MetricLearningLoss:
+    """Make a loss of the library.
+
+    Args:
+        name: Its class.
+        args: Its arguments; num_classes and embedding_size are filled in where it has them.
+            `{name: ..., args: {...}}` makes a distance, reducer or regularizer of the library.
+        miner: Class of a miner.
+        miner_args: Arguments of the miner.
+        num_classes: C of the training classes.
+        embedding_size: D of the features.
+
+    Raises:
+        ConfigError: If the library is missing, or a name or an argument is unknown.
+    """
+    kind = _find(_library("losses"), name, "loss")
+    sizes = {"num_classes": num_classes, "embedding_size": embedding_size}
+    accepted = _accepted(kind)
+    filled = {key: value for key, value in sizes.items() if key in accepted}
+    loss = _make(kind, {**filled, **args}, accepted)
+    if miner is None:
+        return MetricLearningLoss(loss)
+    found = _find(_library("miners"), miner, "miner")
+    return MetricLearningLoss(loss, _make(found, miner_args, _accepted(found)))
+
+
+def _library(part: str) -> ModuleType:
+    try:
+        import pytorch_metric_learning.losses
+        import pytorch_metric_learning.miners
+    except ImportError as error:
+        raise ConfigError(
+            "loss.terms: a loss of pytorch-metric-learning needs that library: "
+            "pip install pytorch-metric-learning"
+        ) from error
+    module: ModuleType = getattr(pytorch_metric_learning, part)
+    return module
+
+
+def _names(module: ModuleType) -> list[str]:
+    classes = inspect.getmembers(module, inspect.isclass)
+    return [name for name, kind in classes if issubclass(kind, nn.Module) and name not in LEFT_OUT]
+
+
+def _find(module: ModuleType, name: str, what: str) -> type[nn.Module]:
+    if name in LEFT_OUT:
+        raise ConfigError(f"loss.terms: {name} cannot be a {what} here: {LEFT_OUT[name]}")
+    names = _names(module)
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"choose one of {names}"
+        raise ConfigError(f"loss.terms: pytorch-metric-learning has no {what} {name!r}; {hint}")
+    kind: type[nn.Module] = getattr(module, name)
+    return kind
+
+
+def _accepted(kind: type) -> set[str]:
+    """Return the arguments of a class; those behind **kwargs are its bases'."""
+    accepted: set[str] = set()
+    for base in inspect.getmro(kind):
+        if base is nn.Module:
+            break
+        own = vars(base).get("__init__")
+        if own is None:
+            continue
+        parameters = inspect.signature(own).parameters.values()
+        accepted |= {each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD}
+        accepted |= {each.name for each in parameters if each.kind is each.KEYWORD_ONLY}
+    return accepted - {"self"}
+
+
+def _make(kind: type[nn.Module], args: Mapping[str, Any], accepted: set[str]) -> nn.Module:
+    if unknown := sorted(set(args) - accepted):
+        raise ConfigError(
+            f"loss.terms: {kind.__name__} has no argument {unknown[0]!r}; there are "
+            f"{sorted(accepted)}"
+        )
+    try:
+        return kind(**{key: _part(value) for key, value in args.items()})
+    except (TypeError, ValueError, AssertionError) as error:
+        raise ConfigError(f"loss.terms: {kind.__name__}: {error or dict(args)}") from error
+
+
+def _part(value: Any) -> Any:
+    """Make the part of a loss that `{name: ..., args: {...}}` describes; others stay."""
+    if not isinstance(value, dict) or "name" not in value:
+        return value
+    import importlib
+
+    for part in _PARTS:
+        module = importlib.import_module(f"pytorch_metric_learning.{part}")
+        if value["name"] in _names(module):
+            kind: type[nn.Module] = getattr(module, value["name"])
+            return _make(kind, value.get("args", {}), _accepted(kind))
+    raise ConfigError(
+        f"loss.terms: pytorch-metric-learning has no distance, reducer or regularizer "
+        f"{value['name']!r}"
+    )

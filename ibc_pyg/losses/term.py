@@ -1,0 +1,75 @@
+"""What a further term of the loss looks at, and how it stands in the sum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from torch import Tensor, nn
+
+Features = Literal["embeddings", "nodes"]
+"""Raw backbone embeddings, or refined nodes."""
+
+
+@dataclass(frozen=True)
+class TermInput:
+    """One batch, seen by one term.
+
+    Attributes:
+        features: Raw embeddings or refined nodes, float32 `[N, D]`.
+        logits: Class logits of these features, float32 `[N, C]`.
+        labels: Class numbers, int64 `[N]`, in `[0, C)`.
+        teacher: The same of a teacher network, for distillation; None without one.
+    """
+
+    features: Tensor
+    logits: Tensor
+    labels: Tensor
+    teacher: TermInput | None = None
+
+
+class Term(nn.Module):
+    """A loss, what it is computed on, and its weight.
+
+    Args:
+        name: Under which it is logged.
+        loss: Called with a `TermInput`, gives a scalar; may have weights of its own.
+        features: What it is computed on.
+        weight: In the sum, >= 0.
+        lr_factor: Learning rate of the loss's own weights, in units of the others'.
+        teacher: A trained network whose outputs the loss imitates, called with the images.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        loss: nn.Module,
+        features: Features = "embeddings",
+        weight: float = 1.0,
+        lr_factor: float = 1.0,
+        teacher: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.loss = loss
+        self.features = features
+        self.weight = weight
+        self.lr_factor = lr_factor
+        # In a list: no part of this module, neither trained nor saved with it.
+        self._teacher = [] if teacher is None else [teacher]
+
+    @property
+    def teacher(self) -> nn.Module | None:
+        """The network that is imitated."""
+        return self._teacher[0] if self._teacher else None
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        """Move the teacher along, which is no part of this module."""
+        for teacher in self._teacher:
+            teacher._apply(fn, recurse)
+        return super()._apply(fn, recurse)
+
+    def forward(self, inputs: TermInput) -> Tensor:
+        """Return the unweighted loss, a scalar."""
+        value: Tensor = self.loss(inputs)
+        return value
