@@ -20,6 +20,9 @@ class ModelConfig:
     """Weights to start from: a file, or a name that torchvision knows."""
     freeze_batch_norm: bool = False
     """The backbone's batch normalisations keep the statistics they start with."""
+    sync_batch_norm: bool = True
+    """Where several processes share a batch, the backbone's batch normalisations take the
+    statistics of all of it, as those of the heads always do; false: of each process's images."""
     embedding_dim: int = 128
     """D: width of embeddings and nodes."""
     steps: int = 1

@@ -31,6 +31,8 @@ from ibc_pyg.nn.backbones import make_backbone
 from ibc_pyg.nn.heads import BNNeckHead, LinearHead
 from ibc_pyg.nn.model import GraphFunction, IntraBatchModel, complete_batch
 from ibc_pyg.nn.mpn import MPN
+from ibc_pyg.nn.spanning import check_spanning
+from ibc_pyg.nn.sync_batch_norm import synchronise_batch_norm
 
 GRAPHS: Mapping[str, Callable[..., PyGData]] = {"threshold": threshold, "knn": knn}
 
@@ -178,6 +180,19 @@ def _graph(config: ModelConfig) -> GraphFunction:
     if config.graph == "complete":
         return complete_batch
     return partial(GRAPHS[config.graph], **config.graph_args)
+
+
+def span_processes(config: ModelConfig, model: IntraBatchModel) -> IntraBatchModel:
+    """Prepare a model for the training of one graph over several processes, in place.
+
+    Raises:
+        ConfigError: If its graph layer needs the whole graph in one process.
+    """
+    if model.mpn is not None:
+        check_spanning(model.mpn)
+    if config.sync_batch_norm:
+        model.backbone = synchronise_batch_norm(model.backbone)
+    return model
 
 
 def check_graph(config: ModelConfig, model: IntraBatchModel, num_nodes: int) -> None:

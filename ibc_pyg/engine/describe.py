@@ -15,12 +15,16 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ibc_pyg.data.loader import eval_loader
+from ibc_pyg.data.sampling.sharding import shard_rows
 from ibc_pyg.data.splits import Probe
 from ibc_pyg.engine.build import Data
+from ibc_pyg.engine.distributed import share_tensors
 from ibc_pyg.engine.files import write_atomically
+from ibc_pyg.engine.together import from_all, gather_on_all, one_for_all, together
 from ibc_pyg.engine.views import Views
 from ibc_pyg.metrics import Protocol, protocol_for
 from ibc_pyg.metrics.protocols import DEFAULT_PROTOCOL
+from ibc_pyg.nn.distributed import num_processes, process_number
 from ibc_pyg.nn.model import IntraBatchModel
 
 ONE_VIEW = Views()
@@ -53,6 +57,9 @@ def describe(
 ) -> Descriptors:
     """Return the descriptors of `rows`, in that order, on the CPU.
 
+    Several processes share the batches that one would make, so that each image is seen once, in
+    the same company, and all get all descriptors.
+
     With `data.on_error` "skip" those that cannot be read are left out, and noted in
     `data.skipped`.
 
@@ -66,25 +73,39 @@ def describe(
     """
     training = model.training
     model.eval()
-    vectors = []
-    loader = eval_loader(
-        data.table,
-        rows,
-        views.transform(data.table, data.transform),
-        max(1, batch_size // views.crops),
-        workers=data.workers,
-        device=fabric.device,
-        cache=data.cache,
-        on_error=data.on_error,
-    )
-    for batch in loader:
-        with fabric.autocast():
-            vectors.append(views.describe(model, batch.images).cpu())  # [B, D]
+    # The running statistics of the first process count, where each has its own.
+    share_tensors(model.buffers())
+    size = max(1, batch_size // views.crops)
+    vectors: list[Tensor] = []
+    with one_for_all():
+        loader = eval_loader(
+            data.table,
+            _own_batches(rows, size),
+            views.transform(data.table, data.transform),
+            size,
+            workers=data.workers,
+            device=fabric.device,
+            cache=data.cache,
+            on_error=data.on_error,
+        )
+        for batch in loader:
+            with fabric.autocast():
+                vectors.append(views.describe(model, batch.images).cpu())  # [B, D]
     model.train(training)
-    if loader.skipped:
-        data.skipped.update(loader.skipped)
-        rows = rows[~np.isin(rows, list(loader.skipped))]
-    return Descriptors(rows, torch.cat(vectors), torch.from_numpy(data.table.labels[rows]))
+    joined = gather_on_all(torch.cat(vectors) if vectors else torch.empty(0))  # [M, D]
+    skipped = dict(pair for pairs in from_all(list(loader.skipped.items())) for pair in pairs)
+    if skipped:
+        data.skipped.update(skipped)
+        rows = rows[~np.isin(rows, list(skipped))]
+    return Descriptors(rows, joined, torch.from_numpy(data.table.labels[rows]))
+
+
+def _own_batches(rows: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
+    """Return the rows of the whole batches that are this process's share."""
+    if not together():
+        return rows
+    batches = shard_rows(np.arange(0, len(rows), size), process_number(), num_processes())
+    return rows[batches[0] : batches[-1] + size] if len(batches) else rows[:0]
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from ibc_pyg.engine.setup import Experiment
 from ibc_pyg.engine.speed import Speed
 from ibc_pyg.engine.state import Progress, restore_state, save_state, save_weights
 from ibc_pyg.engine.step import train_step
+from ibc_pyg.engine.together import from_first, in_step
 from ibc_pyg.track.base import Tracker
 
 
@@ -69,6 +70,11 @@ def fit(
                 at = go_back(experiment, run, tracker, at, event)
 
 
+def looks_each_step(experiment: Experiment) -> bool:
+    """Tell whether the numbers of a step are at hand; on a GPU each look waits for the device."""
+    return experiment.fabric.device.type == "cpu"
+
+
 class _Fit:
     """Training from `at` to the last epoch, in one go."""
 
@@ -108,7 +114,7 @@ class _Fit:
         try:
             with progress(total, name, console=console, start=start) as bar:
                 while self.sampler.epoch < self.epochs:
-                    for batch in self.loader:
+                    for batch in in_step(self.loader):
                         self._step(batch, bar)
                     self._end_epoch()
         finally:
@@ -124,17 +130,17 @@ class _Fit:
         losses = train_step(experiment, batch)
         at.step += 1
         self.watch.add(at.step, lr, losses, batch)
-        rate = self.speed(len(batch))
+        rate = self.speed(len(batch) * experiment.fabric.world_size)
         due = at.step % experiment.config.track.every == 0 or sampler.step == length
-        # On a GPU each look at the loss is a wait for the device.
-        if due or experiment.fabric.device.type == "cpu":
+        looked = due or looks_each_step(experiment)
+        if looked:
             values = self.watch.look()
         if due:
             self.tracker.log(at.step, values | {"train/lr": lr, "train/images_per_s": rate})
             done = round((sampler.epoch + sampler.step / length) * self.nominal)
             bar.update(done, loss=values["train/loss"], images_per_second=rate)
-        if self.stop.requested:
-            self._save(due)
+        if self.stop.agreed():
+            self._save(looked)
             raise Interrupted
 
     def _end_epoch(self) -> None:
@@ -148,10 +154,11 @@ class _Fit:
         if epoch in train.reload_best_at and at.best_epoch:
             fit_weights(self.experiment.model, read_weights(self.run.weights), self.run.weights)
         # Ctrl-C may also have come while evaluating.
-        if last or self.stop.requested or epoch % train.checkpoint_every == 0:
+        stop = self.stop.agreed()
+        if last or stop or epoch % train.checkpoint_every == 0:
             self._settle()
             save_state(self.experiment, self.run, at)
-        if self.stop.requested:
+        if stop:
             raise Interrupted
 
     def _evaluate(self) -> None:
@@ -166,7 +173,7 @@ class _Fit:
             batch_size=config.evaluate.batch_size,
         )
         self.watch.check_descriptors(described.queries.vectors)
-        scores = score_retrieval(described, config.evaluate)
+        scores = from_first(lambda: score_retrieval(described, config.evaluate))
         self.tracker.log(
             at.step,
             {"epoch": epoch} | {f"{role}/{name}": value for name, value in scores.items()},

@@ -11,6 +11,7 @@ from ibc_pyg.engine.files import write_json
 from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.engine.setup import Experiment
 from ibc_pyg.engine.state import Progress, restore_state, save_state
+from ibc_pyg.engine.together import by_first
 from ibc_pyg.errors import RunError
 from ibc_pyg.track.base import Tracker
 
@@ -43,10 +44,11 @@ def go_back(
     good = load_newest(run.checkpoints) if found else None
     path = None if good is None else checkpoint_path(run.checkpoints, good[0])
     record = describe_divergence(experiment, event, path, newest=at.step)
-    write_json(run.divergence, record)
+    by_first(lambda: write_json(run.divergence, record))
     if train.on_divergence == "stop" or at.restarts >= train.max_restarts or good is None:
         raise RunError(_message(run, record, at))
-    drop_after(run.checkpoints, good[0])
+    step = good[0]
+    by_first(lambda: drop_after(run.checkpoints, step))
     back = restore_state(experiment, run, good)
     back.seconds = at.seconds
     back.restarts, back.lr_scale = at.restarts + 1, at.lr_scale / 2

@@ -7,9 +7,13 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+from ibc_pyg.engine.together import any_process
+
 
 class StopRequest:
     """Turns the first interrupt into a request; a second one interrupts at once.
+
+    Where several processes work together, `agreed` is what all of them go by.
 
     Outside the main thread, where Python allows no signal handlers, it does nothing.
     """
@@ -17,6 +21,11 @@ class StopRequest:
     def __init__(self) -> None:
         self.requested = False
         self._earlier: dict[int, Any] = {}
+
+    def agreed(self) -> bool:
+        """Tell whether one of the processes was asked to stop; all must ask at the same point."""
+        self.requested = any_process(self.requested)
+        return self.requested
 
     def __enter__(self) -> StopRequest:
         """Install the handlers."""

@@ -16,9 +16,12 @@ from ibc_pyg.engine.build import (
     build_data,
     build_model,
     check_graph,
+    span_processes,
 )
 from ibc_pyg.engine.build_loss import build_loss
+from ibc_pyg.engine.distributed import seed_dropout, share_tensors, start_fabric
 from ibc_pyg.engine.optimizer import build_optimizer
+from ibc_pyg.engine.together import first_then_others
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.losses.intra_batch import IntraBatchLoss
 from ibc_pyg.nn.model import IntraBatchModel
@@ -60,9 +63,7 @@ def make_fabric(config: Config) -> Fabric:
         raise ConfigError("train.device is cuda, but torch sees no GPU; set it to auto or cpu")
     if train.threads:
         torch.set_num_threads(train.threads)
-    fabric = Fabric(accelerator=train.device, devices=1, precision=train.precision)
-    fabric.launch()
-    return fabric
+    return start_fabric(train.device, train.precision)
 
 
 def setup(
@@ -79,7 +80,9 @@ def setup(
         UserError: If the configuration, the data set or the device does not fit.
     """
     fabric = make_fabric(config)
-    data = build_data(config.on_all_classes() if all_classes else config, console)
+    wanted = config.on_all_classes() if all_classes else config
+    # The first process leaves what is decoded or drawn once for all.
+    data = first_then_others(lambda: build_data(wanted, console))
     train = config.train
     sampler = make_sampler(
         config.data.sampler,
@@ -87,6 +90,8 @@ def setup(
         config.data.classes_per_batch,
         config.data.images_per_class,
         seed=train.seed,
+        rank=fabric.global_rank,
+        world_size=fabric.world_size,
     )
     torch.manual_seed(train.seed)
     model = build_model(
@@ -98,6 +103,10 @@ def setup(
     loss = build_loss(
         config, model, num_classes=data.splits.num_classes, channels=data.transform.channels
     ).to(fabric.device)
+    if fabric.world_size > 1:
+        model = span_processes(config.model, model)
+        seed_dropout(train.seed)
     optimizer = build_optimizer(train, model, loss)
     step_model, step_optimizer = fabric.setup(model, optimizer)
+    share_tensors([*model.parameters(), *model.buffers(), *loss.parameters(), *loss.buffers()])
     return Experiment(config, fabric, data, model, step_model, step_optimizer, loss, sampler)

@@ -8,18 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from safetensors.torch import save
+from torch import Tensor
 
 from ibc_pyg.config_file import config_to_dict
-from ibc_pyg.engine.checkpoint import (
-    checkpoint_path,
-    random_state,
-    save_checkpoint,
-    set_random_state,
-)
+from ibc_pyg.engine.checkpoint import checkpoint_path, save_checkpoint
 from ibc_pyg.engine.files import write_atomically
 from ibc_pyg.engine.load import fit_weights
+from ibc_pyg.engine.random_states import random_states, set_random_states
 from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.engine.setup import Experiment
+from ibc_pyg.engine.together import by_first, from_all
 from ibc_pyg.errors import RunError
 
 _LOG = logging.getLogger(__name__)
@@ -62,7 +60,7 @@ def save_weights(experiment: Experiment, run: RunFolder) -> None:
         name: value.detach().cpu().contiguous().clone()
         for name, value in experiment.model.state_dict().items()
     }
-    write_atomically(run.weights, save(weights))
+    by_first(lambda: write_atomically(run.weights, save(weights)))
 
 
 def save_state(experiment: Experiment, run: RunFolder, at: Progress) -> None:
@@ -71,12 +69,21 @@ def save_state(experiment: Experiment, run: RunFolder, at: Progress) -> None:
     Raises:
         RunError: If it cannot be written; the earlier ones are as they were.
     """
+    random = random_states()
+    for pairs in from_all(list(experiment.data.skipped.items())):
+        experiment.data.skipped.update(pairs)
+    by_first(lambda: _write_state(experiment, run, at, random))
+
+
+def _write_state(
+    experiment: Experiment, run: RunFolder, at: Progress, random: dict[str, Tensor]
+) -> None:
     state = {
         "config": config_to_dict(experiment.config),
         "model": experiment.model.state_dict(),
         "loss": experiment.loss.state_dict(),
         "optimizer": experiment.optimizer.state_dict(),
-        "random": random_state(),
+        "random": random,
         # The scale of the gradients, in 16-bit floats.
         "precision": experiment.fabric.strategy.precision.state_dict(),
         "sampler": experiment.sampler.state_dict(),
@@ -106,12 +113,13 @@ def restore_state(experiment: Experiment, run: RunFolder, checkpoint: tuple[int,
         experiment.loss.load_state_dict(state["loss"])
         experiment.optimizer.load_state_dict(state["optimizer"])
         experiment.sampler.load_state_dict(state["sampler"])
-        set_random_state(state["random"])
+        set_random_states(state["random"], experiment.config.train.seed)
         if state.get("precision"):
             experiment.fabric.strategy.precision.load_state_dict(state["precision"])
         experiment.data.skipped.update(state["skipped"])
         at = Progress(**state["progress"])
-        _restore_files(run, step, int(state["history_bytes"]), has_best=at.best_epoch > 0)
+        size, has_best = int(state["history_bytes"]), at.best_epoch > 0
+        by_first(lambda: _restore_files(run, step, size, has_best=has_best))
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise RunError(
             f"the checkpoint in {run.checkpoints} does not fit config.yaml: {error}"

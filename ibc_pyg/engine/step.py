@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from ibc_pyg.data.batch import Batch
+from ibc_pyg.engine.distributed import average_gradients, mean_values
 from ibc_pyg.engine.setup import Experiment
 
 
@@ -21,6 +22,7 @@ def train_step(experiment: Experiment, batch: Batch) -> dict[str, Tensor]:
     terms = experiment.loss(output, batch.labels, batch.images)
     optimizer.zero_grad()
     fabric.backward(terms.total)
+    average_gradients([*experiment.model.parameters(), *experiment.loss.parameters()])
     norm = _clip_gradients(experiment)
     optimizer.step()
     values = {"train/loss": terms.total, "train/loss_auxiliary": terms.auxiliary}
@@ -29,7 +31,7 @@ def train_step(experiment: Experiment, batch: Batch) -> dict[str, Tensor]:
     values |= {f"train/loss_{name}": value for name, value in terms.terms.items()}
     if getattr(fabric.strategy.precision, "scaler", None) is None:
         values["train/grad_norm"] = norm
-    return {name: value.detach() for name, value in values.items()}
+    return mean_values(values)
 
 
 def _clip_gradients(experiment: Experiment) -> Tensor:

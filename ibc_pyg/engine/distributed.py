@@ -1,0 +1,150 @@
+"""Several processes under torchrun: how they start, and what keeps their weights the same."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.strategies.ddp import DDPStrategy
+from torch import Tensor, nn
+from torch import distributed as dist
+
+from ibc_pyg.engine.together import alone, control_group, together
+from ibc_pyg.errors import ConfigError, RunError
+from ibc_pyg.launch import Launch
+from ibc_pyg.nn.distributed import mean_over_processes, num_processes, process_number
+
+# What gloo and NCCL say when a peer is gone.
+_GONE = ("closed by peer", "reset by peer", "Broken pipe", "remote process exited", "NCCL", "gloo")
+
+
+class OneGraphStrategy(DDPStrategy):
+    """Lightning's processes; gradients are averaged by `average_gradients`, not by hooks.
+
+    DistributedDataParallel wants every parameter it was made with to have a gradient in every
+    step, knows nothing of the loss's own parameters, and mixes its transfers with those of the
+    graph's backward pass.
+    """
+
+    def setup_module(self, module: nn.Module) -> nn.Module:  # type: ignore[override]
+        """Leave the module as it is."""
+        return module
+
+
+def start_fabric(device: str, precision: Any) -> Fabric:
+    """Start the processes' common work, or one process.
+
+    Args:
+        device: auto, cpu or cuda.
+        precision: As Lightning names it.
+
+    Raises:
+        ConfigError: If a machine has fewer GPUs than processes.
+    """
+    launch = Launch.from_environment()
+    if launch.world_size == 1 or alone():
+        # Lightning would count torchrun's processes, though the first one works alone.
+        environment = LightningEnvironment() if alone() else None
+        fabric = Fabric(accelerator=device, devices=1, precision=precision, plugins=environment)
+        fabric.launch()
+        return fabric
+    on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    if on_gpu and torch.cuda.device_count() < launch.local_size:
+        raise ConfigError(
+            f"train.device: {launch.local_size} processes, but torch sees "
+            f"{torch.cuda.device_count()} GPUs; start as many processes as GPUs "
+            "(--nproc_per_node), or set train.device = cpu"
+        )
+    strategy = OneGraphStrategy(process_group_backend="nccl" if on_gpu else "gloo")
+    fabric = Fabric(
+        accelerator="cuda" if on_gpu else "cpu",
+        devices=launch.local_size,
+        num_nodes=launch.nodes,
+        strategy=strategy,
+        precision=precision,
+    )
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    fabric.launch()
+    control_group()
+    return fabric
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace each gradient by its mean over the processes, in one transfer a type.
+
+    The same parameters must have a gradient in every process.
+    """
+    if not together():
+        return
+    for gradients in _by_type([each.grad for each in parameters if each.grad is not None]):
+        joined = _flat(gradients)
+        dist.all_reduce(joined)
+        _put_back(joined / num_processes(), gradients)
+
+
+def share_tensors(tensors: Iterable[Tensor]) -> None:
+    """Give all processes the values of the first one."""
+    if not together():
+        return
+    for same in _by_type([each.detach() for each in tensors]):
+        joined = _flat(same)
+        dist.broadcast(joined, 0)
+        _put_back(joined, same)
+
+
+def mean_values(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the means of scalars over the processes, in one transfer; without gradient."""
+    values = {name: value.detach() for name, value in values.items()}
+    if not together() or not values:
+        return values
+    joined = torch.stack([value.float() for value in values.values()])  # [V]
+    return dict(zip(values, mean_over_processes(joined).unbind(), strict=True))
+
+
+def seed_dropout(seed: int) -> None:
+    """Give each process but the first draws of its own; call it once the weights are drawn."""
+    if together() and (rank := process_number()):
+        torch.manual_seed(int(np.random.SeedSequence([seed, rank]).generate_state(1)[0]))
+
+
+@contextmanager
+def nobody_missing(advice: str) -> Iterator[None]:
+    """Tell in one line that another process has gone, whose own message says why.
+
+    Args:
+        advice: What to do then.
+
+    Raises:
+        RunError: Instead of what the transfer says of its sockets.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not together() or not any(word in str(error) for word in _GONE):
+            raise
+        raise RunError(
+            f"another process of this run has ended, so this one ends too; {advice}"
+        ) from (error)
+
+
+def _by_type(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
+    groups: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
+    for tensor in tensors:
+        groups.setdefault((tensor.dtype, tensor.device), []).append(tensor)
+    return list(groups.values())
+
+
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat([tensor.reshape(-1) for tensor in tensors])  # [S]
+
+
+def _put_back(joined: Tensor, tensors: Sequence[Tensor]) -> None:
+    parts = torch.split(joined, [tensor.numel() for tensor in tensors])
+    for tensor, part in zip(tensors, parts, strict=True):
+        tensor.copy_(part.view(tensor.shape))
