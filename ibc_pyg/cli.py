@@ -12,6 +12,7 @@ from typing import NoReturn
 from ibc_pyg import __version__
 from ibc_pyg.commands import COMMANDS
 from ibc_pyg.errors import UserError
+from ibc_pyg.launch import Launch
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -55,7 +56,7 @@ def _split_fields(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     rest = iter(arguments)
     for word in rest:
         option, equals, _ = word.partition("=")
-        if not re.fullmatch(r"--(select|[a-z]+(\.\w+)+\+?)", option):
+        if not re.fullmatch(r"--(select|retrain|[a-z]+(\.\w+)+\+?)", option):
             words.append(word)
             continue
         fields.append(word)
@@ -66,7 +67,10 @@ def _split_fields(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code: 0, 2 for a mistake in the input, 130 for Ctrl-C."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", force=True)
+    launch = Launch.from_environment()
+    # Of several processes the first one speaks.
+    level = logging.WARNING if launch.rank == 0 else logging.CRITICAL
+    logging.basicConfig(level=level, format="%(levelname)s: %(message)s", force=True)
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").setLevel(logging.ERROR)
     try:
@@ -75,15 +79,22 @@ def run(arguments: Sequence[str]) -> int:
         rest = [*fields, *rest]
         if rest and not getattr(parsed, "takes_fields", False):
             raise UserError(f"unknown argument {rest[0]}; see `run.py {parsed.command} --help`")
+        if launch.world_size > 1 and not getattr(parsed, "takes_processes", False):
+            raise UserError(
+                f"{parsed.command} works in one process: start it without torchrun; train is the "
+                "command for several"
+            )
         return int(parsed.run(parsed, rest) or 0)
     except UserError as error:
         # One line, whatever the message was made of.
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        if launch.may_tell():
+            sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         return EXIT_USER_ERROR
     except BrokenPipeError:
         return 0
     except KeyboardInterrupt:
-        sys.stderr.write("stopped\n")
+        if launch.rank == 0:
+            sys.stderr.write("stopped\n")
         return EXIT_INTERRUPTED
 
 

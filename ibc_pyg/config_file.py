@@ -85,7 +85,7 @@ def _check_file(path: Path) -> None:
         raise ConfigError(f"{path} is not YAML: {_one_line(str(error))}") from error
     if content is not None and not isinstance(content, dict):
         raise ConfigError(f"{path} must hold fields, such as `model:`, not {content!r:.60}")
-    parts = {each.name for each in dataclasses.fields(Config)} - {"select"}
+    parts = {each.name for each in dataclasses.fields(Config)} - {"select", "retrain"}
     for name, value in (content or {}).items():
         if name in parts and not isinstance(value, dict):
             raise ConfigError(f"{path}: {name} must hold fields of its own, not {value!r:.60}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from ibc_pyg.console import table
+from ibc_pyg.launch import Launch
 
 if TYPE_CHECKING:
     from ibc_pyg.engine.run_folder import RunFolder
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 def console() -> Console:
     """Return the console that commands write their results to."""
     # Names of files and classes are no markup.
-    return Console(highlight=False, soft_wrap=True, markup=False)
+    quiet = Launch.from_environment().rank > 0  # the first process speaks for all
+    return Console(highlight=False, soft_wrap=True, markup=False, quiet=quiet)
 
 
 def default_out(name: str) -> Path:
@@ -48,6 +50,8 @@ def print_summary(run: RunFolder, out: Console) -> None:
         name = f"this run [refine {refined['refine']} {refined['refine_size']}]"
         rows.append(metric_row(name, refined))
     table(rows, console=out, title=f"{summary['queries']:.0f} test images of unseen classes")
+    if summary.get("retrained"):
+        out.print(f"Trained anew on all training classes, for {summary['epoch']:.0f} epochs.")
     if summary["select"] == "test":
         out.print("Note: the epoch was chosen on the test classes (select = test).")
     out.print(f"report: {run.report}")

@@ -9,6 +9,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ibc_pyg.config import Config
 
 NAME = "train"
 HELP = "train an experiment file, any field overridden as --part.field value"
@@ -32,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--help-fields", nargs=0, action=_FieldsHelp, help="list every field of an experiment"
     )
-    parser.set_defaults(takes_fields=True)
+    parser.set_defaults(takes_fields=True, takes_processes=True)
 
 
 def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
@@ -44,11 +48,12 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     experiment: Path | None = arguments.experiment
     cut: Path | None = arguments.resume
     if cut is not None:
-        if experiment is not None or arguments.out is not None or fields:
-            raise ConfigError("--resume takes the run folder alone: its config.yaml says the rest")
+        if arguments.out is not None:
+            raise ConfigError("--resume goes on in the run's own folder; leave --out out")
+        wanted = _wanted(experiment, cut, fields)
         from ibc_pyg.engine.train import resume
 
-        return finish(lambda: resume(cut, console()), console())
+        return finish(lambda: resume(cut, console(), wanted), console())
     if experiment is None:
         raise ConfigError("train needs an experiment file, such as experiments/glyphs.yaml")
     # Mistakes in the file are told before torch is loaded.
@@ -57,3 +62,13 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
 
     out = arguments.out or default_out(experiment.stem)
     return finish(lambda: train(config, out, console()), console())
+
+
+def _wanted(experiment: Path | None, cut: Path, fields: Sequence[str]) -> Config | None:
+    """Return what a cut run was said to be: the experiment, or its own with other fields."""
+    from ibc_pyg.config_file import parse_config
+
+    own = cut / "config.yaml"
+    if experiment is None and (not fields or not own.is_file()):
+        return None
+    return parse_config(experiment or own, fields)

@@ -108,7 +108,7 @@ def load_run(path: Path) -> Trained:
             f"{path} has no model.safetensors yet; finish it: python run.py train --resume {path}"
         )
     fabric = make_fabric(config)
-    data = build_data(config)
+    data = build_data(config.on_all_classes() if config.retrain else config)
     weights = read_weights(run.weights)
     # The heads are as wide as the weights say: the data set may be at hand in part only.
     logits = weights.get("auxiliary_head.linear.weight", torch.empty(data.splits.num_classes))

@@ -92,7 +92,8 @@ def _facts(trained: Trained, described: Described, summary: Mapping[str, Any]) -
             "val": f"best on held-out training classes (epoch {summary.get('epoch')})",
             "last": "last epoch",
             "test": f"BEST ON THE TEST CLASSES (epoch {summary.get('epoch')})",
-        }[trained.config.select],
+        }[trained.config.select]
+        + (", then trained anew on all training classes" if summary.get("retrained") else ""),
         "seed": str(trained.config.train.seed),
         "device": str(trained.fabric.device),
         "training time": f"{summary['train_seconds']:.0f} s" if "train_seconds" in summary else "",

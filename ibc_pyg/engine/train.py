@@ -9,17 +9,20 @@ from typing import Any
 from rich.console import Console
 
 from ibc_pyg.config import Config
-from ibc_pyg.config_file import config_from_yaml, config_to_dict, config_to_yaml
-from ibc_pyg.engine.checkpoint import list_checkpoints, load_newest
-from ibc_pyg.engine.describe import describe_probe, save_descriptors
+from ibc_pyg.config_file import config_to_dict, config_to_yaml
+from ibc_pyg.engine.checkpoint import list_checkpoints
+from ibc_pyg.engine.describe import Described, describe_probe, save_descriptors
 from ibc_pyg.engine.evaluate import refine_and_score, score, score_raw_pixels
 from ibc_pyg.engine.files import read_json, write_json
 from ibc_pyg.engine.fit import Interrupted, fit
 from ibc_pyg.engine.load import Trained, fit_weights, load_run, read_weights
 from ibc_pyg.engine.reporting import make_pictures, make_report
+from ibc_pyg.engine.resuming import find_cut
+from ibc_pyg.engine.retrain import retrain
 from ibc_pyg.engine.run_folder import RunFolder
-from ibc_pyg.engine.setup import Experiment, setup
+from ibc_pyg.engine.setup import Experiment, make_fabric, setup
 from ibc_pyg.engine.state import Progress, save_weights
+from ibc_pyg.engine.together import by_first, from_all, from_first, is_first, one_for_all
 from ibc_pyg.track import JsonlTracker, MultiTracker, WandbTracker
 from ibc_pyg.track.base import Tracker
 
@@ -38,59 +41,80 @@ def train(config: Config, out: Path, console: Console) -> RunFolder:
     """
     # The parts are built first, so that a mistake in the input leaves no folder behind.
     experiment = setup(config, console)
-    run = RunFolder.create(out, config_yaml=config_to_yaml(config))
+    # Each process names a run that was given no folder by its own clock.
+    run = RunFolder(Path(from_first(lambda: str(out))))
+    by_first(lambda: RunFolder.create(run.path, config_yaml=config_to_yaml(config)))
     return _work(experiment, run, console, None)
 
 
-def resume(path: Path, console: Console) -> RunFolder:
+def resume(path: Path, console: Console, wanted: Config | None = None) -> RunFolder:
     """Go on with a run that was cut; a finished one is left as it is.
 
+    Args:
+        path: Its folder. A run without a checkpoint begins anew.
+        console: Where progress is shown.
+        wanted: What it was said to be; None takes the folder's word.
+
     Raises:
-        UserError: If the folder is no run, or has no whole checkpoint.
+        UserError: If the folder is no run, or another one than was said, or has no whole
+            checkpoint.
         Interrupted: If the user stopped it again.
     """
-    run = RunFolder.open(path)
-    config = config_from_yaml(run.config)
+    cut = find_cut(path, wanted)
+    run, config = cut.run, cut.config
     if run.summary.is_file():
         run.read_summary()
         if config.track.report and not run.report.is_file():
-            make_report(load_run(path))
+            make_fabric(config)
+            by_first(lambda: make_report(load_run(path)))
         console.print(f"{path} is finished; nothing to resume", highlight=False, soft_wrap=True)
         return run
-    return _work(setup(config, console), run, console, load_newest(run.checkpoints))
+    experiment = setup(config, console, all_classes=cut.retraining)
+    by_first(cut.prepare)
+    return _work(experiment, run, console, cut.checkpoint)
 
 
 def _work(
     experiment: Experiment, run: RunFolder, console: Console, checkpoint: tuple[int, Any] | None
 ) -> RunFolder:
-    tracker = _make_tracker(experiment.config, run)
+    with one_for_all():
+        tracker = _make_tracker(experiment.config, run) if is_first() else MultiTracker([])
     try:
         at = fit(experiment, run, tracker, console, resume=checkpoint)
+        if experiment.config.retrain:
+            experiment, at = retrain(experiment, run, tracker, console, at)
         if experiment.config.select == "last":
-            save_weights(experiment, run)
             at.best_epoch = experiment.sampler.epoch
+        if experiment.config.select == "last" or at.retraining:
+            save_weights(experiment, run)
         summary = _finish(experiment, run, at)
         summary["train_seconds"] = round(at.seconds, 1)
         tracker.summary({key: value for key, value in summary.items() if _is_number(value)})
-        write_json(run.summary, summary)
+        by_first(lambda: write_json(run.summary, summary))
         if experiment.config.track.report:
-            trained = Trained(
-                run, experiment.config, experiment.fabric, experiment.data, experiment.model.eval()
-            )
-            for name, picture in make_pictures(make_report(trained)).items():
-                tracker.image(at.step, name, picture)
+            by_first(lambda: _report(experiment, run, tracker, at))
     except (Interrupted, KeyboardInterrupt):
         console.print(_how_to_go_on(run), highlight=False, soft_wrap=True)
+        by_first(tracker.close)  # torchrun ends the others as soon as one has gone
         raise Interrupted from None
     finally:
         tracker.close()
     return run
 
 
+def _report(experiment: Experiment, run: RunFolder, tracker: Tracker, at: Progress) -> None:
+    trained = Trained(
+        run, experiment.config, experiment.fabric, experiment.data, experiment.model.eval()
+    )
+    for name, picture in make_pictures(make_report(trained)).items():
+        tracker.image(at.step, name, picture)
+
+
 def _how_to_go_on(run: RunFolder) -> str:
+    command = f"python run.py train --resume {shlex.quote(str(run.path))}"
     if not list_checkpoints(run.checkpoints):
-        return "stopped before the first checkpoint; start it again"
-    return f"stopped; go on with: python run.py train --resume {shlex.quote(str(run.path))}"
+        return f"stopped before the first checkpoint; start it again with: {command}"
+    return f"stopped; go on with: {command}"
 
 
 def _finish(experiment: Experiment, run: RunFolder, at: Progress) -> dict[str, Any]:
@@ -103,8 +127,18 @@ def _finish(experiment: Experiment, run: RunFolder, at: Progress) -> dict[str, A
         data.splits.test,
         batch_size=config.evaluate.batch_size,
     )
+    for pairs in from_all(list(data.skipped.items())):
+        data.skipped.update(pairs)
+    return from_first(lambda: _summarise(experiment, run, at, described))
+
+
+def _summarise(
+    experiment: Experiment, run: RunFolder, at: Progress, described: Described
+) -> dict[str, Any]:
+    config, data = experiment.config, experiment.data
     if data.skipped:
-        write_json(run.skipped, {data.table.paths[row]: data.skipped[row] for row in data.skipped})
+        skipped = {data.table.paths[row]: data.skipped[row] for row in sorted(data.skipped)}
+        write_json(run.skipped, skipped)
     save_descriptors(run.descriptors, described.searched, data, weights=run.weights)
     summary = score(described, config.evaluate, seed=config.train.seed)
     if config.evaluate.refine != "none":
@@ -113,7 +147,8 @@ def _finish(experiment: Experiment, run: RunFolder, at: Progress) -> dict[str, A
         )
     if config.evaluate.raw_pixels:
         summary["raw_pixels"] = score_raw_pixels(data.table, data.splits.test, config.evaluate)
-    return summary | {"select": config.select, "epoch": at.best_epoch, "seed": config.train.seed}
+    summary |= {"select": config.select, "epoch": at.best_epoch, "seed": config.train.seed}
+    return summary | ({"retrained": True} if at.retraining else {})
 
 
 def _make_tracker(config: Config, run: RunFolder) -> MultiTracker:

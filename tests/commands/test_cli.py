@@ -146,7 +146,8 @@ def test_a_folder_that_is_no_run(capsys, tmp_path, command):
 
 def test_resume_of_what_cannot_be_resumed(capsys, tmp_path):
     assert "not a run folder" in fails(capsys, "train", "--resume", tmp_path)
-    assert "alone" in fails(capsys, "train", "e.yaml", "--resume", tmp_path)
+    assert "e.yaml is not a file" in fails(capsys, "train", "e.yaml", "--resume", tmp_path)
+    assert "--out" in fails(capsys, "train", "--resume", tmp_path, "--out", tmp_path / "other")
 
 
 def test_search_with_bad_input(capsys, tmp_path):

@@ -1,62 +1,31 @@
-"""A whole run on scikit-learn's digits: what the folder holds, sameness, resuming, selection."""
+"""A whole run on scikit-learn's digits: what the folder holds, sameness, selection."""
 
-import io
 import json
 import os
 import re
-import shutil
-import signal
 from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
+from digits_run import digits, quiet, records
 from safetensors.torch import load_file
 
-from ibc_pyg.config_file import config_from_yaml, config_to_yaml, parse_config
+from ibc_pyg.config_file import config_from_yaml, parse_config
 from ibc_pyg.data.registry import load_table
 from ibc_pyg.data.sample import make_sample
 from ibc_pyg.data.table import Role
-from ibc_pyg.engine import fit as fit_module
-from ibc_pyg.engine import train as train_module
 from ibc_pyg.engine.checkpoint import list_checkpoints
 from ibc_pyg.engine.evaluate import score
-from ibc_pyg.engine.fit import Interrupted
 from ibc_pyg.engine.load import load_run
 from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.engine.searching import export_image, search
 from ibc_pyg.engine.train import resume, train
 from ibc_pyg.errors import DatasetError, RunError
 
-OPTIONS = [
-    "--data.name", "digits", "--data.classes_per_batch", "4", "--data.images_per_class", "8",
-    "--data.transform", "glyphs", "--data.transform_args", "{image_size: 8}",
-    "--model.backbone_args", "{width: 8}", "--model.embedding_dim", "32", "--model.heads", "2",
-    "--train.epochs", "3", "--train.lr", "0.01", "--train.lr_milestones", "[2]",
-    "--select", "last",
-]  # fmt: skip
-
-
-def digits(*more):
-    return parse_config(None, [*OPTIONS, *more])
-
-
-def quiet():
-    return Console(file=io.StringIO())
-
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     return train(digits(), tmp_path_factory.mktemp("runs") / "whole", quiet())
-
-
-def records(run):
-    """The history without what a clock says."""
-    timed = ("time", "train/images_per_s")
-    return [
-        {name: value for name, value in record.items() if name not in timed}
-        for record in run.read_history()
-    ]
 
 
 def test_the_folder_is_complete(run):
@@ -106,100 +75,6 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(run, tmp_path
     assert other.weights.read_bytes() != run.weights.read_bytes()
 
 
-@pytest.mark.parametrize("stop_at", [3, 29, 40])
-def test_a_run_that_was_interrupted_goes_on_as_if_it_had_not_been(
-    run, tmp_path, monkeypatch, stop_at
-):
-    """Ctrl-C in the middle of an epoch, at its last step, and in a later one."""
-    taken = 0
-    step = fit_module.train_step
-
-    def interrupted(experiment, batch):
-        nonlocal taken
-        taken += 1
-        if taken == stop_at:
-            os.kill(os.getpid(), signal.SIGINT)
-        return step(experiment, batch)
-
-    monkeypatch.setattr(fit_module, "train_step", interrupted)
-    console = quiet()
-    with pytest.raises(Interrupted):
-        train(digits(), tmp_path / "cut", console)
-    said = console.file.getvalue()
-    assert f"train --resume {tmp_path / 'cut'}" in said.replace("\n", "")
-    monkeypatch.undo()
-    cut = RunFolder.open(tmp_path / "cut")
-    assert not cut.summary.exists()
-    resume(cut.path, quiet())
-    assert cut.weights.read_bytes() == run.weights.read_bytes()
-    assert records(cut) == records(run)
-
-
-def test_ctrl_c_while_evaluating_for_the_last_time(run, tmp_path, monkeypatch):
-    scored = fit_module.score_retrieval
-    epochs = []
-
-    def interrupted(*arguments):
-        epochs.append(len(epochs))
-        if len(epochs) == 3:
-            os.kill(os.getpid(), signal.SIGINT)
-        return scored(*arguments)
-
-    monkeypatch.setattr(fit_module, "score_retrieval", interrupted)
-    with pytest.raises(Interrupted):
-        train(digits(), tmp_path / "cut", quiet())
-    monkeypatch.undo()
-    resume(tmp_path / "cut", quiet())
-    cut = RunFolder.open(tmp_path / "cut")
-    assert cut.weights.read_bytes() == run.weights.read_bytes()
-    assert records(cut) == records(run)
-
-
-def test_ctrl_c_before_the_first_checkpoint(tmp_path, monkeypatch):
-    def interrupted(experiment, batch):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(fit_module, "train_step", interrupted)
-    console = quiet()
-    with pytest.raises(Interrupted):
-        train(digits(), tmp_path / "cut", console)
-    assert "start it again" in console.file.getvalue()
-
-
-def test_ctrl_c_while_the_report_is_written(tmp_path, monkeypatch):
-    def interrupted(trained):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(train_module, "make_report", interrupted)
-    with pytest.raises(Interrupted):
-        train(digits("--train.epochs", "1", "--train.lr_milestones", "[]"), tmp_path, quiet())
-    monkeypatch.undo()
-    assert not RunFolder.open(tmp_path).report.exists()
-    assert resume(tmp_path, quiet()).report.is_file()
-
-
-def test_the_training_time_counts_every_sitting(tmp_path):
-    short = ("--train.epochs", "1", "--train.lr_milestones", "[]")
-    cut = train(digits(*short), tmp_path, quiet())
-    seconds = cut.read_summary()["train_seconds"]
-    cut.summary.unlink()
-    assert resume(tmp_path, quiet()).read_summary()["train_seconds"] >= seconds
-
-
-def test_a_training_without_a_checkpoint_is_started_again_and_an_import_is_kept(tmp_path):
-    text = config_to_yaml(digits())
-    cut = RunFolder.create(tmp_path / "cut", config_yaml=text)
-    for file in (cut.weights, cut.metrics, cut.wandb):
-        file.write_bytes(b"")
-    RunFolder.create(cut.path, config_yaml=text)
-    assert not cut.weights.exists()
-    assert not cut.wandb.exists()
-    imported = RunFolder.create(tmp_path / "imported", config_yaml=text)
-    imported.weights.write_bytes(b"")
-    with pytest.raises(RunError, match="already holds a run"):
-        RunFolder.create(imported.path, config_yaml=text)
-
-
 def test_damaged_records_of_a_run_are_one_line(run, tmp_path):
     damaged = RunFolder.create(tmp_path / "damaged", config_yaml=run.config.read_text())
     damaged.summary.write_text("{}")
@@ -209,23 +84,6 @@ def test_damaged_records_of_a_run_are_one_line(run, tmp_path):
         damaged.metrics.write_bytes(content)
         with pytest.raises(RunError, match=r"metrics\.jsonl"):
             damaged.read_history()
-
-
-def test_a_checkpoint_of_another_model_is_refused_by_the_first_key(run, tmp_path):
-    other = RunFolder.create(
-        tmp_path / "other", config_yaml=config_to_yaml(digits("--model.embedding_dim", "16"))
-    )
-    shutil.copytree(run.checkpoints, other.checkpoints)
-    with pytest.raises(RunError, match=r"does not fit the model: .* is \[.*\], not \["):
-        resume(other.path, quiet())
-
-
-def test_a_finished_run_is_left_alone(run, tmp_path):
-    before = run.weights.stat().st_mtime_ns
-    resume(run.path, quiet())
-    assert run.weights.stat().st_mtime_ns == before
-    with pytest.raises(RunError, match="already holds a run"):
-        train(digits(), run.path, quiet())
 
 
 def test_select_val_keeps_the_best_epoch_on_held_out_classes(tmp_path):
@@ -271,11 +129,6 @@ def test_broken_pictures_stop_the_run_or_are_listed(tmp_path):
     )
     assert json.loads(run.skipped.read_text()).keys() == set(broken)
     assert run.read_summary()["queries"] == len(table.where(Role.TEST)) - 1
-
-
-def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
-    with pytest.raises(RunError, match=r"the loss is (nan|inf) at step \d+ .*train\.lr"):
-        train(digits("--train.lr", "1e30"), tmp_path / "diverged", quiet())
 
 
 def test_a_test_image_finds_itself_first(run):

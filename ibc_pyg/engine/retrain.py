@@ -1,0 +1,54 @@
+"""The second pass: all training classes, for the number of epochs that the first one chose."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from ibc_pyg.engine.fit import fit
+from ibc_pyg.engine.run_folder import RunFolder
+from ibc_pyg.engine.setup import Experiment, setup
+from ibc_pyg.engine.state import Progress
+from ibc_pyg.track.base import Tracker
+
+
+def retrain(
+    experiment: Experiment, run: RunFolder, tracker: Tracker, console: Console, at: Progress
+) -> tuple[Experiment, Progress]:
+    """Train anew, from the same seed, with no class held out.
+
+    The learning rate goes as it went in the first pass: the schedule has its full length, and the
+    pass ends at the chosen epoch, since that is where the first one was at its best. Nothing is
+    evaluated on the way: there is nothing left to choose, and nobody looks at the test classes
+    before the end. Steps are counted on from the first pass, so that the history ascends.
+
+    Args:
+        experiment: That of the pass that has ended; a first pass is not used any more.
+        run: Where checkpoints go.
+        tracker: Where losses go.
+        console: Where progress is shown.
+        at: How that pass ended; a second one is returned as it is.
+
+    Returns:
+        The experiment of the second pass, and how it ended.
+
+    Raises:
+        Interrupted: If the user stopped it.
+        RunError: If training diverged for good, or a checkpoint cannot be written.
+    """
+    if at.retraining:
+        return experiment, at
+    second = setup(experiment.config, console, all_classes=True)
+    # Images that could not be read have the same rows in both.
+    second.data.skipped.update(experiment.data.skipped)
+    tracker.log(at.step, {"retrain/epochs": at.best_epoch})
+    begin = Progress(
+        step=at.step,
+        best=at.best,
+        best_epoch=at.best_epoch,
+        seconds=at.seconds,
+        lr_scale=at.lr_scale,
+        restarts=at.restarts,
+        retraining=True,
+        began=at.step,
+    )
+    return second, fit(second, run, tracker, console, at=begin)

@@ -1,0 +1,37 @@
+"""A small run on scikit-learn's digits, which several tests train."""
+
+import io
+
+from rich.console import Console
+
+from ibc_pyg.config_file import parse_config
+
+OPTIONS = [
+    "--data.name", "digits", "--data.classes_per_batch", "4", "--data.images_per_class", "8",
+    "--data.transform", "glyphs", "--data.transform_args", "{image_size: 8}",
+    "--model.backbone_args", "{width: 8}", "--model.embedding_dim", "32", "--model.heads", "2",
+    "--train.epochs", "3", "--train.lr", "0.01", "--train.lr_milestones", "[2]",
+    "--select", "last",
+]  # fmt: skip
+
+
+def digits(*more):
+    return parse_config(None, [*OPTIONS, *more])
+
+
+def quick(*more):
+    """The same without a report at the end."""
+    return digits("--track.report", "false", *more)
+
+
+def quiet():
+    return Console(file=io.StringIO())
+
+
+def records(run):
+    """The history without what a clock says."""
+    timed = ("time", "train/images_per_s")
+    return [
+        {name: value for name, value in record.items() if name not in timed}
+        for record in run.read_history()
+    ]
