@@ -1,12 +1,14 @@
-"""Search hyper-parameters on held-out training classes; run the winner with fresh seeds.
+r"""Search hyper-parameters on held-out training classes; run the winner with fresh seeds.
 
     python run.py sweep experiments/sweeps/omniglot.yaml --trials 6 --seeds 5 --out runs/sweep
 
 The file is W&B's, and runs under `wandb agent` too. Several methods, each with the same space and
 the same number of trials, make one table:
 
-    python run.py sweep SWEEP.yaml --experiments A.yaml B.yaml --trials 6 --seeds 5 --out runs/table
+    python run.py sweep experiments/sweeps/omniglot.yaml --out runs/table --trials 6 --seeds 5 \
+        --experiments experiments/baselines/*.yaml experiments/graph_plus/*.yaml
 
+Their files are layers over the experiment that the sweep's command trains.
 What is done is skipped, what was cut is resumed. Further fields, as --data.root DIR, hold for all.
 """
 
@@ -49,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="FILE",
-        help="a method each (default: that of the sweep's command)",
+        help="a method each: a layer over the experiment of the sweep's command, if it has one",
     )
     parser.add_argument(
         "--reference", metavar="METHOD", help="row to compare with (default: the first)"
@@ -148,12 +150,9 @@ def _plan(arguments: argparse.Namespace, fields: Sequence[str]) -> Plan:
     ):
         if value < least:
             raise ConfigError(f"--{name} must be >= {least}, not {value}")
-    experiments = arguments.experiments or ([sweep.experiment] if sweep.experiment else [])
-    if not experiments:
-        raise ConfigError("--experiments: name a file; the sweep has no command that does")
-    methods = make_methods(experiments)
+    methods = make_methods(sweep.experiments, arguments.experiments or [])
     twins = [make_twin(given, methods) for given in arguments.twin]
-    names = [row.name for row in (*methods, *twins)]
+    names = [each.name for each in methods] + [each.name for each in twins]
     if len(set(names)) < len(names):
         raise ConfigError("--twin: two rows have the same name")
     return Plan(

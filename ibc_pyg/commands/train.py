@@ -30,7 +30,9 @@ class _FieldsHelp(argparse.Action):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("experiment", nargs="?", type=Path, help="experiment file, YAML")
+    parser.add_argument(
+        "experiment", nargs="*", type=Path, help="experiment file, YAML, and layers over it"
+    )
     parser.add_argument("--out", type=Path, help="run folder (default: runs/NAME-TIME)")
     parser.add_argument("--resume", type=Path, metavar="RUN_DIR", help="go on with a cut run")
     parser.add_argument(
@@ -42,33 +44,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     """Run the command."""
     from ibc_pyg.commands.common import console, default_out, finish
-    from ibc_pyg.config_file import parse_config
     from ibc_pyg.errors import ConfigError
+    from ibc_pyg.layers import parse_layers
 
-    experiment: Path | None = arguments.experiment
+    files: list[Path] = arguments.experiment
     cut: Path | None = arguments.resume
     if cut is not None:
         if arguments.out is not None:
             raise ConfigError("--resume goes on in the run's own folder; leave --out out")
-        wanted = _wanted(experiment, cut, fields)
+        wanted = _wanted(files, cut, fields)
         from ibc_pyg.engine.train import resume
 
         return finish(lambda: resume(cut, console(), wanted), console())
-    if experiment is None:
+    if not files:
         raise ConfigError("train needs an experiment file, such as experiments/glyphs.yaml")
     # Mistakes in the file are told before torch is loaded.
-    config = parse_config(experiment, fields)
+    config = parse_layers(files, fields)
     from ibc_pyg.engine.train import train
 
-    out = arguments.out or default_out(experiment.stem)
+    out = arguments.out or default_out("-".join(file.stem for file in files))
     return finish(lambda: train(config, out, console()), console())
 
 
-def _wanted(experiment: Path | None, cut: Path, fields: Sequence[str]) -> Config | None:
+def _wanted(files: list[Path], cut: Path, fields: Sequence[str]) -> Config | None:
     """Return what a cut run was said to be: the experiment, or its own with other fields."""
-    from ibc_pyg.config_file import parse_config
+    from ibc_pyg.layers import parse_layers
 
     own = cut / "config.yaml"
-    if experiment is None and (not fields or not own.is_file()):
+    if not files and (not fields or not own.is_file()):
         return None
-    return parse_config(experiment or own, fields)
+    return parse_layers(files or [own], fields)

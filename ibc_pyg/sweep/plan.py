@@ -14,17 +14,22 @@ from ibc_pyg.compare.grid import Cell, divide
 from ibc_pyg.compare.pool import Task
 from ibc_pyg.compare.runs import tracked
 from ibc_pyg.config import Config
-from ibc_pyg.config_file import parse_config
 from ibc_pyg.errors import ConfigError
+from ibc_pyg.layers import parse_layers
 from ibc_pyg.sweep.sweep_file import Sweep
 
 
 @dataclass(frozen=True)
 class Method:
-    """What is searched: one experiment file, one row of the table."""
+    """What is searched: one row of the table.
+
+    Attributes:
+        name: Of the row.
+        files: Its experiment, and layers over it, whose fields win.
+    """
 
     name: str
-    experiment: Path
+    files: tuple[Path, ...]
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class Twin:
 
     name: str
     method: str
-    values: Mapping[str, str]
+    values: tuple[tuple[str, str], ...]
 
     @property
     def folder(self) -> str:
@@ -127,7 +132,7 @@ class Plan:
         """Return the experiment of a winner, or of its twin."""
         words = ["--select=last", f"--train.seed={seed}"]
         if isinstance(row, Twin):
-            words += [f"--{name}={value}" for name, value in row.values.items()]
+            words += [f"--{name}={value}" for name, value in row.values]
         return self._config(self.method(row), self.values[winner], words)
 
     def method(self, row: Method | Twin) -> Method:
@@ -152,7 +157,7 @@ class Plan:
 
     def _config(self, method: Method, values: Mapping[str, Any], words: Sequence[str]) -> Config:
         chosen = [f"--{name}={text(value)}" for name, value in values.items()]
-        return parse_config(method.experiment, [*self.fields, *chosen, *words])
+        return parse_layers(method.files, [*self.fields, *chosen, *words])
 
 
 def text(value: object) -> str:
@@ -161,17 +166,24 @@ def text(value: object) -> str:
     return dumped.removesuffix("...\n").strip()
 
 
-def make_methods(experiments: Sequence[Path]) -> list[Method]:
-    """Return one method a file, named by it.
+def make_methods(base: Sequence[Path], layers: Sequence[Path]) -> list[Method]:
+    """Return one method a layer, named by its file.
+
+    Args:
+        base: Files below every layer.
+        layers: What the methods differ in; none: the base alone is the one method.
 
     Raises:
-        ConfigError: If two have the same name.
+        ConfigError: If there are neither, or two methods have the same name.
     """
-    methods = [Method(path.stem, path) for path in experiments]
-    names = [method.name for method in methods]
+    if not base and not layers:
+        raise ConfigError("--experiments: name a file; the sweep has no command that does")
+    if not layers:
+        return [Method(base[-1].stem, tuple(base))]
+    names = [layer.stem for layer in layers]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"--experiments: two files are named {twice[0]}; rows need unique names")
-    return methods
+    return [Method(layer.stem, (*base, layer)) for layer in layers]
 
 
 def make_twin(given: str, methods: Sequence[Method]) -> Twin:
@@ -190,4 +202,4 @@ def make_twin(given: str, methods: Sequence[Method]) -> Twin:
         raise ConfigError(f"--twin {given!r}: no method {method!r}, there are {', '.join(known)}")
     if name in known:
         raise ConfigError(f"--twin {given!r}: a method is called {name}")
-    return Twin(name, method, {field: value for field, _, value in pairs})
+    return Twin(name, method, tuple((field, value) for field, _, value in pairs))

@@ -64,7 +64,7 @@ def _notes(plan: Plan, best: Mapping[str, Trial], shown: Sequence[str]) -> list[
             notes.append(f"- {method.name}: trial {trial.number}, {values}")
     for row in plan.rows:
         if isinstance(row, Twin) and row.name in shown:
-            changed = ", ".join(f"{name} = {value}" for name, value in row.values.items())
+            changed = ", ".join(f"{name} = {value}" for name, value in row.values)
             notes.append(f"- {row.name}: the values of {row.method}, but {changed}")
     missing = [row.name for row in plan.rows if row.name not in shown]
     if missing:

@@ -86,8 +86,9 @@ def write_best(plan: Plan, best: dict[str, Trial]) -> None:
             continue
         trial = best[method.name]
         config = plan.winner_config(method, trial.number, plan.final_seeds.start)
+        files = " + ".join(map(str, method.files))
         head = (
-            f"# {method.experiment}, trial {trial.number} of {len(plan.values)}: "
+            f"# {files}, trial {trial.number} of {len(plan.values)}: "
             f"{plan.sweep.metric} {trial.score:.4f} on held-out training classes.\n"
         )
         folder = plan.out / method.name

@@ -32,7 +32,8 @@ class Sweep:
         metric: Name of the score in metrics.jsonl, of held-out training classes: `val/...`.
         maximize: Whether more is better.
         parameters: The search space.
-        experiment: Experiment file that `command` trains; None if there is no command.
+        experiments: Experiment file that `command` trains, and the layers over it; empty if there
+            is no command.
         fields: Options of `command`, which hold for every run.
         run_cap: Most trials; None: not given.
     """
@@ -42,7 +43,7 @@ class Sweep:
     metric: str
     maximize: bool
     parameters: tuple[Parameter, ...]
-    experiment: Path | None = None
+    experiments: tuple[Path, ...] = ()
     fields: tuple[str, ...] = ()
     run_cap: int | None = None
 
@@ -91,7 +92,7 @@ def _sweep(path: Path, content: Mapping[str, Any]) -> Sweep:
     if not isinstance(described, Mapping) or not described:
         raise ConfigError("parameters must hold fields of an experiment, as train.lr")
     metric, maximize = _metric(content.get("metric"))
-    experiment, fields = _command(content.get("command"))
+    experiments, fields = _command(content.get("command"))
     run_cap = content.get("run_cap")
     if run_cap is not None and (not isinstance(run_cap, int) or run_cap < 1):
         raise ConfigError(f"run_cap must be a whole number >= 1, not {run_cap!r}")
@@ -101,7 +102,7 @@ def _sweep(path: Path, content: Mapping[str, Any]) -> Sweep:
         metric,
         maximize,
         tuple(make_parameter(str(name), value) for name, value in described.items()),
-        experiment,
+        experiments,
         fields,
         run_cap,
     )
@@ -120,17 +121,18 @@ def _metric(described: object) -> tuple[str, bool]:
     return name, goal == "maximize"
 
 
-def _command(words: object) -> tuple[Path | None, tuple[str, ...]]:
-    """Return the experiment and the fields of `[..., train, EXPERIMENT, FIELDS, ${args}]`."""
+def _command(words: object) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """Return the files and the fields of `[..., train, FILE, LAYER, --FIELD=VALUE, ${args}]`."""
     if words is None:
-        return None, ()
+        return (), ()
     if not isinstance(words, list) or "train" not in words:
         raise ConfigError("command must be a list of words that holds train")
     texts = [str(word) for word in words[words.index("train") + 1 :]]
     texts = [text for text in texts if not re.fullmatch(r"\$\{\w+\}", text)]
-    if not texts or texts[0].startswith("--"):
+    files = list(itertools.takewhile(lambda text: not text.startswith("--"), texts))
+    if not files:
         raise ConfigError("command: train must be followed by an experiment file")
-    return Path(texts[0]), tuple(_fields(texts[1:]))
+    return tuple(map(Path, files)), tuple(_fields(texts[len(files) :]))
 
 
 def _fields(words: Sequence[str]) -> Iterator[str]:

@@ -1,0 +1,37 @@
+"""Experiments made of layers: a data set's file, and over it what a row of a table changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ibc_pyg.config import Config
+from ibc_pyg.config_file import parse_config
+from ibc_pyg.errors import ConfigError
+
+
+def parse_layers(files: Sequence[Path], overrides: Sequence[str]) -> Config:
+    """Read experiment files, the fields of later ones winning, then apply options.
+
+    A field that holds a list or a mapping of arguments is replaced as a whole.
+
+    Args:
+        files: The experiment, and layers over it.
+        overrides: Options such as `--model.heads 4`.
+
+    Raises:
+        ConfigError: As `ibc_pyg.config_file.parse_config`; a layer's mistake names the layer.
+    """
+    base, *layers = files
+    above: list[str] = []
+    for layer in layers:
+        if not layer.is_file():
+            raise ConfigError(
+                f"{layer} is not a file; give a layer such as experiments/baselines/*"
+            )
+        above += ["--config", str(layer)]
+        try:
+            parse_config(base, above)
+        except ConfigError as error:
+            raise ConfigError(f"{layer}: {error}") from error
+    return parse_config(base, [*above, *overrides])
