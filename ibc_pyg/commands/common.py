@@ -15,6 +15,8 @@ from ibc_pyg.launch import Launch
 if TYPE_CHECKING:
     from ibc_pyg.engine.run_folder import RunFolder
 
+CHOSEN_ON_TEST = "Note: the epoch was chosen on the test classes (select = test)."
+
 
 def console() -> Console:
     """Return the console that commands write their results to."""
@@ -53,7 +55,7 @@ def print_summary(run: RunFolder, out: Console) -> None:
     if summary.get("retrained"):
         out.print(f"Trained anew on all training classes, for {summary['epoch']:.0f} epochs.")
     if summary["select"] == "test":
-        out.print("Note: the epoch was chosen on the test classes (select = test).")
+        out.print(CHOSEN_ON_TEST)
     out.print(f"report: {run.report}")
 
 

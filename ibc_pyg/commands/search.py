@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     """Run the command."""
-    from ibc_pyg.commands.common import console
+    from ibc_pyg.commands.common import CHOSEN_ON_TEST, console
     from ibc_pyg.engine.load import load_run
     from ibc_pyg.engine.searching import search
     from ibc_pyg.errors import UserError
@@ -35,12 +35,16 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
         raise UserError(f"-k must be >= 1, not {arguments.k}")
     if not arguments.image.is_file():
         raise UserError(f"{arguments.image} is not a file; give a picture to search with")
-    hits = search(load_run(arguments.run_dir), arguments.image, arguments.k)
-    print_hits(hits, console())
+    trained, out = load_run(arguments.run_dir), console()
+    hits = search(trained, arguments.image, arguments.k)
+    print_hits(hits, out)
+    if trained.config.select == "test":
+        out.print(CHOSEN_ON_TEST)
     if arguments.json is not None:
         from ibc_pyg.engine.files import write_json
 
-        write_json(arguments.json, {"hits": [vars(hit) for hit in hits]})
+        found = {"select": trained.config.select, "hits": [vars(hit) for hit in hits]}
+        write_json(arguments.json, found)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,7 +55,8 @@ def split(table: ImageTable, *, val_classes: float | None, val_fold: int, seed: 
     Args:
         table: Images with roles.
         val_classes: Share of the training classes to hold out, in (0, 1); None holds none out.
-        val_fold: Which of the disjoint shares is held out, from 0.
+        val_fold: Which of the disjoint shares is held out, from 0. Where 1 / val_classes is a
+            whole number, the shares together are all training classes.
         seed: Draws the order of the classes that the shares are cut from.
 
     Raises:
@@ -97,4 +99,8 @@ def test_probe(table: ImageTable) -> Probe:
 def _held_out(classes: Rows, share: float, fold: int, seed: int) -> Rows:
     size = round(share * len(classes))
     order = np.random.default_rng(seed).permutation(classes)
-    return order[fold * size : (fold + 1) * size]
+    folds = int(1 / share)
+    if fold == 0 or not math.isclose(folds * share, 1):
+        return order[fold * size : (fold + 1) * size]
+    # Together the folds are all classes, though their number may not divide by that of the folds.
+    return np.array_split(order[size:], folds - 1)[fold - 1]

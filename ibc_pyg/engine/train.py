@@ -166,7 +166,8 @@ def _make_wandb(config: Config, run: RunFolder) -> WandbTracker:
         entity=track.entity,
         name=run.path.name,
         group=track.group,
-        tags=tuple(track.tags),
+        # What was chosen on the test classes can be told apart wherever runs are listed.
+        tags=(*track.tags, *(["select=test"] if config.select == "test" else [])),
         run_dir=run.path,
         config=config_to_dict(config),
         run_id=read_json(run.wandb).get("id") if run.wandb.is_file() else None,

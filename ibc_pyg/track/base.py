@@ -9,6 +9,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from ibc_pyg.errors import UserError
+
 logger = logging.getLogger(__name__)
 
 Picture = npt.NDArray[np.uint8]
@@ -48,7 +50,8 @@ class MultiTracker:
     """Passes every record on to all trackers; the failure of one never stops the others.
 
     A tracker that raises is warned about once and is still called afterwards, so that one failed
-    write does not cost the rest of the record.
+    write does not cost the rest of the record. Only a `UserError` is passed on: the run's own
+    record cannot be written, and a person has to make room for it.
 
     Args:
         trackers: Where the records go, in this order.
@@ -81,6 +84,8 @@ class MultiTracker:
         for number, tracker in enumerate(self.trackers):
             try:
                 call(tracker)
+            except UserError:
+                raise
             except Exception as error:
                 if number not in self._warned:
                     self._warned.add(number)

@@ -54,6 +54,7 @@ class JsonlTracker:
 
         Raises:
             ValueError: If the tracker is closed, or a value is named `step` or `time`.
+            RunError: If the record cannot be written, as when the disk is full.
         """
         if self._file is None:
             raise ValueError(f"{self.path} is closed")
@@ -61,36 +62,17 @@ class JsonlTracker:
             raise ValueError(f"values must not be named {sorted(taken)}: the record uses them")
         record: Record = {"step": int(step), "time": round(self._clock(), 3)}
         record.update((name, _finite(value)) for name, value in values.items())
-        self._file.write(json.dumps(record, allow_nan=False) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(record, allow_nan=False) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise RunError(f"{self.path} cannot be written: {error.strerror}") from error
 
     def image(self, step: int, name: str, picture: Picture, caption: str = "") -> None:
         """Do nothing: pictures are not part of the file."""
 
     def summary(self, values: Mapping[str, float]) -> None:
         """Do nothing: the run folder keeps the summary in a file of its own."""
-
-    def truncate_after(self, step: int) -> None:
-        """Drop the records after `step`, so that a resumed run does not record them twice.
-
-        The file is replaced in one go: a kill on the way leaves the old one or the new one.
-
-        Args:
-            step: Step of the checkpoint that the run goes on from; its own records are kept.
-
-        Raises:
-            RunError: If the file is damaged or cannot be written.
-        """
-        self.close()
-        kept = [record for record in read_jsonl(self.path) if (record["step"] or 0) <= step]
-        draft = self.path.with_name(self.path.name + ".draft")
-        text = "".join(json.dumps(record) + "\n" for record in kept)
-        try:
-            draft.write_text(text, encoding="utf-8")
-            draft.replace(self.path)
-            self._file = self._open()
-        except OSError as error:
-            raise RunError(f"{self.path}: cannot write the metrics: {error.strerror}") from error
 
     def close(self) -> None:
         """Close the file. Calling it twice is harmless."""

@@ -31,9 +31,16 @@ def test_no_class_is_in_two_parts(forty):
     assert parts.test.gallery is None
 
 
-def test_folds_are_disjoint_and_cover_the_training_classes(forty):
-    folds = [split(forty, val_classes=0.25, val_fold=f, seed=3).val.queries for f in range(4)]
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 6])
+def test_folds_are_disjoint_and_cover_the_training_classes(forty, count):
+    """Also where their number does not divide by that of the folds: 20 classes in 3 or 6."""
+    folds = [
+        split(forty, val_classes=1 / count, val_fold=fold, seed=3).val.queries
+        for fold in range(count)
+    ]
     assert sorted(np.concatenate(folds)) == list(range(60))
+    sizes = [len(fold) // 3 for fold in folds]
+    assert max(sizes) - min(sizes) <= 1
 
 
 def test_training_labels_have_no_gaps(forty):
