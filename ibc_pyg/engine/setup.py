@@ -11,6 +11,7 @@ from torch import nn
 
 from ibc_pyg.config import Config
 from ibc_pyg.data.sampling import PKSampler, make_sampler
+from ibc_pyg.engine.allocator import keep_freed_memory
 from ibc_pyg.engine.build import (
     Data,
     build_data,
@@ -63,7 +64,10 @@ def make_fabric(config: Config) -> Fabric:
         raise ConfigError("train.device is cuda, but torch sees no GPU; set it to auto or cpu")
     if train.threads:
         torch.set_num_threads(train.threads)
-    return start_fabric(train.device, train.precision)
+    fabric = start_fabric(train.device, train.precision)
+    if fabric.device.type == "cpu":
+        keep_freed_memory()
+    return fabric
 
 
 def setup(
