@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from dataclasses import dataclass
 
 from ibc_pyg.errors import ConfigError
+
+
+PATIENCE = 10.0
+"""Seconds that a process which has failed waits for the first one to say why."""
 
 
 @dataclass(frozen=True)
@@ -43,3 +49,16 @@ class Launch:
                 "machine; start as many on every machine (--nproc_per_node)"
             )
         return self.world_size // self.local_size
+
+    def may_tell(self) -> bool:
+        """Tell whether this process is the one to say why the run has failed.
+
+        What fails in one process fails in all. The first one speaks; torchrun ends the others as
+        soon as it has gone, so these wait for that. Where nothing comes, the first one does not
+        know of it, and this one must speak.
+        """
+        if self.world_size == 1:
+            return True
+        ended = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: ended.set())
+        return self.rank == 0 or not ended.wait(PATIENCE)

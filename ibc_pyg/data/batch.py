@@ -58,10 +58,12 @@ class Pixels:
 
     Attributes:
         pixels: uint8 `[B, S, S, C]`.
-        draws: Random numbers of the transform, `[B, num_draws]`; None for test images.
+        draws: Random numbers of the transform for the global batch of G images,
+            `[G, num_draws]`; None for test images.
         labels: int64 `[B]`.
         rows: int64 `[B]`.
         skipped: Images that could not be read.
+        first: Place of the first image in the global batch.
     """
 
     pixels: Tensor
@@ -69,6 +71,7 @@ class Pixels:
     labels: Tensor
     rows: Tensor
     skipped: tuple[Skipped, ...] = ()
+    first: int = 0
 
     def pin_memory(self, device: object = None) -> Pixels:
         """Return the batch in page-locked memory; `DataLoader` calls this."""

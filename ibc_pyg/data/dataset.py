@@ -94,11 +94,11 @@ class BatchDataset(Dataset["Pixels | Failure"]):
         else:
             rng = np.random.default_rng([_STREAM, self.seed, key.epoch, key.step])
             draws = rng.random((key.batch_size, self.transform.num_draws))
-            draws = draws[key.first : key.first + len(rows)]
-            pixels = self.transform.pixels(images, draws)  # [B, S, S, C]
+            own = draws[key.first : key.first + len(rows)]
+            pixels = self.transform.pixels(images, own)  # [B, S, S, C]
         labels = torch.from_numpy(self.labels[rows])
         # A copy: rows is a view of the sampler's plan, and a batch belongs to its user.
-        return Pixels(pixels, draws, labels, torch.from_numpy(rows.copy()), skipped)
+        return Pixels(pixels, draws, labels, torch.from_numpy(rows.copy()), skipped, key.first)
 
     def _read(self, key: BatchKey) -> tuple[Images, Rows, tuple[Skipped, ...]]:
         try:

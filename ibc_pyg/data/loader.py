@@ -91,7 +91,7 @@ class Loader:
         if batch.draws is None:
             images = self.transform.normalise(pixels, out)  # [B, C, S, S]
         else:
-            images = self.transform.finish(pixels, batch.draws, out)  # [B, C, S, S]
+            images = self.transform.finish(pixels, batch.draws, out, batch.first)  # [B, C, S, S]
         return Batch(images, labels, batch.rows, batch.skipped)
 
 

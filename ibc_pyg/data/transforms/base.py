@@ -86,14 +86,18 @@ class Transform(ABC):
         """
 
     @abstractmethod
-    def finish(self, pixels: Tensor, draws: Draws, out: Tensor | None = None) -> Tensor:
+    def finish(
+        self, pixels: Tensor, draws: Draws, out: Tensor | None = None, first: int = 0
+    ) -> Tensor:
         """Normalise the pictures, and change what is changed for a whole batch at once.
 
         Args:
             pixels: What `pixels` returned, on any device.
-            draws: The same numbers.
+            draws: The same numbers, or those of the G images of a global batch that these are a
+                share of, `[G, num_draws]`.
             out: Memory that may be used for the result, float32
                 `[B, image_size, image_size, channels]`.
+            first: Place of the first image in the global batch.
 
         Returns:
             float32 `[B, channels, image_size, image_size]`, channels last in memory.

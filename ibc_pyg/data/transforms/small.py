@@ -71,11 +71,14 @@ class SmallTransform(Transform):
         """Fit pictures as for a test, uint8 `[B, S, S, channels]`."""
         return self.fit(images)
 
-    def finish(self, pixels: Tensor, draws: Draws, out: Tensor | None = None) -> Tensor:
+    def finish(
+        self, pixels: Tensor, draws: Draws, out: Tensor | None = None, first: int = 0
+    ) -> Tensor:
         """Map, change contrast, add noise, normalise, float32 `[B, channels, S, S]`."""
         device = pixels.device
         pixels = pixels.permute(0, 3, 1, 2) / 255  # [B, C, S, S]
-        symmetric = torch.from_numpy(2 * draws[:, :6] - 1).to(device, torch.float32)  # [B, 6]
+        own = draws[first : first + len(pixels)]
+        symmetric = torch.from_numpy(2 * own[:, :6] - 1).to(device, torch.float32)  # [B, 6]
         if self.rotation or self.scale or self.shear or self.translation:
             grid = F.affine_grid(self._maps(symmetric), list(pixels.shape), align_corners=False)
             pixels = F.grid_sample(
@@ -87,8 +90,8 @@ class SmallTransform(Transform):
             pixels = (pixels - centre).mul_(gain).add_(centre)
         if self.noise and len(pixels):
             generator = torch.Generator(device).manual_seed(int(draws[0, 6] * 2**32))
-            noise = torch.empty_like(pixels).normal_(0, self.noise, generator=generator)
-            pixels = pixels.add_(noise)
+            noise = _empty_like(pixels, len(draws)).normal_(0, self.noise, generator=generator)
+            pixels = pixels.add_(noise[first : first + len(pixels)])
         shape = (1, self.channels, 1, 1)
         mean = torch.tensor(self.mean, device=device).view(shape)
         std = torch.tensor(self.std, device=device).view(shape)
@@ -111,6 +114,18 @@ class SmallTransform(Transform):
         return maps
 
 
+def _empty_like(pixels: Tensor, count: int) -> Tensor:
+    """Return memory for `count` pictures, laid out as `pixels`, which says what draw goes where."""
+    if count == len(pixels):
+        return torch.empty_like(pixels)
+    one = pixels[:1]
+    last = one.is_contiguous(memory_format=torch.channels_last) and not one.is_contiguous()
+    layout = torch.channels_last if last else torch.contiguous_format
+    return torch.empty(
+        count, *pixels.shape[1:], dtype=pixels.dtype, device=pixels.device, memory_format=layout
+    )
+
+
 @dataclass(frozen=True)
 class PlainTransform(Transform):
     """No augmentation: training pictures are treated as test pictures are."""
@@ -129,6 +144,8 @@ class PlainTransform(Transform):
         """Fit pictures as for a test, uint8 `[B, S, S, channels]`."""
         return self.fit(images)
 
-    def finish(self, pixels: Tensor, draws: Draws, out: Tensor | None = None) -> Tensor:
+    def finish(
+        self, pixels: Tensor, draws: Draws, out: Tensor | None = None, first: int = 0
+    ) -> Tensor:
         """Normalise, float32 `[B, channels, S, S]`."""
         return self.normalise(pixels, out)
