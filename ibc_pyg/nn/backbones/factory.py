@@ -13,6 +13,7 @@ from torch import nn
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.nn.backbones.residual import SmallResNet
 from ibc_pyg.nn.backbones.small import ConvNet
+from ibc_pyg.nn.backbones.timm_networks import PREFIX, make_timm
 from ibc_pyg.nn.backbones.vision_factory import make_vision, vision_names
 from ibc_pyg.nn.backbones.weights import fit_weights, read_weights
 
@@ -24,7 +25,7 @@ SMALL: dict[str, Callable[..., nn.Module]] = {
 
 
 def backbone_names() -> list[str]:
-    """Return the names that `make_backbone` knows."""
+    """Return the names that `make_backbone` knows beside `timm:NAME`."""
     return sorted(SMALL) + vision_names()
 
 
@@ -39,11 +40,12 @@ def make_backbone(
     """Make the backbone called `name`.
 
     Args:
-        name: One of `backbone_names()`.
+        name: One of `backbone_names()`, or `timm:NAME` for a network of timm.
         embedding_dim: D, width of an embedding.
         in_channels: Colour channels of the images.
-        weights: A local file (`.safetensors`, or torch's format), or for torchvision's models a
-            name of theirs such as 'IMAGENET1K_V2'. None draws the weights at random.
+        weights: A local file (`.safetensors`, or torch's format), for torchvision's models a name
+            of theirs such as 'IMAGENET1K_V2', for these and timm's 'pretrained', the weights that
+            the package recommends. None draws the weights at random.
         **args: Further arguments of the backbone.
 
     Returns:
@@ -54,11 +56,18 @@ def make_backbone(
             weights do not fit.
 
     """
-    if name not in backbone_names():
+    if name not in backbone_names() and not name.startswith(PREFIX):
         near = difflib.get_close_matches(name, backbone_names(), n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"choose one of {backbone_names()}"
+        hint = (
+            f"did you mean {' or '.join(near)}?"
+            if near
+            else f"choose one of {backbone_names()}, or timm:NAME"
+        )
         raise ConfigError(f"model.backbone: there is no backbone {name!r}; {hint}")
     try:
+        if name.startswith(PREFIX):
+            name = name.removeprefix(PREFIX)
+            return make_timm(name, in_channels, embedding_dim, weights, args)
         if name not in SMALL:
             return make_vision(name, in_channels, embedding_dim, weights, args)
         make = SMALL[name]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torchvision.models as tv
 from torch import Tensor, nn
 
+from ibc_pyg.nn.backbones.images import as_three_channels, check_image_size
 from ibc_pyg.nn.backbones.pooling import Pooling, make_pooling
 
 CLASSIFIERS = ("fc.", "classifier.", "heads.", "head.")
@@ -80,6 +81,8 @@ class VisionBackbone(nn.Module):
         if not trunk.is_map and (pooling is not None or grid != 1):
             raise ValueError("a vision transformer takes its class token: leave pooling and grid")
         self.body = trunk.body
+        side = getattr(trunk.body, "image_size", None)  # of a vision transformer
+        self.image_size = None if side is None else (int(side), int(side))
         self.pooling = make_pooling(pooling or "max", grid) if trunk.is_map else nn.Identity()
         if grid > 1 and not isinstance(trunk.neck, nn.Identity):
             raise ValueError("grid must be 1 for a network that normalises pooled features")
@@ -88,8 +91,8 @@ class VisionBackbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images `[B, C, H, W]`, C = 1 or 3, to raw embeddings `[B, D]`."""
-        if images.shape[1] == 1:
-            images = images.expand(-1, 3, -1, -1)  # [B, 3, H, W]
+        check_image_size(images, self.image_size)
+        images = as_three_channels(images)  # [B, 3, H, W]
         features = self.body(images)  # [B, C, h, w], or [B, C] from a vision transformer
         vectors = self.neck(self.pooling(features))  # [B, C * grid * grid]
         embeddings: Tensor = self.embedding(vectors)  # [B, D]

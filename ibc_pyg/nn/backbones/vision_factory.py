@@ -40,7 +40,7 @@ def make_vision(
         embedding_dim: D.
         weights: A local file with torchvision's key names (a classifier in it is passed over),
             or with the names of a whole `VisionBackbone`; or a name of torchvision's, such as
-            'DEFAULT' or 'IMAGENET1K_V1'.
+            'IMAGENET1K_V1', or 'pretrained' for the ones that torchvision recommends.
         args: Arguments of `VisionBackbone` and of torchvision's network, such as `width_mult`.
 
     Raises:
@@ -76,6 +76,7 @@ def find_weights(name: str, weights: str) -> dict[str, Tensor]:
 
     """
     published = tv.get_model_weights(name)
+    weights = "DEFAULT" if weights == "pretrained" else weights
     if weights != "DEFAULT" and weights not in published.__members__:
         try:
             return read_weights(weights)
