@@ -6,6 +6,9 @@ from rich.console import Console
 
 from ibc_pyg.config_file import parse_config
 
+TIMED = ("time", "train/images_per_s")
+"""Values of a record that a clock says; all others are the same in every repetition."""
+
 OPTIONS = [
     "--data.name", "digits", "--data.classes_per_batch", "4", "--data.images_per_class", "8",
     "--data.transform", "glyphs", "--data.transform_args", "{image_size: 8}",
@@ -30,8 +33,7 @@ def quiet():
 
 def records(run):
     """The history without what a clock says."""
-    timed = ("time", "train/images_per_s")
     return [
-        {name: value for name, value in record.items() if name not in timed}
+        {name: value for name, value in record.items() if name not in TIMED}
         for record in run.read_history()
     ]
