@@ -15,6 +15,7 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 from torch import distributed as dist
 
+from ibc_pyg.engine.precision import fabric_devices
 from ibc_pyg.engine.together import alone, control_group, together
 from ibc_pyg.errors import ConfigError, RunError
 from ibc_pyg.launch import Launch
@@ -51,7 +52,7 @@ def start_fabric(device: str, precision: Any) -> Fabric:
     if launch.world_size == 1 or alone():
         # Lightning would count torchrun's processes, though the first one works alone.
         environment = LightningEnvironment() if alone() else None
-        fabric = Fabric(accelerator=device, devices=1, precision=precision, plugins=environment)
+        fabric = Fabric(**fabric_devices(device), precision=precision, plugins=environment)
         fabric.launch()
         return fabric
     on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
@@ -114,11 +115,8 @@ def seed_dropout(seed: int) -> None:
 
 
 @contextmanager
-def nobody_missing(advice: str) -> Iterator[None]:
-    """Tell in one line that another process has gone, whose own message says why.
-
-    Args:
-        advice: What to do then.
+def nobody_missing() -> Iterator[None]:
+    """Tell in one line that another process has gone.
 
     Raises:
         RunError: Instead of what the transfer says of its sockets.
@@ -126,11 +124,12 @@ def nobody_missing(advice: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not together() or not any(word in str(error) for word in _GONE):
+        if num_processes() == 1 or not any(word in str(error) for word in _GONE):
             raise
         raise RunError(
-            f"another process of this run has ended, so this one ends too; {advice}"
-        ) from (error)
+            "another process of this run has ended (torchrun says which), so this one ends too; "
+            "go on from the last checkpoint with train --resume"
+        ) from error
 
 
 def _by_type(tensors: Sequence[Tensor]) -> list[list[Tensor]]:

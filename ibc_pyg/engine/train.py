@@ -12,6 +12,7 @@ from ibc_pyg.config import Config
 from ibc_pyg.config_file import config_to_dict, config_to_yaml
 from ibc_pyg.engine.checkpoint import list_checkpoints
 from ibc_pyg.engine.describe import Described, describe_probe, save_descriptors
+from ibc_pyg.engine.distributed import nobody_missing
 from ibc_pyg.engine.evaluate import refine_and_score, score, score_raw_pixels
 from ibc_pyg.engine.files import read_json, write_json
 from ibc_pyg.engine.fit import Interrupted, fit
@@ -23,6 +24,7 @@ from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.engine.setup import Experiment, make_fabric, setup
 from ibc_pyg.engine.state import Progress, save_weights
 from ibc_pyg.engine.together import by_first, from_all, from_first, is_first, one_for_all
+from ibc_pyg.nn.distributed import num_processes
 from ibc_pyg.track import JsonlTracker, MultiTracker, WandbTracker
 from ibc_pyg.track.base import Tracker
 
@@ -44,7 +46,8 @@ def train(config: Config, out: Path, console: Console) -> RunFolder:
     # Each process names a run that was given no folder by its own clock.
     run = RunFolder(Path(from_first(lambda: str(out))))
     by_first(lambda: RunFolder.create(run.path, config_yaml=config_to_yaml(config)))
-    return _work(experiment, run, console, None)
+    with nobody_missing():
+        return _work(experiment, run, console, None)
 
 
 def resume(path: Path, console: Console, wanted: Config | None = None) -> RunFolder:
@@ -71,7 +74,8 @@ def resume(path: Path, console: Console, wanted: Config | None = None) -> RunFol
         return run
     experiment = setup(config, console, all_classes=cut.retraining)
     by_first(cut.prepare)
-    return _work(experiment, run, console, cut.checkpoint)
+    with nobody_missing():
+        return _work(experiment, run, console, cut.checkpoint)
 
 
 def _work(
@@ -111,7 +115,9 @@ def _report(experiment: Experiment, run: RunFolder, tracker: Tracker, at: Progre
 
 
 def _how_to_go_on(run: RunFolder) -> str:
-    command = f"python run.py train --resume {shlex.quote(str(run.path))}"
+    world = num_processes()
+    start = "python" if world == 1 else f"torchrun --nproc_per_node {world}"
+    command = f"{start} run.py train --resume {shlex.quote(str(run.path))}"
     if not list_checkpoints(run.checkpoints):
         return f"stopped before the first checkpoint; start it again with: {command}"
     return f"stopped; go on with: {command}"
