@@ -13,11 +13,18 @@ class ModelConfig:
     """The backbone, the batch graph and the message passing network (MPN)."""
 
     backbone: str = "conv4"
-    """Name of the network that makes the embeddings."""
+    """Name of the network that makes the embeddings; timm:NAME for one of timm's."""
     backbone_args: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the backbone."""
     weights: str | None = None
-    """Weights to start from: a file, or a name that torchvision knows."""
+    """Weights to start from: a file, a name that torchvision knows, or pretrained, those that
+    torchvision or timm recommends."""
+    freeze: list[str] = field(default_factory=list)
+    """Parts of the backbone that are never trained: beginnings of its parameters' names, such as
+    body.layer1; their batch normalisations keep their statistics."""
+    gradient_checkpointing: bool = False
+    """Keep only the inputs of the backbone's blocks and compute the rest again on the way back:
+    less memory, about a third more time."""
     freeze_batch_norm: bool = False
     """The backbone's batch normalisations keep the statistics they start with."""
     sync_batch_norm: bool = True

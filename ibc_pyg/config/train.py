@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -22,15 +23,26 @@ class TrainConfig:
     """L2 penalty of RAdam."""
     decoupled_weight_decay: bool = False
     """The penalty shrinks the weights directly, as in the authors' RAdam, not by the gradient."""
+    freeze_backbone_epochs: float = 0.0
+    """For so many first epochs the backbone is not trained, but for its last layer, which is new;
+    its batch normalisations keep their statistics."""
+    schedule: Literal["steps", "cosine"] = "steps"
+    """steps: the learning rate falls at `lr_milestones`; cosine: it falls along half a cosine to
+    `lr_min_factor` at the end."""
     lr_milestones: list[float] = field(default_factory=lambda: [5.0, 9.0])
-    """Epochs after which the learning rate is multiplied by `lr_factor`."""
+    """Epochs after which the learning rate is multiplied by `lr_factor`, with schedule steps."""
     lr_factor: float = 0.1
     """What each milestone multiplies the learning rate by."""
+    lr_min_factor: float = 0.0
+    """What the learning rate has been multiplied by at the end, with schedule cosine."""
     reload_best_at: list[int] = field(default_factory=list)
     """Epochs after which training goes on from the best weights so far, as the released code does
     after 30 and 50; needs `select` val or test."""
     warmup_steps: int = 0
     """Steps over which the learning rate rises from zero."""
+    ema_decay: float | None = None
+    """Evaluate and keep a moving average of the weights with this decay a step; none: the weights
+    themselves."""
     clip_norm: float | None = None
     """Largest gradient norm; none: not clipped."""
     evaluate_every: int = 1
@@ -42,12 +54,15 @@ class TrainConfig:
     back to the last checkpoint with half the learning rate."""
     max_restarts: int = 5
     """After so many restarts a divergence stops the run."""
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    """Number format of the training step."""
+    precision: Literal["32-true", "tf32", "bf16-mixed", "16-mixed"] = "32-true"
+    """Number format of the training step. tf32: float32 that an NVIDIA GPU multiplies with 10 bits
+    of mantissa; without effect on a CPU. 16-mixed needs a GPU."""
+    compile: bool = False
+    """Compile the training step with torch.compile; evaluation stays as it is."""
     channels_last: bool = False
     """Keep images and kernels in channels-last memory format."""
     device: str = "auto"
-    """auto, cpu or cuda."""
+    """auto, cpu, cuda, or one GPU of several: cuda:1."""
     threads: int = 0
     """CPU threads of torch; 0: torch's own choice."""
     seed: int = 0
@@ -74,6 +89,11 @@ class TrainConfig:
             "epochs >= 1",
             self.reload_best_at,
         )
+        frozen = self.freeze_backbone_epochs
+        check("train.freeze_backbone_epochs", frozen >= 0, ">= 0", frozen)
+        lowest, decay = self.lr_min_factor, self.ema_decay
+        check("train.lr_min_factor", 0 <= lowest <= 1, "in [0, 1]", lowest)
+        check("train.ema_decay", decay is None or 0 < decay < 1, "in (0, 1), or none", decay)
         check("train.lr_factor", 0 < self.lr_factor <= 1, "in (0, 1]", self.lr_factor)
         check("train.warmup_steps", self.warmup_steps >= 0, ">= 0", self.warmup_steps)
         check(
@@ -82,8 +102,7 @@ class TrainConfig:
         check("train.evaluate_every", self.evaluate_every >= 0, ">= 0", self.evaluate_every)
         check("train.checkpoint_every", self.checkpoint_every >= 1, ">= 1", self.checkpoint_every)
         check("train.max_restarts", self.max_restarts >= 0, ">= 0", self.max_restarts)
-        check(
-            "train.device", self.device in ("auto", "cpu", "cuda"), "auto, cpu or cuda", self.device
-        )
+        known = re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device) is not None
+        check("train.device", known, "auto, cpu, cuda or cuda:N", self.device)
         check("train.threads", self.threads >= 0, ">= 0", self.threads)
         check("train.seed", 0 <= self.seed < 2**32, "in [0, 2^32)", self.seed)

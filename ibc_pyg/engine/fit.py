@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from typing import Any
 
 from rich.console import Console
@@ -14,6 +15,7 @@ from ibc_pyg.data.loader import train_loader
 from ibc_pyg.engine.describe import describe_probe
 from ibc_pyg.engine.divergence import Diverged, Watch, scale_lr
 from ibc_pyg.engine.evaluate import score_retrieval
+from ibc_pyg.engine.freezing import set_frozen
 from ibc_pyg.engine.go_back import go_back
 from ibc_pyg.engine.interrupt import StopRequest
 from ibc_pyg.engine.load import fit_weights, read_weights
@@ -127,6 +129,7 @@ class _Fit:
         epoch = sampler.epoch + (sampler.step - 1) / length
         lr = set_lr(experiment.optimizer, train, at.step - at.began, epoch)
         lr = scale_lr(experiment.optimizer, lr, at.lr_scale)
+        set_frozen(experiment.model, experiment.config, epoch)
         losses = train_step(experiment, batch)
         at.step += 1
         self.watch.add(at.step, lr, losses, batch)
@@ -153,6 +156,8 @@ class _Fit:
             self.speed = Speed()
         if epoch in train.reload_best_at and at.best_epoch:
             fit_weights(self.experiment.model, read_weights(self.run.weights), self.run.weights)
+            if self.experiment.ema is not None:
+                self.experiment.ema.restart()
         # Ctrl-C may also have come while evaluating.
         stop = self.stop.agreed()
         if last or stop or epoch % train.checkpoint_every == 0:
@@ -165,13 +170,14 @@ class _Fit:
         experiment, at, epoch = self.experiment, self.at, self.sampler.epoch
         config, splits = experiment.config, experiment.data.splits
         role, probe = ("test", splits.test) if splits.val is None else ("val", splits.val)
-        described = describe_probe(
-            experiment.fabric,
-            experiment.model,
-            experiment.data,
-            probe,
-            batch_size=config.evaluate.batch_size,
-        )
+        with nullcontext() if experiment.ema is None else experiment.ema.in_place():
+            described = describe_probe(
+                experiment.fabric,
+                experiment.model,
+                experiment.data,
+                probe,
+                batch_size=config.evaluate.batch_size,
+            )
         self.watch.check_descriptors(described.queries.vectors)
         scores = from_first(lambda: score_retrieval(described, config.evaluate))
         self.tracker.log(

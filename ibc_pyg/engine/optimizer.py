@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -50,10 +51,14 @@ def lr_factor(config: TrainConfig, step: int, epoch: float) -> float:
     """Return what the learning rate is multiplied by.
 
     Args:
-        config: Milestones and warm-up.
+        config: Schedule and warm-up.
         step: Optimiser steps done.
         epoch: Epochs done, with the share of the current one.
     """
-    passed = sum(epoch >= milestone for milestone in config.lr_milestones)
     warm = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+    if config.schedule == "cosine":
+        # SGDR without restarts (https://arxiv.org/abs/1608.03983, equation 5).
+        share = 0.5 * (1 + math.cos(math.pi * min(epoch / config.epochs, 1.0)))
+        return warm * (config.lr_min_factor + (1 - config.lr_min_factor) * share)
+    passed = sum(epoch >= milestone for milestone in config.lr_milestones)
     return warm * config.lr_factor**passed

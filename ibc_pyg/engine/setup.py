@@ -20,12 +20,22 @@ from ibc_pyg.engine.build import (
     span_processes,
 )
 from ibc_pyg.engine.build_loss import build_loss
+from ibc_pyg.engine.compiling import compile_step
 from ibc_pyg.engine.distributed import seed_dropout, share_tensors, start_fabric
+from ibc_pyg.engine.ema import WeightAverage
+from ibc_pyg.engine.freezing import set_frozen
 from ibc_pyg.engine.optimizer import build_optimizer
+from ibc_pyg.engine.precision import (
+    check_device,
+    check_scaling,
+    fabric_precision,
+    set_multiplication,
+)
 from ibc_pyg.engine.together import first_then_others
-from ibc_pyg.errors import ConfigError
+from ibc_pyg.launch import Launch
 from ibc_pyg.losses.intra_batch import IntraBatchLoss
 from ibc_pyg.nn.model import IntraBatchModel
+from ibc_pyg.nn.recompute import recompute_blocks
 
 
 @dataclass
@@ -41,6 +51,7 @@ class Experiment:
         optimizer: As Fabric wraps it.
         loss: The loss.
         sampler: Draws PK batches of positions in `data.splits.train`.
+        ema: Average of the model's weights, which is what is evaluated and kept.
     """
 
     config: Config
@@ -51,6 +62,7 @@ class Experiment:
     optimizer: torch.optim.Optimizer
     loss: IntraBatchLoss
     sampler: PKSampler
+    ema: WeightAverage | None = None
 
 
 def make_fabric(config: Config) -> Fabric:
@@ -60,11 +72,11 @@ def make_fabric(config: Config) -> Fabric:
         ConfigError: If the device is not there.
     """
     train = config.train
-    if train.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("train.device is cuda, but torch sees no GPU; set it to auto or cpu")
+    check_device(train, processes=Launch.from_environment().world_size)
     if train.threads:
         torch.set_num_threads(train.threads)
-    fabric = start_fabric(train.device, train.precision)
+    fabric = start_fabric(train.device, fabric_precision(train.precision))
+    set_multiplication(train.precision, fabric.device)
     if fabric.device.type == "cpu":
         keep_freed_memory()
     return fabric
@@ -84,6 +96,7 @@ def setup(
         UserError: If the configuration, the data set or the device does not fit.
     """
     fabric = make_fabric(config)
+    check_scaling(config.train, fabric.device)
     wanted = config.on_all_classes() if all_classes else config
     # The first process leaves what is decoded or drawn once for all.
     data = first_then_others(lambda: build_data(wanted, console))
@@ -110,7 +123,12 @@ def setup(
     if fabric.world_size > 1:
         model = span_processes(config.model, model)
         seed_dropout(train.seed)
+    if config.model.gradient_checkpointing:
+        recompute_blocks(model.backbone)
+    set_frozen(model, config, 0.0)
     optimizer = build_optimizer(train, model, loss)
-    step_model, step_optimizer = fabric.setup(model, optimizer)
+    trained = compile_step(model, fabric.device) if train.compile else model
+    step_model, step_optimizer = fabric.setup(trained, optimizer)
     share_tensors([*model.parameters(), *model.buffers(), *loss.parameters(), *loss.buffers()])
-    return Experiment(config, fabric, data, model, step_model, step_optimizer, loss, sampler)
+    ema = None if train.ema_decay is None else WeightAverage(model, train.ema_decay)
+    return Experiment(config, fabric, data, model, step_model, step_optimizer, loss, sampler, ema)

@@ -50,15 +50,17 @@ class Progress:
 
 
 def save_weights(experiment: Experiment, run: RunFolder) -> None:
-    """Write the model's weights to the run folder.
+    """Write the model's weights, or their average if there is one, to the run folder.
 
     Raises:
         RunError: If they cannot be written; the earlier file is as it was.
     """
+    ema = experiment.ema
+    kept = experiment.model.state_dict() if ema is None else ema.values
     weights = {
         # clone: safetensors refuses tensors that share memory.
         name: value.detach().cpu().contiguous().clone()
-        for name, value in experiment.model.state_dict().items()
+        for name, value in kept.items()
     }
     by_first(lambda: write_atomically(run.weights, save(weights)))
 
@@ -83,6 +85,7 @@ def _write_state(
         "model": experiment.model.state_dict(),
         "loss": experiment.loss.state_dict(),
         "optimizer": experiment.optimizer.state_dict(),
+        "ema": None if experiment.ema is None else experiment.ema.state_dict(),
         "random": random,
         # The scale of the gradients, in 16-bit floats.
         "precision": experiment.fabric.strategy.precision.state_dict(),
@@ -112,6 +115,8 @@ def restore_state(experiment: Experiment, run: RunFolder, checkpoint: tuple[int,
         fit_weights(experiment.model, state["model"], run.checkpoints)
         experiment.loss.load_state_dict(state["loss"])
         experiment.optimizer.load_state_dict(state["optimizer"])
+        if experiment.ema is not None:
+            experiment.ema.load_state_dict(state["ema"])
         experiment.sampler.load_state_dict(state["sampler"])
         set_random_states(state["random"], experiment.config.train.seed)
         if state.get("precision"):

@@ -25,6 +25,8 @@ def train_step(experiment: Experiment, batch: Batch) -> dict[str, Tensor]:
     average_gradients([*experiment.model.parameters(), *experiment.loss.parameters()])
     norm = _clip_gradients(experiment)
     optimizer.step()
+    if experiment.ema is not None:
+        experiment.ema.update()
     values = {"train/loss": terms.total, "train/loss_auxiliary": terms.auxiliary}
     if output.node_logits:
         values["train/loss_nodes"] = terms.nodes

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from ibc_pyg.nn.distributed import senders_of
+from ibc_pyg.nn.freezing import freeze_parameters, keep_statistics
 from ibc_pyg.nn.mpn import MPN
 
 GraphFunction = Callable[..., Data]
@@ -74,14 +75,18 @@ class IntraBatchModel(nn.Module):
         self.auxiliary_head = auxiliary_head
         self.graph = graph
         self.freeze_batch_norm = freeze_batch_norm
+        self.frozen: tuple[str, ...] = ()
+
+    def freeze(self, parts: tuple[str, ...]) -> None:
+        """Stop the training of parts of the backbone, named as in `body.layer1`; only of these."""
+        self.frozen = parts
+        freeze_parameters(self.backbone, parts)
+        self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
         """Set the training mode; frozen batch normalisations stay in evaluation mode."""
         super().train(mode)
-        if self.freeze_batch_norm:
-            for module in self.backbone.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
+        keep_statistics(self.backbone, None if self.freeze_batch_norm else self.frozen)
         return self
 
     def forward(self, images: Tensor, *, return_attention: bool = False) -> ModelOutput:
