@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ibc_pyg.nn.complete_edges import dense_attention_of
 from ibc_pyg.nn.model import IntraBatchModel
+from ibc_pyg.nn.mpn import MPNStep
 
 TOLERANCE = 1e-2
 """How far from one the weights of a receiver may sum, as those of a layer in 16-bit floats do."""
@@ -45,6 +46,7 @@ def attention_of(model: IntraBatchModel, embedding: Tensor) -> list[Tensor]:
             edges = (graph.edge_index, graph.edge_weight)
             x = mpn.first_linear(graph.x)  # [N, C]
             for number, step in enumerate(mpn.steps, start=1):
+                assert isinstance(step, MPNStep)
                 found.append(_dense(step.conv, x, *edges))
                 if number < len(mpn.steps):
                     x, _ = step(x, *edges)

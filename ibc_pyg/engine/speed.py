@@ -1,25 +1,82 @@
-"""How fast a training is."""
+"""How fast a training is, and what it waits for."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+import torch
 
 SPEED_STEPS = 20
 """Steps that the speed is averaged over."""
+MEASURED = frozenset(
+    {
+        "time",
+        "train/images_per_s",
+        "train/data_wait",
+        "memory/allocated_mib",
+        "memory/peak_mib",
+    }
+)
+"""Names in a record that say something of the machine; all others are the same in every run of the
+same configuration on a CPU."""
+
+T = TypeVar("T")
 
 
 class Speed:
-    """Images per second over the last steps."""
+    """Images per second over the last steps, and the share of time that the loop waits for data.
 
-    def __init__(self) -> None:
-        self._marks = deque([(0, time.perf_counter())], maxlen=SPEED_STEPS)
+    Args:
+        clock: Gives seconds; only differences matter.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin anew, after something that is not training."""
+        now = self._clock()
+        self._marks = deque([(0, now)], maxlen=SPEED_STEPS)
         self._images = 0
+        self._waited, self._record_at = 0.0, now
+
+    def waiting(self, batches: Iterable[T]) -> Iterator[T]:
+        """Hand on the batches and count the time that it takes to get each."""
+        iterator = iter(batches)
+        while True:
+            began = self._clock()
+            try:
+                batch = next(iterator)
+            except StopIteration:
+                return
+            self._waited += self._clock() - began
+            yield batch
 
     def __call__(self, images: int) -> float:
         """Count `images` more and return the images per second over the last steps."""
         self._images += images
         before, began = self._marks[0]
-        now = time.perf_counter()
+        now = self._clock()
         self._marks.append((self._images, now))
         return (self._images - before) / max(now - began, 1e-9)
+
+    def data_wait(self) -> float:
+        """Return the share of time since the last call that was spent waiting, in [0, 1]."""
+        now = self._clock()
+        share = self._waited / max(now - self._record_at, 1e-9)
+        self._waited, self._record_at = 0.0, now
+        return min(share, 1.0)
+
+
+def memory_in_use(device: torch.device) -> dict[str, float]:
+    """Return the memory of a GPU that tensors take, now and at most so far, in MiB."""
+    if device.type != "cuda":
+        return {}
+    return {
+        "memory/allocated_mib": torch.cuda.memory_allocated(device) / 2**20,
+        "memory/peak_mib": torch.cuda.max_memory_allocated(device) / 2**20,
+    }
