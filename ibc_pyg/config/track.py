@@ -24,9 +24,13 @@ class TrackConfig:
     """Tags of the run."""
     every: int = 1
     """Steps between records of the training loss; on a GPU each record waits for the device."""
+    statistics_every: int = 50
+    """Steps between records of what attention falls on; 0: never."""
     report: bool = True
     """Write report.html at the end."""
 
     def __post_init__(self) -> None:
         """Check ranges; raise ConfigError."""
         check("track.every", self.every >= 1, ">= 1", self.every)
+        often = self.statistics_every
+        check("track.statistics_every", often >= 0, ">= 0", often)

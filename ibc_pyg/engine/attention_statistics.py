@@ -67,9 +67,7 @@ def _dense(
     return dense_attention_of(alpha, edges, 1, len(x))[0]  # [H, N, N]
 
 
-def attention_statistics(
-    alpha: Tensor, labels: Tensor, *, null_node: bool, first: int = 0, senders: Tensor | None = None
-) -> dict[str, Tensor]:
+def attention_statistics(alpha: Tensor, labels: Tensor, *, null_node: bool) -> dict[str, Tensor]:
     r"""Return entropy and shares of attention, means over receivers.
 
     With K images of each of the classes in a batch of N and a null node, attention that is spread
@@ -77,14 +75,12 @@ def attention_statistics(
     node 1 / (N + 1) each.
 
     Args:
-        alpha: Attention weights `[H, N, M]`, receiver first.
-        labels: Classes of the receivers, int64 `[N]`.
+        alpha: Attention weights `[H, N, N]`, receiver first.
+        labels: Classes of the nodes, int64 `[N]`.
         null_node: Whether what is missing to one in a row falls on a null node.
-        first: Which sender the first receiver is.
-        senders: Classes of the senders, int64 `[M]`; None if they are the receivers.
 
     Returns:
-        Scalars: `entropy_head0` ... in nats, in `[0, log(M + 1)]`; and, over all heads and in
+        Scalars: `entropy_head0` ... in nats, in `[0, log(N + 1)]`; and, over all heads and in
         `[0, 1]`, `own_class` (the node itself included), `self` and, with a null node, `null_node`.
         Nothing if the weights of some receiver are no shares of one.
     """
@@ -98,10 +94,10 @@ def attention_statistics(
     entropy = torch.special.entr(alpha).sum(-1)  # [H, N]
     if null_node:
         entropy = entropy + torch.special.entr(null)
-    same = labels[:, None] == (labels if senders is None else senders)[None, :]  # [N, M]
+    same = labels[:, None] == labels[None, :]  # [N, N]
     values = {f"entropy_head{head}": value for head, value in enumerate(entropy.mean(-1))}
     values["own_class"] = (alpha * same).sum(-1).mean()
-    values["self"] = alpha.diagonal(first, dim1=-2, dim2=-1).mean()
+    values["self"] = alpha.diagonal(dim1=-2, dim2=-1).mean()
     if null_node:
         values["null_node"] = null.mean()
     return values

@@ -19,11 +19,12 @@ from ibc_pyg.engine.freezing import set_frozen
 from ibc_pyg.engine.go_back import go_back
 from ibc_pyg.engine.interrupt import StopRequest
 from ibc_pyg.engine.load import fit_weights, read_weights
-from ibc_pyg.engine.optimizer import set_lr
+from ibc_pyg.engine.optimizer import learning_rates, set_lr
 from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.engine.setup import Experiment
-from ibc_pyg.engine.speed import Speed
+from ibc_pyg.engine.speed import Speed, memory_in_use
 from ibc_pyg.engine.state import Progress, restore_state, save_state, save_weights
+from ibc_pyg.engine.statistics import StepStatistics
 from ibc_pyg.engine.step import train_step
 from ibc_pyg.engine.together import from_first, in_step
 from ibc_pyg.track.base import Tracker
@@ -106,6 +107,9 @@ class _Fit:
         # Epochs can differ in length (redrawn batches), so the bar counts in nominal steps.
         self.nominal = len(self.loader)
         self.watch, self.speed = Watch(experiment.fabric), Speed()
+        self.statistics = experiment.statistics = StepStatistics(
+            experiment.fabric, experiment.model, experiment.loss, config.track.statistics_every
+        )
         self.clock = time.perf_counter()
 
     def __call__(self, console: Console) -> None:
@@ -116,7 +120,7 @@ class _Fit:
         try:
             with progress(total, name, console=console, start=start) as bar:
                 while self.sampler.epoch < self.epochs:
-                    for batch in in_step(self.loader):
+                    for batch in in_step(self.speed.waiting(self.loader)):
                         self._step(batch, bar)
                     self._end_epoch()
         finally:
@@ -130,18 +134,23 @@ class _Fit:
         lr = set_lr(experiment.optimizer, train, at.step - at.began, epoch)
         lr = scale_lr(experiment.optimizer, lr, at.lr_scale)
         set_frozen(experiment.model, experiment.config, epoch)
+        due = (at.step + 1) % experiment.config.track.every == 0 or sampler.step == length
+        due = self.statistics.expect(at.step + 1, record=due)
         losses = train_step(experiment, batch)
         at.step += 1
         self.watch.add(at.step, lr, losses, batch)
-        rate = self.speed(len(batch) * experiment.fabric.world_size)
-        due = at.step % experiment.config.track.every == 0 or sampler.step == length
+        self.speed.add(len(batch) * experiment.fabric.world_size)
         looked = due or looks_each_step(experiment)
         if looked:
             values = self.watch.look()
         if due:
-            self.tracker.log(at.step, values | {"train/lr": lr, "train/images_per_s": rate})
+            values |= {"train/lr": lr} | self.speed.record() | self.statistics.take()
+            values |= learning_rates(experiment.optimizer)
+            self.tracker.log(at.step, values | memory_in_use(experiment.fabric.device))
             done = round((sampler.epoch + sampler.step / length) * self.nominal)
-            bar.update(done, loss=values["train/loss"], images_per_second=rate)
+            bar.update(
+                done, loss=values["train/loss"], images_per_second=values["train/images_per_s"]
+            )
         if self.stop.agreed():
             self._save(looked)
             raise Interrupted

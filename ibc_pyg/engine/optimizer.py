@@ -47,6 +47,11 @@ def set_lr(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int, epo
     return config.lr * factor
 
 
+def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
+    """Return the learning rate of each group, by the names of the records."""
+    return {f"lr/{group['name']}": float(group["lr"]) for group in optimizer.param_groups}
+
+
 def lr_factor(config: TrainConfig, step: int, epoch: float) -> float:
     """Return what the learning rate is multiplied by.
 

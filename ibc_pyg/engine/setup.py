@@ -31,6 +31,7 @@ from ibc_pyg.engine.precision import (
     fabric_precision,
     set_multiplication,
 )
+from ibc_pyg.engine.statistics import StepStatistics
 from ibc_pyg.engine.together import first_then_others
 from ibc_pyg.launch import Launch
 from ibc_pyg.losses.intra_batch import IntraBatchLoss
@@ -52,6 +53,7 @@ class Experiment:
         loss: The loss.
         sampler: Draws PK batches of positions in `data.splits.train`.
         ema: Average of the model's weights, which is what is evaluated and kept.
+        statistics: What a training looks at in a step besides its losses.
     """
 
     config: Config
@@ -63,6 +65,7 @@ class Experiment:
     loss: IntraBatchLoss
     sampler: PKSampler
     ema: WeightAverage | None = None
+    statistics: StepStatistics | None = None
 
 
 def make_fabric(config: Config) -> Fabric:

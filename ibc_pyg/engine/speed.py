@@ -35,11 +35,7 @@ class Speed:
 
     def __init__(self, *, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
-        self.restart()
-
-    def restart(self) -> None:
-        """Begin anew, after something that is not training."""
-        now = self._clock()
+        now = clock()
         self._marks = deque([(0, now)], maxlen=SPEED_STEPS)
         self._images = 0
         self._waited, self._record_at = 0.0, now
@@ -56,20 +52,24 @@ class Speed:
             self._waited += self._clock() - began
             yield batch
 
-    def __call__(self, images: int) -> float:
-        """Count `images` more and return the images per second over the last steps."""
+    def add(self, images: int) -> None:
+        """Count a step with `images` images."""
         self._images += images
-        before, began = self._marks[0]
-        now = self._clock()
-        self._marks.append((self._images, now))
-        return (self._images - before) / max(now - began, 1e-9)
+        self._marks.append((self._images, self._clock()))
 
-    def data_wait(self) -> float:
-        """Return the share of time since the last call that was spent waiting, in [0, 1]."""
-        now = self._clock()
+    def record(self) -> dict[str, float]:
+        """Return what is known after a step, by the names of the records.
+
+        Images per second are those of the last steps; the share of time that was spent waiting, in
+        [0, 1], is that since the last record.
+        """
+        (before, began), (images, ended), now = self._marks[0], self._marks[-1], self._clock()
         share = self._waited / max(now - self._record_at, 1e-9)
         self._waited, self._record_at = 0.0, now
-        return min(share, 1.0)
+        return {
+            "train/images_per_s": (images - before) / max(ended - began, 1e-9),
+            "train/data_wait": min(share, 1.0),
+        }
 
 
 def memory_in_use(device: torch.device) -> dict[str, float]:

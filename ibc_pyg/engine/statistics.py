@@ -14,6 +14,7 @@ from ibc_pyg.engine.attention_statistics import (
     attention_statistics,
     has_attention,
 )
+from ibc_pyg.nn.distributed import gather_rows
 from ibc_pyg.nn.model import IntraBatchModel, ModelOutput
 
 
@@ -32,24 +33,38 @@ class StepStatistics:
     ) -> None:
         self._fabric, self._model, self._loss = fabric, model, loss
         self._every = attention_every if has_attention(model) else 0
-        self._attention_due = False
+        self._record = self._attention_due = False
         self._found: dict[str, Tensor] = {}
 
-    def due(self, step: int) -> bool:
-        """Tell whether step number `step` is one whose attention is looked at."""
-        self._attention_due = self._every > 0 and step % self._every == 0
-        return self._attention_due
+    def expect(self, step: int, *, record: bool) -> bool:
+        """Prepare for a step.
 
-    def __call__(self, output: ModelOutput, labels: Tensor) -> None:
-        """Look at a step.
+        Args:
+            step: Its number, from 1.
+            record: Whether it is recorded in any case.
+
+        Returns:
+            Whether it is recorded: a step whose attention is due always is.
+        """
+        self._attention_due = self._every > 0 and step % self._every == 0
+        self._record = record or self._attention_due
+        return self._record
+
+    def look(self, output: ModelOutput, labels: Tensor) -> None:
+        """Look at the step if it is recorded; all processes do so together.
 
         Args:
             output: What the model gave for the batch.
             labels: Classes of the batch, int64 `[N]`.
         """
+        if not self._record:
+            return
         self._found = gradient_norms(self._model, self._loss, scale=self._scale())
-        if self._attention_due and bool(torch.isfinite(output.embedding).all()):
-            self._found |= self._attention(output.embedding, labels)
+        if self._attention_due:
+            # The attention of the whole graph, as one process would compute it.
+            embedding = gather_rows(output.embedding.detach().float())  # [N, D]
+            if bool(torch.isfinite(embedding).all()):
+                self._found |= self._attention(embedding, gather_rows(labels))
 
     def take(self) -> dict[str, float]:
         """Return what the last look found, by the names of the records, and forget it."""

@@ -23,6 +23,8 @@ def train_step(experiment: Experiment, batch: Batch) -> dict[str, Tensor]:
     optimizer.zero_grad()
     fabric.backward(terms.total)
     average_gradients([*experiment.model.parameters(), *experiment.loss.parameters()])
+    if experiment.statistics is not None:
+        experiment.statistics.look(output, batch.labels)
     norm = _clip_gradients(experiment)
     optimizer.step()
     if experiment.ema is not None:
