@@ -169,6 +169,7 @@ class _Worker:
             "out": str(task.path),
             "log": str(task.log),
             "resume": task.cut,
+            "argv": sys.argv,
         }
         assert self._process.stdin is not None
         assert self._process.stdout is not None

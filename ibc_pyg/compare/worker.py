@@ -1,7 +1,7 @@
 """A process that trains one run after another: importing torch and PyG takes longer than many runs.
 
-`python -m ibc_pyg.compare.worker` reads one JSON object a line, `{config, out, log, resume}`, and
-answers each with `{status, message, final}`; see `ibc_pyg.compare.pool`, which starts it. Each run
+`python -m ibc_pyg.compare.worker` reads one JSON object a line, `{config, out, log, resume, argv}`,
+and answers each with `{status, message, final}`; see `ibc_pyg.compare.pool`, which starts it. Each run
 starts as in a fresh process: its weights are those of `python run.py train`, bit by bit. What it
 prints goes to its log. When the other side is gone, the run is stopped behind a checkpoint.
 """
@@ -65,6 +65,8 @@ def _read(tasks: queue.SimpleQueue[str | None]) -> None:
 
 
 def _answer(task: dict[str, Any], running: threading.Event) -> dict[str, Any]:
+    # The run's environment.json names the command that a person gave.
+    sys.argv = task["argv"]
     with Path(task["log"]).open("w", encoding="utf-8") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)

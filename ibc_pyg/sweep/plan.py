@@ -96,7 +96,9 @@ class Plan:
 
     def _trial(self, method: Method, number: int) -> Task:
         config = self._config(
-            method, self.values[number], ["--select=val", f"--train.seed={self.seed}"]
+            method,
+            self.values[number],
+            ["--select=val", "--retrain=false", f"--train.seed={self.seed}"],
         )
         # The choice looks at held-out training classes alone: what follows training is left out.
         evaluate = replace(config.evaluate, clustering=False, raw_pixels=False, refine="none")
@@ -130,7 +132,7 @@ class Plan:
 
     def winner_config(self, row: Method | Twin, winner: int, seed: int) -> Config:
         """Return the experiment of a winner, or of its twin."""
-        words = ["--select=last", f"--train.seed={seed}"]
+        words = ["--select=last", "--retrain=false", f"--train.seed={seed}"]
         if isinstance(row, Twin):
             words += [f"--{name}={value}" for name, value in row.values]
         return self._config(self.method(row), self.values[winner], words)
