@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -127,6 +128,11 @@ class WandbTracker:
     def close(self) -> None:
         """Finish the run. Calling it twice is harmless."""
         self._safely(self._finish)
+        if self._run is not None and self._warned:
+            # A service that has died would be asked again when Python ends, which then prints a
+            # traceback, and by the next run of this process.
+            with suppress(Exception, SystemExit):
+                self._wandb.teardown()
         self._run = None
 
     def _finish(self) -> None:
