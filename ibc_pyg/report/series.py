@@ -17,7 +17,11 @@ FIRST_METRICS = ("R@1", "MAP@R", "NMI")
 
 _METRIC = re.compile(r"^(R@\d+|MAP@R|RP|NMI|AMI)$")
 _RATE = re.compile(r"^(lr|learning_rate)\b")
-_SPEED = re.compile(r"^images(_per_second|/s)$")
+_SPEED = re.compile(r"^images(_per_s|_per_second|/s)$")
+_SHARE = re.compile(r"^attention/(.*/)?(own_class|self|null_node)$")
+_ENTROPY = re.compile(r"^attention/(.*/)?entropy")
+_GRADIENT = re.compile(r"^grad_norm/")
+_GROUP_RATE = re.compile(r"^lr/")
 
 Records = Sequence[Mapping[str, float | None]]
 
@@ -51,19 +55,25 @@ class Panel:
 
 
 def panels_of(history: Records) -> list[Panel]:
-    """Sort the recorded values into panels by name: losses, metrics, learning rate, speed.
+    """Sort the recorded values into panels by name: losses, metrics, rates, speed, attention.
 
-    A name with `loss` in it is a loss; of other names the part after the last slash counts. A panel
-    has at most six curves.
+    A name with `loss` in it is a loss unless it begins with `lr/` or `grad_norm/`; of other names
+    the part after the last slash counts. A panel has at most six curves.
     """
     names = list(dict.fromkeys(name for record in history for name in record))
     last = {name: name.rsplit("/", 1)[-1] for name in names}
-    losses = [name for name in names if "loss" in name.lower()]
+    parts = [name for name in names if _GRADIENT.match(name)]
+    groups = [name for name in names if _GROUP_RATE.match(name)]
+    losses = [name for name in names if "loss" in name.lower() and name not in parts + groups]
     metrics = [name for name in names if _METRIC.match(last[name])]
     kept = sorted(metrics, key=lambda name: last[name] not in FIRST_METRICS)[:MOST_SERIES]
     metrics = [name for name in metrics if name in kept]
-    rates = [name for name in names if _RATE.match(last[name])]
+    # The rate of each group says what that of the heads alone does.
+    rates = groups or [name for name in names if _RATE.match(last[name])]
     speeds = [name for name in names if _SPEED.match(last[name]) or _SPEED.match(name)]
+    waits = [name for name in names if last[name] == "data_wait"]
+    shares = [name for name in names if _SHARE.match(name)]
+    entropies = [name for name in names if _ENTROPY.match(name)]
     return [
         Panel("Loss", _collect(history, losses), None, "No loss was recorded."),
         Panel(
@@ -74,6 +84,10 @@ def panels_of(history: Records) -> list[Panel]:
         ),
         Panel("Learning rate", _collect(history, rates), None, ""),
         Panel("Images per second", _collect(history, speeds), None, ""),
+        Panel("Waiting for data, % of time", _collect(history, waits, 100.0), 100.0, ""),
+        Panel("Gradient norm", _collect(history, parts), None, ""),
+        Panel("Where attention falls, %", _collect(history, shares, 100.0), 100.0, ""),
+        Panel("Entropy of attention, nats", _collect(history, entropies), None, ""),
     ]
 
 

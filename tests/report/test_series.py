@@ -30,7 +30,9 @@ def test_values_are_sorted_into_panels_by_name():
     record = {"step": 1, "time": 0.0, "loss": 2.0, "loss/mpn": 1.0, "train/lr": 0.1}
     metrics = {"step": 2, "R@1": 0.25, "val/MAP@R": 0.5, "images_per_second": 900.0, "epoch": 1.0}
     names = {
-        panel.title: [item.name for item in panel.series] for panel in panels_of([record, metrics])
+        panel.title: [item.name for item in panel.series]
+        for panel in panels_of([record, metrics])
+        if panel.series
     }
     assert names == {
         "Loss": ["loss", "loss/mpn"],
@@ -38,6 +40,35 @@ def test_values_are_sorted_into_panels_by_name():
         "Learning rate": ["train/lr"],
         "Images per second": ["images_per_second"],
     }
+
+
+def test_what_a_training_records_has_its_panels():
+    record = {
+        "step": 50,
+        "train/loss": 2.0,
+        "train/lr": 0.1,
+        "train/images_per_s": 900.0,
+        "train/data_wait": 0.25,
+        "grad_norm/backbone": 1.0,
+        "grad_norm/loss": 2.0,
+        "lr/heads": 0.1,
+        "lr/loss": 0.2,
+        "attention/step0/entropy_head0": 3.0,
+        "attention/step0/own_class": 0.1,
+        "attention/step1/null_node": 0.9,
+        "memory/peak_mib": 100.0,
+    }
+    panels = {panel.title: panel.series for panel in panels_of([record]) if panel.series}
+    assert {title: [item.name for item in series] for title, series in panels.items()} == {
+        "Loss": ["train/loss"],
+        "Learning rate": ["lr/heads", "lr/loss"],
+        "Images per second": ["train/images_per_s"],
+        "Waiting for data, % of time": ["train/data_wait"],
+        "Gradient norm": ["grad_norm/backbone", "grad_norm/loss"],
+        "Where attention falls, %": ["attention/step0/own_class", "attention/step1/null_node"],
+        "Entropy of attention, nats": ["attention/step0/entropy_head0"],
+    }
+    assert panels["Waiting for data, % of time"][0].mean.tolist() == [25.0]
 
 
 def test_metrics_are_in_per_cent():
