@@ -23,15 +23,23 @@ def parse_layers(files: Sequence[Path], overrides: Sequence[str]) -> Config:
         ConfigError: As `ibc_pyg.config_file.parse_config`; a layer's mistake names the layer.
     """
     base, *layers = files
-    above: list[str] = []
     for layer in layers:
         if not layer.is_file():
             raise ConfigError(
                 f"{layer} is not a file; give a layer such as experiments/baselines/*"
             )
-        above += ["--config", str(layer)]
-        try:
-            parse_config(base, above)
-        except ConfigError as error:
-            raise ConfigError(f"{layer}: {error}") from error
-    return parse_config(base, [*above, *overrides])
+    above = [word for layer in layers for word in ("--config", str(layer))]
+    try:
+        return parse_config(base, [*above, *overrides])
+    except ConfigError:
+        for count, layer in enumerate(layers, start=1):
+            _check_layer(base, above[: 2 * count], layer)
+        raise
+
+
+def _check_layer(base: Path, above: Sequence[str], layer: Path) -> None:
+    """Raise what is wrong with the last of the layers, its name in front."""
+    try:
+        parse_config(base, above)
+    except ConfigError as error:
+        raise ConfigError(f"{layer}: {error}") from error

@@ -86,9 +86,9 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
         _check_row("--reference", arguments.reference, names)
     pairs = [_pair(given, names) for given in arguments.pair]
     # Each setting is read before the first is run: a typing mistake costs no hours.
-    for row in plan.rows if plan.values else []:
-        plan.winner_config(row, 0, 0)
     trials = len(plan.trials)
+    for twin in plan.twins:
+        plan.winner_config(twin, 0, 0)
 
     from ibc_pyg.compare.table import to_markdown, write_tables
     from ibc_pyg.sweep.results import make_comparison
@@ -117,7 +117,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
         written = write_trials(plan, read_trials(plan))
         write_best(plan, best)
         finals = final_tasks(plan, best)
-        if not arguments.table_only and (failures := run_finals(plan, best, **options)):
+        if not arguments.table_only and (failures := run_finals(finals, **options)):
             errors.append(explain(failures, sum(map(len, finals.values())), "runs"))
     except KeyboardInterrupt:
         out.print("stopped; the same command goes on")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ibc_pyg.compare.pool import Failure, Task, run_tasks
 from ibc_pyg.compare.runs import check_settings
 from ibc_pyg.config_file import config_to_yaml
 from ibc_pyg.engine.files import write_atomically
 from ibc_pyg.errors import RunError
-from ibc_pyg.sweep.plan import Method, Plan, Twin
+from ibc_pyg.sweep.plan import Plan
 from ibc_pyg.sweep.trials import Trial, choose, has_failed, read_trial, record_failure
 
 Report = Callable[[Task, str], None]
@@ -58,9 +58,15 @@ def final_tasks(plan: Plan, best: dict[str, Trial]) -> dict[str, list[Task]]:
 
 
 def run_finals(
-    plan: Plan, best: dict[str, Trial], *, workers: int, threads: int | None, report: Report
+    finals: Mapping[str, Sequence[Task]], *, workers: int, threads: int | None, report: Report
 ) -> list[Failure]:
     """Train the winners, and their twins, on all training classes, seed by seed.
+
+    Args:
+        finals: What `final_tasks` returned.
+        workers: Runs side by side.
+        threads: CPU threads of each.
+        report: As in `run_tasks`.
 
     Returns:
         The runs that failed.
@@ -68,8 +74,7 @@ def run_finals(
     Raises:
         RunError: If a folder holds another run.
     """
-    rows = final_tasks(plan, best)
-    tasks = [of_row[place] for place in range(len(plan.final_seeds)) for of_row in rows.values()]
+    tasks = [task for of_seed in zip(*finals.values(), strict=True) for task in of_seed]
     for task in tasks:
         check_settings(task)
     return run_tasks(tasks, workers=workers, threads=threads, report=report)
@@ -103,9 +108,3 @@ def explain(failures: Sequence[Failure], count: int, what: str) -> RunError:
         f"{len(failures)} of {count} {what} failed; the first: {first.task.path}: {first.message} "
         f"(see {first.task.log}); the same command tries them again"
     )
-
-
-__all__ = [
-    "Method", "Report", "Twin", "explain", "final_tasks", "run_finals", "run_trials", "winners",
-    "write_best",
-]  # fmt: skip
