@@ -2,19 +2,27 @@
 
 import multiprocessing
 import os
+import socket
 import tempfile
 from pathlib import Path
 
 import torch
 from torch import distributed as dist
 
-PRELOAD = ["torch", "torch.distributed", "ibc_pyg.nn.model", "ibc_pyg.nn.factory", "processes"]
+PRELOAD = ["torch", "torch.distributed", "ibc_pyg.engine.train", "processes"]
 
 
-def run_processes(work, world, *args):
-    """Call `work(rank, world, *args)` in `world` processes joined by gloo; return the results.
+def run_processes(work, world, *args, environment=None):
+    """Call `work(rank, world, *args)` in `world` processes; return the results in rank order.
 
     A server that has imported everything is forked, so only the first call pays for imports.
+
+    Args:
+        work: A function at the top of a module.
+        world: How many.
+        args: Its further arguments.
+        environment: What torchrun would set, see `torchrun_environment`; without it the processes
+            are joined by gloo beforehand.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
@@ -23,7 +31,8 @@ def run_processes(work, world, *args):
         for rank in range(world):
             here, there = context.Pipe(duplex=False)
             store = str(Path(folder) / "store")
-            member = context.Process(target=_member, args=(there, store, work, rank, world, args))
+            given = (there, store, environment, work, rank, world, args)
+            member = context.Process(target=_member, args=given)
             member.start()
             there.close()
             pipes.append(here)
@@ -38,12 +47,26 @@ def run_processes(work, world, *args):
                     member.kill()
 
 
-def _member(pipe, store, work, rank, world, args):
-    os.environ["OMP_NUM_THREADS"] = "1"
+def torchrun_environment(world):
+    """What torchrun tells the processes that it starts, but for their ranks."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return {
+        "TORCHELASTIC_RUN_ID": "test", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world),
+    }  # fmt: skip
+
+
+def _member(pipe, store, environment, work, rank, world, args):
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
+    if environment is None:
+        dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
+    else:
+        os.environ.update(environment, RANK=str(rank), LOCAL_RANK=str(rank))
     try:
         pipe.send(work(rank, world, *args))
     finally:
         pipe.close()
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()

@@ -43,6 +43,7 @@ def set_random_states(states: Mapping[str, Tensor], seed: int) -> None:
             now,
         )
     if rank < then:
-        set_random_state({name: state[rank].contiguous() for name, state in rows.items()})
+        # clone: torch reads a state from where the storage begins, not the row.
+        set_random_state({name: state[rank].clone() for name, state in rows.items()})
     else:
         seed_dropout(seed)

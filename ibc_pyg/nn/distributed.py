@@ -42,6 +42,12 @@ def gather_rows(x: Tensor) -> Tensor:
     """
     if num_processes() == 1:
         return x
+    rows: Tensor = _gather(x)  # [W * N, ...]
+    return rows
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _gather(x: Tensor) -> Tensor:
     rows: Tensor = _GatherRows.apply(x)  # [W * N, ...]
     return rows
 

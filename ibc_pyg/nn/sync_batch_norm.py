@@ -37,14 +37,19 @@ class SyncBatchNorm(_BatchNorm):
         """Normalise each channel."""
         if not self.training or num_processes() == 1:
             return super().forward(input)
+        out: Tensor = self._over_processes(input)
+        return out
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _over_processes(self, input: Tensor) -> Tensor:
         self._check_input_dim(input)
         count = input.numel() // input.size(1) * num_processes()
         if count == 1:
             raise ValueError(f"more than 1 value per channel is needed, got {list(input.shape)}")
+        out: Tensor
         out, mean, var = _NormaliseOverProcesses.apply(input, self.weight, self.bias, self.eps)
         self._track(mean, var * (count / (count - 1)))
-        normalised: Tensor = out
-        return normalised
+        return out
 
     @torch.no_grad()
     def _track(self, mean: Tensor, var: Tensor) -> None:
