@@ -29,14 +29,13 @@ class TakenStep:
         number: Steps done with it.
         lr: Learning rate of the heads.
         values: Losses and the norm of the gradient, detached scalars, by the names of the records.
-        batch: Rows and labels of its images.
+        rows: Rows of its images in the table of training images, int64 `[B]`.
     """
 
     number: int
     lr: float
     values: Mapping[str, Tensor]
     rows: Tensor
-    labels: Tensor
 
 
 class Diverged(Exception):  # noqa: N818
@@ -57,47 +56,36 @@ class Watch:
     """Looks at all steps since the last look in one wait for the device.
 
     Args:
-        fabric: Whose gradient scaling and processes are asked.
+        fabric: Whose gradient scaling is asked.
     """
 
     def __init__(self, fabric: Fabric) -> None:
-        self._fabric = fabric
         self._scaler = getattr(fabric.strategy.precision, "scaler", None)
         self._pending: list[TakenStep] = []
         self.last: TakenStep | None = None
 
     def add(self, number: int, lr: float, values: Mapping[str, Tensor], batch: Batch) -> None:
         """Note a step; nothing is waited for."""
-        self.last = TakenStep(number, lr, values, batch.rows, batch.labels)
+        self.last = TakenStep(number, lr, values, batch.rows)
         self._pending.append(self.last)
 
     def look(self) -> dict[str, float]:
         """Return the values of the newest step as numbers.
 
         Raises:
-            Diverged: At the first step since the last look with a value that is not finite, in
-                all processes alike.
+            Diverged: At the first step since the last look with a value that is not finite. Several
+                processes, whose values are means over all, find the same.
         """
         steps, self._pending = self._pending, []
-        sizes = [len(step.values) for step in steps]
         joined = torch.stack([value for step in steps for value in step.values.values()])  # [V]
         numbers = iter(joined.tolist())
         table = [dict(zip(step.values, numbers, strict=False)) for step in steps]
-        assert sum(sizes) == len(joined)
-        for step, values, bad in zip(steps, table, self._bad(table), strict=True):
-            if bad:
+        for step, values in zip(steps, table, strict=True):
+            if not all(map(math.isfinite, values.values())):
                 raise Diverged(_first_bad(values), step, values)
         if self._scaler is not None and self._scaler.get_scale() < SMALLEST_SCALE:
             raise Diverged("the gradient is not finite, in 16-bit floats,", steps[-1], table[-1])
         return table[-1]
-
-    def _bad(self, table: list[dict[str, float]]) -> list[bool]:
-        bad = [not all(map(math.isfinite, values.values())) for values in table]
-        if self._fabric.world_size == 1:
-            return bad
-        # Every process must leave the loop at the same step, or the others wait for it.
-        flags = torch.tensor(bad, dtype=torch.float32, device=self._fabric.device)  # [S]
-        return [bool(flag) for flag in self._fabric.all_reduce(flags, reduce_op="sum")]
 
     def check_state(self, experiment: Experiment) -> None:
         """Look at weights and optimiser, before anything is evaluated with them or saved.
@@ -163,7 +151,7 @@ def _first_bad(values: Mapping[str, float]) -> str:
         if not math.isfinite(value):
             what = {"train/loss": "the loss", "train/grad_norm": "the norm of the gradient"}
             return f"{what.get(name, name)} is {value}"
-    return "the loss of another process is not finite"
+    raise ValueError("all values are finite")
 
 
 def _plain(value: float) -> float | str:

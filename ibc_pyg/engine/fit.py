@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
 from typing import Any
 
 from rich.console import Console
@@ -12,21 +11,20 @@ from ibc_pyg.console import Progress as Bar
 from ibc_pyg.console import progress
 from ibc_pyg.data.batch import Batch
 from ibc_pyg.data.loader import train_loader
-from ibc_pyg.engine.describe import describe_probe
 from ibc_pyg.engine.divergence import Diverged, Watch, scale_lr
-from ibc_pyg.engine.evaluate import score_retrieval
 from ibc_pyg.engine.freezing import set_frozen
 from ibc_pyg.engine.go_back import go_back
 from ibc_pyg.engine.interrupt import StopRequest
 from ibc_pyg.engine.load import fit_weights, read_weights
 from ibc_pyg.engine.optimizer import learning_rates, set_lr
 from ibc_pyg.engine.run_folder import RunFolder
+from ibc_pyg.engine.selection import evaluate_and_select
 from ibc_pyg.engine.setup import Experiment
 from ibc_pyg.engine.speed import Speed, memory_in_use
-from ibc_pyg.engine.state import Progress, restore_state, save_state, save_weights
+from ibc_pyg.engine.state import Progress, restore_state, save_state
 from ibc_pyg.engine.statistics import StepStatistics
 from ibc_pyg.engine.step import train_step
-from ibc_pyg.engine.together import from_first, in_step
+from ibc_pyg.engine.together import in_step
 from ibc_pyg.track.base import Tracker
 
 
@@ -144,16 +142,21 @@ class _Fit:
         if looked:
             values = self.watch.look()
         if due:
-            values |= {"train/lr": lr} | self.speed.record() | self.statistics.take()
-            values |= learning_rates(experiment.optimizer)
-            self.tracker.log(at.step, values | memory_in_use(experiment.fabric.device))
-            done = round((sampler.epoch + sampler.step / length) * self.nominal)
-            bar.update(
-                done, loss=values["train/loss"], images_per_second=values["train/images_per_s"]
-            )
+            self._record(values | {"train/lr": lr}, bar)
         if self.stop.agreed():
-            self._save(looked)
+            if not looked:
+                self.watch.look()
+            self.watch.check_state(experiment)
+            self._save()
             raise Interrupted
+
+    def _record(self, values: dict[str, float], bar: Bar) -> None:
+        optimizer, sampler = self.experiment.optimizer, self.sampler
+        values |= self.speed.record() | self.statistics.take() | learning_rates(optimizer)
+        self.tracker.log(self.at.step, values | memory_in_use(self.experiment.fabric.device))
+        done = round((sampler.epoch + sampler.step / len(self.loader)) * self.nominal)
+        rate = values["train/images_per_s"]
+        bar.update(done, loss=values["train/loss"], images_per_second=rate)
 
     def _end_epoch(self) -> None:
         epoch, train, at = self.sampler.epoch, self.train, self.at
@@ -161,7 +164,7 @@ class _Fit:
         self.watch.check_state(self.experiment)
         every = 0 if at.retraining else train.evaluate_every
         if every and (last or epoch % every == 0):
-            self._evaluate()
+            evaluate_and_select(self.experiment, self.run, self.tracker, at, self.watch)
             self.speed = Speed()
         if epoch in train.reload_best_at and at.best_epoch:
             fit_weights(self.experiment.model, read_weights(self.run.weights), self.run.weights)
@@ -170,38 +173,11 @@ class _Fit:
         # Ctrl-C may also have come while evaluating.
         stop = self.stop.agreed()
         if last or stop or epoch % train.checkpoint_every == 0:
-            self._settle()
-            save_state(self.experiment, self.run, at)
+            self._save()
         if stop:
             raise Interrupted
 
-    def _evaluate(self) -> None:
-        experiment, at, epoch = self.experiment, self.at, self.sampler.epoch
-        config, splits = experiment.config, experiment.data.splits
-        role, probe = ("test", splits.test) if splits.val is None else ("val", splits.val)
-        with nullcontext() if experiment.ema is None else experiment.ema.in_place():
-            described = describe_probe(
-                experiment.fabric,
-                experiment.model,
-                experiment.data,
-                probe,
-                batch_size=config.evaluate.batch_size,
-            )
-        self.watch.check_descriptors(described.queries.vectors)
-        scores = from_first(lambda: score_retrieval(described, config.evaluate))
-        self.tracker.log(
-            at.step,
-            {"epoch": epoch} | {f"{role}/{name}": value for name, value in scores.items()},
-        )
-        if config.select != "last" and scores["R@1"] > at.best:
-            at.best, at.best_epoch = scores["R@1"], epoch
-            save_weights(experiment, self.run)
-
-    def _save(self, looked: bool) -> None:
-        """Write a checkpoint in the middle of an epoch."""
-        if not looked:
-            self.watch.look()
-        self.watch.check_state(self.experiment)
+    def _save(self) -> None:
         self._settle()
         save_state(self.experiment, self.run, self.at)
 

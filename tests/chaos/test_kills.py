@@ -17,13 +17,14 @@ from chaos_runs import (
 )
 
 FIT, CHECKPOINT = "ibc_pyg.engine.fit:", "ibc_pyg.engine.checkpoint:"
+SELECTION = "ibc_pyg.engine.selection:"
 TRAIN, STATE = "ibc_pyg.engine.train:", "ibc_pyg.engine.state:"
 LOG = "ibc_pyg.track.jsonl:JsonlTracker.log"
 SYNC = "ibc_pyg.engine.files:os.fsync"
 
 SHORT = [
     Kill("step", "ibc_pyg.engine.step:_clip_gradients", 9),
-    Kill("evaluation", FIT + "score_retrieval", 2, "after"),
+    Kill("evaluation", SELECTION + "score_retrieval", 2, "after"),
     Kill("checkpoint", CHECKPOINT + "write_atomically", 2),
     Kill("history", LOG, 11, "torn"),
     Kill("summary", TRAIN + "write_json", 1),
@@ -37,12 +38,12 @@ LONG = [
     Kill("step", FIT + "train_step", 30, "after"),
     Kill("step", "ibc_pyg.engine.step:_clip_gradients", 50),
     Kill("step", FIT + "train_step", 70),
-    Kill("evaluation", FIT + "describe_probe", 1, "after"),
-    Kill("evaluation", FIT + "score_retrieval", 2),
-    Kill("evaluation", FIT + "score_retrieval", 2, "after"),
-    Kill("best weights", FIT + "save_weights", 1, "after"),
+    Kill("evaluation", SELECTION + "describe_probe", 1, "after"),
+    Kill("evaluation", SELECTION + "score_retrieval", 2),
+    Kill("evaluation", SELECTION + "score_retrieval", 2, "after"),
+    Kill("best weights", SELECTION + "save_weights", 1, "after"),
     Kill("best weights", STATE + "write_atomically", 2),
-    Kill("best weights", FIT + "save_weights", 2, "after"),
+    Kill("best weights", SELECTION + "save_weights", 2, "after"),
     Kill("checkpoint", CHECKPOINT + "save", 1, "after"),
     Kill("checkpoint", CHECKPOINT + "write_atomically", 1, "after"),
     Kill("checkpoint", CHECKPOINT + "_link", 1, "after"),

@@ -15,6 +15,7 @@ from ibc_pyg.data.registry import load_table
 from ibc_pyg.data.sample import make_sample
 from ibc_pyg.data.table import Role
 from ibc_pyg.engine import fit as fit_module
+from ibc_pyg.engine import selection
 from ibc_pyg.engine import train as train_module
 from ibc_pyg.engine.checkpoint import load_newest
 from ibc_pyg.engine.fit import Interrupted
@@ -75,7 +76,7 @@ def test_a_run_that_was_interrupted_goes_on_as_if_it_had_not_been(
 
 
 def test_ctrl_c_while_evaluating_for_the_last_time(run, tmp_path, monkeypatch):
-    scored = fit_module.score_retrieval
+    scored = selection.score_retrieval
     epochs = []
 
     def interrupted(*arguments):
@@ -84,7 +85,7 @@ def test_ctrl_c_while_evaluating_for_the_last_time(run, tmp_path, monkeypatch):
             os.kill(os.getpid(), signal.SIGINT)
         return scored(*arguments)
 
-    monkeypatch.setattr(fit_module, "score_retrieval", interrupted)
+    monkeypatch.setattr(selection, "score_retrieval", interrupted)
     with pytest.raises(Interrupted):
         train(quick(), tmp_path / "cut", quiet())
     monkeypatch.undo()
@@ -205,7 +206,7 @@ def test_best_weights_belong_to_the_checkpoint_that_training_goes_on_from(tmp_pa
     """The best weights are written again after the checkpoint, and reloaded before that step."""
     options = ("--select", "test", "--train.epochs", "5", "--train.reload_best_at", "[3]",
                "--train.checkpoint_every", "2", "--train.evaluate_every", "2")  # fmt: skip
-    save = fit_module.save_weights
+    save = selection.save_weights
 
     def killed(experiment, run):
         save(experiment, run)
@@ -213,16 +214,16 @@ def test_best_weights_belong_to_the_checkpoint_that_training_goes_on_from(tmp_pa
             raise Killed
 
     best_at_each = {"R@1": iter([0.5, 0.6, 0.4])}
-    monkeypatch.setattr(fit_module, "save_weights", killed)
-    scored = fit_module.score_retrieval
+    monkeypatch.setattr(selection, "save_weights", killed)
+    scored = selection.score_retrieval
 
     def rising(*arguments):
         return scored(*arguments) | {"R@1": next(best_at_each["R@1"])}
 
-    monkeypatch.setattr(fit_module, "score_retrieval", rising)
+    monkeypatch.setattr(selection, "score_retrieval", rising)
     with pytest.raises(Killed):
         train(quick(*options), tmp_path / "cut", quiet())
-    monkeypatch.setattr(fit_module, "save_weights", save)
+    monkeypatch.setattr(selection, "save_weights", save)
     best_at_each["R@1"] = iter([0.6, 0.4])
     cut = resume(tmp_path / "cut", quiet())
     best_at_each["R@1"] = iter([0.5, 0.6, 0.4])

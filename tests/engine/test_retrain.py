@@ -5,7 +5,7 @@ import signal
 
 import pytest
 import torch
-from digits_run import digits, quiet, records
+from digits_run import digits, quick, quiet, records
 from safetensors.torch import load_file
 
 from ibc_pyg.engine import fit as fit_module
@@ -29,7 +29,7 @@ def test_all_training_classes_are_trained_on_for_the_chosen_epochs(run, tmp_path
     assert summary["select"] == "val"
     assert len(load_file(run.weights)["auxiliary_head.linear.bias"]) == 5
     # The same as a run of so many epochs that holds nothing out.
-    last = digits("--data.classes_per_batch", "3", "--train.epochs", str(summary["epoch"]))
+    last = quick("--data.classes_per_batch", "3", "--train.epochs", str(summary["epoch"]))
     plain = train(last, tmp_path / "plain", quiet())
     ours, theirs = load_file(run.weights), load_file(plain.weights)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
@@ -67,7 +67,7 @@ def test_both_passes_resume_exactly(run, tmp_path, monkeypatch, stop_at):
 
     monkeypatch.setattr(fit_module, "train_step", interrupted)
     with pytest.raises(Interrupted):
-        train(digits(*VAL, "--retrain", "true"), tmp_path / "cut", quiet())
+        train(quick(*VAL, "--retrain", "true"), tmp_path / "cut", quiet())
     monkeypatch.undo()
     cut = resume(tmp_path / "cut", quiet())
     assert cut.weights.read_bytes() == run.weights.read_bytes()
