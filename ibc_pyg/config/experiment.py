@@ -57,6 +57,11 @@ class Config:
                 f"evaluate.refine is {self.evaluate.refine}, but model.steps is 0: there is no "
                 "message passing to refine with; set evaluate.refine = none"
             )
+        if self.train.compile and self.model.gradient_checkpointing:
+            raise ConfigError(
+                "train.compile and model.gradient_checkpointing do not go together: the compiler "
+                "itself chooses what is computed again; set one of them to false"
+            )
         if self.retrain and self.select != "val":
             raise ConfigError(
                 f"retrain needs select = val, which holds classes out, not {self.select}; "
