@@ -70,3 +70,17 @@ def _member(pipe, store, environment, work, rank, world, args):
         pipe.close()
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def to_lists(tensors):
+    return {name: value.tolist() for name, value in tensors.items()}
+
+
+def assert_close(found, wanted, what, tolerance=1e-5):
+    """Relative to the largest value of the tensor: sums run in another order, in 24 bits.
+
+    A gradient that is zero by nature, of a bias before a normalisation, is nothing but rounding.
+    """
+    found, wanted = torch.tensor(found, dtype=torch.float64), wanted.double()
+    scale = max(float(wanted.abs().max()), 0.1)
+    assert float((found - wanted).abs().max()) <= tolerance * scale, what

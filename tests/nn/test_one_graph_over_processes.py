@@ -6,19 +6,17 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
-from processes import run_processes
+from processes import assert_close, run_processes, to_lists
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ibc_pyg.errors import ConfigError
 from ibc_pyg.graph import knn, threshold
 from ibc_pyg.nn.distributed import gather_rows, mean_over_processes
-from ibc_pyg.nn.factory import make_conv
 from ibc_pyg.nn.heads import BNNeckHead
 from ibc_pyg.nn.model import IntraBatchModel, complete_batch
 from ibc_pyg.nn.mpn import MPN
-from ibc_pyg.nn.spanning import check_spanning, spans_processes
-from ibc_pyg.nn.sync_batch_norm import SyncBatchNorm, synchronise_batch_norm
+from ibc_pyg.nn.recompute import recompute_blocks
+from ibc_pyg.nn.sync_batch_norm import synchronise_batch_norm
 
 CLASSES, IMAGES, WIDTH, STEPS = 4, 2, 8, 3
 NO_DROPOUT = dict.fromkeys(
@@ -36,6 +34,7 @@ class Case:
     fuse: bool = True
     every_step: bool = False
     graph: str = "complete"
+    recompute: bool = False
 
 
 CASES = {
@@ -48,6 +47,7 @@ CASES = {
     "fused transformer": Case(conv="TransformerConv", self_loops=False),
     "edge-based GAT": Case(conv="GATConv", fuse=False),
     "SAGE": Case(steps=2, conv="SAGEConv"),
+    "gradient checkpointing": Case(recompute=True),
     "threshold": Case(steps=2, graph="threshold", self_loops=False),
     "knn": Case(conv="GraphConv", graph="knn"),
 }
@@ -77,6 +77,8 @@ def make_model(case):
 def train(rank, world, case):
     """Three steps; what came out, as lists, which need no shared memory to be sent."""
     model = make_model(case)
+    if case.recompute:
+        recompute_blocks(model.backbone)
     wrapped = model
     if world > 1:
         synchronise_batch_norm(model.backbone)
@@ -118,24 +120,10 @@ def train_all(rank, world):
     return results
 
 
-def to_lists(tensors):
-    return {name: value.tolist() for name, value in tensors.items()}
-
-
 @pytest.fixture(scope="module")
 def trained():
     alone = {name: train(0, 1, case) for name, case in CASES.items()}
     return alone, {world: run_processes(train_all, world) for world in (2, 4)}
-
-
-def assert_close(found, wanted, what, tolerance=1e-5):
-    """Relative to the largest value of the tensor: sums run in another order, in 24 bits.
-
-    A gradient that is zero by nature, of a bias before a normalisation, is nothing but rounding.
-    """
-    found, wanted = torch.tensor(found, dtype=torch.float64), wanted.double()
-    scale = max(float(wanted.abs().max()), 0.1)
-    assert float((found - wanted).abs().max()) <= tolerance * scale, what
 
 
 @pytest.mark.parametrize("world", [2, 4])
@@ -152,3 +140,24 @@ def test_several_processes_train_as_one(trained, name, world):
         assert found_state.keys() == state.keys()
         for key, value in state.items():  # weights and running statistics
             assert_close(found_state[key], value, (rank, key))
+
+
+def attention(rank, world):
+    """Attention of two steps, this process's receivers over all senders."""
+    torch.manual_seed(0)
+    found = []
+    nodes = torch.randn(8, WIDTH)[rank * 8 // world : (rank + 1) * 8 // world]
+    for conv, fuse in (("IntraBatchConv", True), ("IntraBatchConv", False), ("GATConv", False)):
+        torch.manual_seed(1)
+        mpn = MPN(WIDTH, 2, heads=2, conv=conv, fuse=fuse, self_loops=False, **NO_DROPOUT)
+        found += [a.tolist() for a in mpn(nodes, return_attention=True).attention]
+    return found
+
+
+def test_attention_has_a_column_for_the_nodes_of_all_processes():
+    wanted = attention(0, 1)
+    results = run_processes(attention, 2)
+    for number, value in enumerate(wanted):
+        joined = torch.cat([torch.tensor(result[number]) for result in results], dim=1)
+        assert joined.shape == (2, 8, 8)
+        torch.testing.assert_close(joined, torch.tensor(value), rtol=1e-5, atol=1e-6)

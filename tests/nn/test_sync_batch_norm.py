@@ -1,0 +1,76 @@
+"""Batch normalisation over processes against torch's in one."""
+
+import itertools
+
+import pytest
+import torch
+from processes import assert_close, run_processes, to_lists
+from torch import nn
+
+from ibc_pyg.nn.sync_batch_norm import SyncBatchNorm, synchronise_batch_norm
+
+
+def normalise(rank, world, shape, momentum, affine):
+    """Output, gradients and statistics of two batches, this process's share of each."""
+    norm = SyncBatchNorm(shape[1], momentum=momentum, affine=affine)
+    draws = torch.Generator().manual_seed(3)
+    if affine:
+        nn.init.normal_(norm.weight, generator=draws)
+    share = slice(rank * shape[0] // world, (rank + 1) * shape[0] // world)
+    for _ in range(2):
+        # A mean far from zero: a variance as a difference of sums would be lost.
+        x = (100 + torch.randn(shape, generator=draws))[share].requires_grad_()
+        weight = torch.randn(shape, generator=draws)[share]
+        out = norm(x)
+        (out * weight).sum().backward()
+    return out.tolist(), x.grad.tolist(), to_lists(norm.state_dict())
+
+
+NORM_SHAPES = [((8, 3), 0.1, True), ((4, 3, 5), None, True), ((4, 2, 3, 3), 0.3, False)]
+
+
+def normalise_all(rank, world):
+    return [normalise(rank, world, *arguments) for arguments in NORM_SHAPES]
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_batch_norm_over_processes_is_that_of_torch_in_one(world):
+    results = run_processes(normalise_all, world)
+    for number, (shape, momentum, affine) in enumerate(NORM_SHAPES):
+        cls = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d}[len(shape)]
+        norm = cls(shape[1], momentum=momentum, affine=affine)
+        draws = torch.Generator().manual_seed(3)
+        if affine:
+            nn.init.normal_(norm.weight, generator=draws)
+        for _ in range(2):
+            x = (100 + torch.randn(shape, generator=draws)).requires_grad_()
+            weight = torch.randn(shape, generator=draws)
+            out = norm(x)
+            (out * weight).sum().backward()
+        found = [result[number] for result in results]
+        joined = [list(itertools.chain(*(part[i] for part in found))) for i in (0, 1)]
+        # Values of about 100 have errors of 1e-5 before anything is done to them.
+        assert_close(joined[0], out.detach(), "output", 5e-5)
+        assert_close(joined[1], x.grad, "gradient", 5e-5)
+        for part in found:
+            assert part[2] == found[0][2]
+            for key, value in norm.state_dict().items():
+                assert_close(part[2][key], value, key)
+
+
+def test_a_process_alone_normalises_as_torch_does():
+    ours, torchs = SyncBatchNorm(4), nn.BatchNorm2d(4)
+    x = torch.randn(3, 4, 2, 2, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(ours(x), torchs(x))
+    assert torch.equal(ours.eval()(x), torchs.eval()(x))
+    assert torch.equal(ours.running_var, torchs.running_var)
+
+
+def test_a_conversion_keeps_names_values_and_parameters():
+    backbone = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Sequential(nn.BatchNorm2d(2)))
+    state, parameters = backbone.state_dict(), list(backbone.parameters())
+    twin = synchronise_batch_norm(backbone)
+    assert isinstance(twin[1][0], SyncBatchNorm)
+    assert twin.state_dict().keys() == state.keys()
+    assert all(one is other for one, other in zip(twin.parameters(), parameters, strict=True))
+    assert isinstance(synchronise_batch_norm(nn.BatchNorm1d(3)), SyncBatchNorm)
