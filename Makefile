@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format clean
+.PHONY: help demo test test-slow chaos lint format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test: $(VENV)/.test  ## install and run the tests
 
 test-slow: $(VENV)/.test  ## run the slow tests too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow or not slow"
+
+chaos: $(VENV)/.test  ## kill trainings at some 120 moments and compare what comes out
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/chaos -m "slow or not slow" -s
 
 lint: $(VENV)/.dev  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -114,7 +114,7 @@ class RunFolder:
     def sweep(self) -> None:
         """Remove what a kill left of files that were being written."""
         for file in (self.config, self.environment, self.summary, self.weights, self.descriptors,
-                     self.skipped, self.divergence, self.wandb):  # fmt: skip
+                     self.skipped, self.divergence, self.wandb, self.report):  # fmt: skip
             for left in self.path.glob(f".{file.name}.*"):
                 left.unlink(missing_ok=True)
 

@@ -69,6 +69,7 @@ def resume(path: Path, console: Console, wanted: Config | None = None) -> RunFol
         run.read_summary()
         if config.track.report and not run.report.is_file():
             make_fabric(config)
+            by_first(run.sweep)
             by_first(lambda: make_report(load_run(path)))
         console.print(f"{path} is finished; nothing to resume", highlight=False, soft_wrap=True)
         return run

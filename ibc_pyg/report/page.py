@@ -33,15 +33,17 @@ def write_report(data: ReportData, path: Path | str) -> Path:
         `path`.
 
     Raises:
-        RunError: If the file cannot be written.
+        RunError: If the file cannot be written; an earlier one is as it was.
         ValueError: If a picture is not uint8 grey or RGB.
     """
     path = Path(path)
+    draft = path.with_name(f".{path.name}.draft")
     page = render(data)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # A file name that is not valid Unicode may have become a class name.
-        path.write_text(page, encoding="utf-8", errors="xmlcharrefreplace")
+        draft.write_text(page, encoding="utf-8", errors="xmlcharrefreplace")
+        draft.replace(path)
     except OSError as error:
         raise RunError(f"{path}: cannot write the report: {error.strerror}") from error
     return path

@@ -61,6 +61,7 @@ LONG = [
     Kill("end", TRAIN + "write_json", 1),
     Kill("end", TRAIN + "write_json", 1, "after"),
     Kill("end", TRAIN + "make_report", 1),
+    Kill("end", "ibc_pyg.report.page:render", 1, "after"),
 ]
 """Each in a run of its own."""
 

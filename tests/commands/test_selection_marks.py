@@ -1,0 +1,86 @@
+"""What was chosen on the test classes says so in every output; what was not does not."""
+
+import io
+import json
+
+import pytest
+from digits_run import digits
+from rich.console import Console
+
+from ibc_pyg.cli import run as command
+from ibc_pyg.commands.common import print_summary
+from ibc_pyg.engine.load import load_run
+from ibc_pyg.engine.searching import export_image
+from ibc_pyg.engine.train import train
+
+NOTE = "the epoch was chosen on the test classes (select = test)"
+SHORT = ("--train.epochs", "1", "--train.lr_milestones", "[]")
+
+
+def console():
+    return Console(file=io.StringIO(), width=200)
+
+
+@pytest.fixture(scope="module", params=["test", "last"])
+def run(request, tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / request.param
+    return train(digits(*SHORT, "--select", request.param), path, console())
+
+
+def marked(run, text):
+    """Tell whether a text has the note, which it must have if and only if it is due."""
+    return (NOTE in text) == (load_run(run.path).config.select == "test")
+
+
+def test_summary_console_and_report(run):
+    out = console()
+    print_summary(run, out)
+    assert marked(run, out.file.getvalue())
+    select = load_run(run.path).config.select
+    assert run.read_summary()["select"] == select
+    assert ("BEST ON THE TEST CLASSES" in run.report.read_text()) == (select == "test")
+
+
+def test_evaluate_and_search(run, tmp_path, capsys):
+    found = tmp_path / "found.json"
+    assert command(["evaluate", str(run.path), "--json", str(found)]) == 0
+    assert marked(run, capsys.readouterr().out)
+    trained = load_run(run.path)
+    assert json.loads(found.read_text())["select"] == trained.config.select
+    picture = export_image(trained, int(trained.data.splits.test.queries[0]))
+    assert command(["search", str(run.path), str(picture), "-k", "3", "--json", str(found)]) == 0
+    assert marked(run, capsys.readouterr().out)
+    searched = json.loads(found.read_text())
+    assert searched["select"] == trained.config.select
+    assert len(searched["hits"]) == 3
+
+
+@pytest.mark.parametrize("select", ["test", "last"])
+def test_the_table_of_a_comparison(tmp_path, select, capsys):
+    from digits_run import OPTIONS
+
+    experiment = tmp_path / "digits.yaml"
+    experiment.write_text("select: last\n")
+    options = [*OPTIONS, *SHORT, "--select", select, "--track.report", "false"]
+    out = tmp_path / "grid"
+    code = command(["compare", str(experiment), "--seeds", "1", "--out", str(out), *options])
+    assert code == 0
+    said = capsys.readouterr().out.lower()
+    for text in (said, *(out.joinpath(f"table.{kind}").read_text() for kind in ("md", "html"))):
+        assert (NOTE in text.lower()) == (select == "test")
+    table = json.loads(out.joinpath("table.json").read_text())
+    assert table["chosen_on_test"] == (select == "test")
+
+
+def test_folds_are_compared_like_any_field(tmp_path):
+    """k-fold selection: each fold chooses its epoch on other classes."""
+    from digits_run import OPTIONS
+
+    experiment = tmp_path / "digits.yaml"
+    experiment.write_text("select: val\n")
+    options = [*OPTIONS, *SHORT, "--select", "val", "--data.val_classes", "0.4"]
+    options += ["--data.classes_per_batch", "3", "--track.report", "false"]
+    vary = ["--vary", "data.val_fold=0,1", "--seeds", "1", "--out", str(tmp_path / "folds")]
+    assert command(["compare", str(experiment), *vary, *options]) == 0
+    table = json.loads((tmp_path / "folds" / "table.json").read_text())
+    assert [row["name"] for row in table["rows"]] == ["val_fold=0", "val_fold=1"]
