@@ -117,6 +117,8 @@ def go_on(out):
 
 def train_whole(options, folder):
     """Train without a kill; return the run folder and the seconds it took."""
+    # The fork server imports the package before it serves the first process.
+    assert finish(start(["train"])) == 2
     began = time.monotonic()
     folder.mkdir()
     log = folder / "log"
@@ -132,11 +134,14 @@ def train_with_kills(options, folder, kills):
         kills: A `Kill`, or what is called with the running process and its folder and kills it.
 
     Returns:
-        The run folder, and for each kill whether it came before the training was done.
+        The run folder, and for each kill that was tried whether it came before the training was
+        done. When one came too late, the others are not tried.
     """
     folder.mkdir()
     out, hits = folder / "run", []
     for kill in [*kills, None]:
+        if hits and not hits[-1]:
+            return out, hits
         arguments = go_on(out) or new(options, out, folder / "e.yaml")
         log = folder / f"log-{len(hits)}"
         inside = kill if isinstance(kill, Kill) else None
