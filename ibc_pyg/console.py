@@ -1,4 +1,4 @@
-"""What a person sees while a command runs: progress, tables, and lines of three kinds.
+"""What a person sees while a command runs: progress, tables and lines.
 
 Everything goes to the `rich` console that the caller passes in: bars and colours in a terminal,
 plain lines in a file or a pipe. `NO_COLOR` (https://no-color.org) is respected by rich.
@@ -172,16 +172,6 @@ def table(
 def info(console: Console, message: str) -> None:
     """Print a line as it is."""
     _print(console, Text(message))
-
-
-def warn(console: Console, message: str) -> None:
-    """Print a line that begins with `warning:`."""
-    _print(console, Text.assemble(("warning:", "bold yellow"), " ", message))
-
-
-def error(console: Console, message: str) -> None:
-    """Print a line that begins with `error:`."""
-    _print(console, Text.assemble(("error:", "bold red"), " ", message))
 
 
 def duration(seconds: float) -> str:

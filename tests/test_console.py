@@ -85,7 +85,7 @@ def test_lines_printed_during_the_bar_survive():
     console = terminal()
     with ui.progress(2, console=console) as bar:
         bar.update(1)
-        ui.warn(console, "W&B goes on offline")
+        ui.info(console, "W&B goes on offline")
     assert "W&B goes on offline" in text(console)
 
 
@@ -125,22 +125,22 @@ def test_empty_table_prints_nothing_but_its_title():
     assert text(console) == ""
 
 
-def test_lines_are_marked_and_never_read_as_markup():
+def test_lines_are_never_read_as_markup():
     console = plain()
     message = "data.root: [bold]no such folder[/bold] " + "x" * 60
     ui.info(console, message)
-    ui.warn(console, message)
-    ui.error(console, message)
-    assert text(console).splitlines() == [message, f"warning: {message}", f"error: {message}"]
+    assert text(console).splitlines() == [message]
 
 
 def test_no_color_is_respected(monkeypatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
     coloured = terminal(color_system="standard")
-    ui.error(coloured, "x")
+    ui.table(ROWS, console=coloured)
+    with ui.progress(2, console=coloured) as bar:
+        bar.update(2, loss=1.0)
     monkeypatch.setenv("NO_COLOR", "1")
     bare = terminal(color_system="standard")
-    ui.error(bare, "x")
+    ui.table(ROWS, console=bare)
     with ui.progress(2, console=bare) as bar:
         bar.update(2, loss=1.0)
     colours = re.compile(r"\x1b\[[\d;]*(?:3|9)\d[\d;]*m")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import tempfile
 import unicodedata
 import zipfile
@@ -20,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import PIL
 
+from ibc_pyg.data.cache_dir import default_cache_dir
 from ibc_pyg.data.glyph_fonts import draw_glyphs, font_files
 from ibc_pyg.data.glyph_noise import Distortion, distort
 from ibc_pyg.data.table import ImageTable, Role
@@ -53,18 +53,6 @@ def glyphs_table(*, cache_dir: Path | None = None, seed: int = 0) -> ImageTable:
     if seed < 0:
         raise DatasetError(f"glyphs: seed is {seed}; take a whole number from 0 up")
     return cached_table(cache_dir or default_cache_dir(), cache_key(seed), lambda: build(seed))
-
-
-def default_cache_dir() -> Path:
-    """Return the cache folder: $IBC_PYG_CACHE, $XDG_CACHE_HOME/ibc_pyg or ~/.cache/ibc_pyg."""
-    if own := os.environ.get("IBC_PYG_CACHE"):
-        return Path(own)
-    if xdg := os.environ.get("XDG_CACHE_HOME"):
-        return Path(xdg) / "ibc_pyg"
-    try:
-        return Path.home() / ".cache" / "ibc_pyg"
-    except RuntimeError:  # a container's user may have no home
-        return Path(tempfile.gettempdir()) / "ibc_pyg"
 
 
 def cache_key(seed: int) -> str:

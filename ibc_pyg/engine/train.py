@@ -10,6 +10,7 @@ from rich.console import Console
 
 from ibc_pyg.config import Config
 from ibc_pyg.config_file import config_to_dict, config_to_yaml
+from ibc_pyg.console import info
 from ibc_pyg.engine.checkpoint import list_checkpoints
 from ibc_pyg.engine.describe import Described, describe_probe, save_descriptors
 from ibc_pyg.engine.distributed import nobody_missing
@@ -71,7 +72,7 @@ def resume(path: Path, console: Console, wanted: Config | None = None) -> RunFol
             make_fabric(config)
             by_first(run.sweep)
             by_first(lambda: make_report(load_run(path)))
-        console.print(f"{path} is finished; nothing to resume", highlight=False, soft_wrap=True)
+        info(console, f"{path} is finished; nothing to resume")
         return run
     experiment = setup(config, console, all_classes=cut.retraining)
     by_first(cut.prepare)
@@ -99,7 +100,7 @@ def _work(
         if experiment.config.track.report:
             by_first(lambda: _report(experiment, run, tracker, at))
     except (Interrupted, KeyboardInterrupt):
-        console.print(_how_to_go_on(run), highlight=False, soft_wrap=True)
+        info(console, _how_to_go_on(run))
         by_first(tracker.close)  # torchrun ends the others as soon as one has gone
         raise Interrupted from None
     finally:

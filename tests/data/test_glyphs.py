@@ -19,7 +19,7 @@ from ibc_pyg.data.glyph_fonts import (
     is_drawable,
     merge_twins,
 )
-from ibc_pyg.data.glyphs import build, default_cache_dir, glyphs_table, raw_pixels
+from ibc_pyg.data.glyphs import build, glyphs_table, raw_pixels
 from ibc_pyg.data.table import ImageTable, Role
 from ibc_pyg.errors import DatasetError
 
@@ -221,17 +221,6 @@ def test_cache_that_cannot_be_written(
     with caplog.at_level(logging.WARNING):
         assert len(glyphs_table(cache_dir=blocked / "cache")) == 1
     assert "going on without a cache" in caplog.text
-
-
-def test_cache_folder_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("IBC_PYG_CACHE", "/a")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/b")
-    assert default_cache_dir() == Path("/a")
-    monkeypatch.delenv("IBC_PYG_CACHE")
-    assert default_cache_dir() == Path("/b/ibc_pyg")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", "/c")
-    assert default_cache_dir() == Path("/c/.cache/ibc_pyg")
 
 
 def test_missing_fonts_and_bad_seed(tmp_path: Path) -> None:
