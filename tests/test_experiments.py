@@ -1,5 +1,7 @@
 """Every experiment file can be read and built, and the benchmarks hold the published values."""
 
+import re
+import shlex
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -7,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from ibc_pyg.cli import make_parser, run
+from ibc_pyg.compare.grid import make_grid
 from ibc_pyg.config_file import parse_config
 from ibc_pyg.data.registry import DATASETS
 from ibc_pyg.data.sampling import make_sampler
@@ -14,10 +18,17 @@ from ibc_pyg.data.transforms import transform_preset
 from ibc_pyg.engine.build import build_model
 from ibc_pyg.engine.build_loss import build_loss
 from ibc_pyg.engine.optimizer import build_optimizer, lr_factor
+from ibc_pyg.layers import parse_layers
 
 ROOT = Path(__file__).resolve().parents[1] / "experiments"
 # Sweeps are in W&B's format, results are no experiments.
 FILES = sorted(path for path in ROOT.rglob("*.yaml") if not {"sweeps", "results"} & set(path.parts))
+# Rows of a table are layers over the experiment of a data set.
+LAYERS = [
+    path for path in FILES if {"baselines", "graph_plus", "ablations"} & set(path.parent.parts)
+]
+WHOLE = [path for path in FILES if path not in LAYERS]
+BASELINES = sorted((ROOT / "baselines").glob("*.yaml"))
 BENCHMARKS = ("cub", "cars", "sop", "inshop")
 
 # The authors' published search result: P, K, lr, weight decay, T, steps, heads.
@@ -41,7 +52,7 @@ def flat(config):
     }
 
 
-@pytest.mark.parametrize("file", FILES, ids=names(FILES))
+@pytest.mark.parametrize("file", WHOLE, ids=names(WHOLE))
 def test_the_parts_of_an_experiment_exist(file):
     config = parse_config(file, [])
     data = config.data
@@ -68,6 +79,96 @@ def test_the_parts_of_an_experiment_exist(file):
     assert bool(output.node_logits) == (config.model.steps > 0)
     assert terms.total.shape == ()
     assert type(build_optimizer(config.train, model)) is torch.optim.RAdam
+
+
+def dry_run(files, tmp_path, monkeypatch, capsys):
+    """Dry-run an experiment where there is no data, and return what it says."""
+    monkeypatch.chdir(tmp_path)
+    assert run(["train", *map(str, files), "--dry-run", "--train.device", "cpu"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("dry run: ")
+    assert said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+    return said
+
+
+# A ResNet-50 at 227 px takes half a minute a step.
+@pytest.mark.parametrize(
+    "file",
+    [
+        pytest.param(
+            file,
+            id=name,
+            marks=pytest.mark.slow if "resnet50" in file.read_text() else (),
+        )
+        for file, name in zip(WHOLE, names(WHOLE), strict=True)
+    ],
+)
+def test_dry_run(file, tmp_path, monkeypatch, capsys):
+    """A whole step at full size, on a sample in the layout of the set."""
+    said = dry_run([file], tmp_path, monkeypatch, capsys)
+    config = parse_config(file, [])
+    assert config.data.name in said
+    P, K = config.data.classes_per_batch, config.data.images_per_class
+    if config.data.sampler != "redrawn":
+        assert f"a step of {P * K} x " in said
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=names(LAYERS))
+def test_dry_run_of_a_layer(layer, tmp_path, monkeypatch, capsys):
+    said = dry_run([ROOT / "omniglot.yaml", layer], tmp_path, monkeypatch, capsys)
+    assert "a sample of omniglot" in said
+
+
+def test_a_dry_run_sees_the_data_that_is_there(shared, capsys):
+    root = shared / "data" / "omniglot_small"
+    file = ROOT / "omniglot.yaml"
+    assert run(["train", str(file), "--dry-run", "--data.root", str(root)]) == 0
+    assert f"omniglot in {root}" in capsys.readouterr().out
+
+
+def test_a_dry_run_of_a_cut_run_is_refused(tmp_path, capsys):
+    assert run(["train", "--dry-run", "--resume", str(tmp_path)]) == 2
+    assert "--dry-run is for a run that has not begun" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("file", BASELINES, ids=names(BASELINES))
+def test_a_baseline_and_its_graph_differ_in_the_graph_alone(file):
+    base = ROOT / "omniglot.yaml"
+    plus = ROOT / "graph_plus" / f"{file.stem}_graph.yaml"
+    baseline, graph = (flat(parse_layers([base, layer], [])) for layer in (file, plus))
+    different = {field for field in graph if graph[field] != baseline[field]}
+    assert different == {"model.steps"}
+    assert (baseline["model.steps"], graph["model.steps"]) == (0, 1)
+    assert graph["loss.node_weight"] == 1
+    if file.stem == "ce":
+        assert not graph["loss.terms"]
+        return
+    assert [term["features"] for term in graph["loss.terms"]] == ["embeddings"]
+    assert graph["loss.auxiliary_weight"] == 0
+    with_ce = ROOT / "graph_plus" / "auxiliary" / f"{file.stem}_graph_ce.yaml"
+    auxiliary = flat(parse_layers([base, with_ce], []))
+    assert {field for field in graph if graph[field] != auxiliary[field]} == {
+        "loss.auxiliary_weight"
+    }
+
+
+def test_the_commands_of_the_ablations_can_be_read(monkeypatch):
+    monkeypatch.chdir(ROOT.parent)
+    page = (ROOT / "ablations" / "README.md").read_text()
+    commands = re.findall(r"`python run.py (compare BASE .*?)`", page)
+    assert len(commands) == 12
+    for command in commands:
+        words = [
+            found
+            for word in shlex.split(command.replace("BASE", "experiments/omniglot.yaml"))
+            for found in (sorted(map(str, Path().glob(word))) if "*" in word else [word])
+        ]
+        arguments = make_parser().parse_args(words)
+        cells = make_grid(arguments.vary, arguments.layers)
+        assert len(cells) > 1
+        for cell in cells:
+            parse_config(arguments.experiment[0], cell.overrides)
 
 
 @pytest.mark.parametrize("folder", ["", "paper"])

@@ -17,13 +17,30 @@ HELP = "run a grid of settings and seeds, and write one table"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("experiment", type=Path, metavar="EXPERIMENT", help="experiment file, YAML")
+    parser.add_argument(
+        "experiment",
+        nargs="+",
+        type=Path,
+        metavar="EXPERIMENT",
+        help="experiment file, YAML, and layers over it",
+    )
     parser.add_argument(
         "--vary", action="append", default=[], metavar="FIELD=V1,V2", help="may be given repeatedly"
+    )
+    parser.add_argument(
+        "--layers",
+        nargs="+",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="one more row each: the experiment with this file over it",
     )
     parser.add_argument("--seeds", type=int, default=3, help="seeds 0 .. N-1 (default: 3)")
     parser.add_argument("--out", type=Path, required=True, help="folder of all runs and the table")
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side (default: 1)")
+    parser.add_argument(
+        "--threads", type=int, help="CPU threads of a run (default: the cores, shared)"
+    )
     parser.set_defaults(takes_fields=True)
 
 
@@ -33,14 +50,21 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     from ibc_pyg.compare.grid import make_grid
     from ibc_pyg.config_file import parse_config
     from ibc_pyg.errors import ConfigError
+    from ibc_pyg.layers import parse_layers
 
-    for name in ("seeds", "jobs"):
-        if getattr(arguments, name) < 1:
-            raise ConfigError(f"--{name} must be >= 1, not {getattr(arguments, name)}")
-    cells = make_grid(arguments.vary)
+    for name in ("seeds", "jobs", "threads"):
+        given = getattr(arguments, name)
+        if given is not None and given < 1:
+            raise ConfigError(f"--{name} must be >= 1, not {given}")
+    cells = make_grid(arguments.vary, arguments.layers)
+    base, *above = arguments.experiment
+    for layer in [None, *arguments.layers]:
+        # A mistake in a file is told with its name.
+        parse_layers([base, *above, *filter(None, [layer])], [])
+    fields = [word for layer in above for word in ("--config", str(layer))] + list(fields)
     for cell in cells:
         # Each setting is read before the first is run: a typing mistake costs no hours.
-        parse_config(arguments.experiment, [*fields, *cell.overrides])
+        parse_config(base, [*fields, *cell.overrides])
 
     from ibc_pyg.compare.runs import make_jobs, read_results, run_jobs
     from ibc_pyg.compare.table import Comparison, make_rows, to_markdown, write_tables
@@ -51,9 +75,10 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     try:
         run_jobs(
             jobs,
-            arguments.experiment,
+            base,
             fields,
             workers=arguments.jobs,
+            threads=arguments.threads,
             group=arguments.out.name,
             report=lambda job, what: out.print(f"{job.cell.name}, seed {job.seed}: {what}"),
         )

@@ -34,6 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "experiment", nargs="*", type=Path, help="experiment file, YAML, and layers over it"
     )
     parser.add_argument("--out", type=Path, help="run folder (default: runs/NAME-TIME)")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="one step and a few test images, on a synthetic sample if there is no data",
+    )
     parser.add_argument("--resume", type=Path, metavar="RUN_DIR", help="go on with a cut run")
     parser.add_argument(
         "--help-fields", nargs=0, action=_FieldsHelp, help="list every field of an experiment"
@@ -50,6 +55,8 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     files: list[Path] = arguments.experiment
     cut: Path | None = arguments.resume
     if cut is not None:
+        if arguments.dry_run:
+            raise ConfigError("--dry-run is for a run that has not begun; leave --resume out")
         if arguments.out is not None:
             raise ConfigError("--resume goes on in the run's own folder; leave --out out")
         wanted = _wanted(files, cut, fields)
@@ -60,10 +67,16 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
         raise ConfigError("train needs an experiment file, such as experiments/glyphs.yaml")
     # Mistakes in the file are told before torch is loaded.
     config = parse_layers(files, fields)
+    if arguments.dry_run:
+        from ibc_pyg.engine.dry_run import dry_run
+
+        out = console()
+        out.print(str(dry_run(config, out)))
+        return 0
     from ibc_pyg.engine.train import train
 
-    out = arguments.out or default_out("-".join(file.stem for file in files))
-    return finish(lambda: train(config, out, console()), console())
+    folder = arguments.out or default_out("-".join(file.stem for file in files))
+    return finish(lambda: train(config, folder, console()), console())
 
 
 def _wanted(files: list[Path], cut: Path, fields: Sequence[str]) -> Config | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ibc_pyg.errors import ConfigError
 
@@ -17,16 +18,18 @@ class Cell:
 
     Attributes:
         values: Value of each varied field, as text.
+        layer: Experiment file over the one that is compared; None for itself.
     """
 
     values: tuple[tuple[str, str], ...]
+    layer: Path | None = None
 
     @property
     def name(self) -> str:
-        """Short name: the last part of each field and its value."""
-        if not self.values:
-            return "as-is"
-        return " ".join(f"{field.rpartition('.')[2]}={value}" for field, value in self.values)
+        """Short name: that of the layer, and the last part of each field and its value."""
+        words = [] if self.layer is None else [self.layer.stem]
+        words += [f"{field.rpartition('.')[2]}={value}" for field, value in self.values]
+        return " ".join(words) or "as-is"
 
     @property
     def folder(self) -> str:
@@ -40,17 +43,19 @@ class Cell:
     @property
     def overrides(self) -> list[str]:
         """Options of the command line."""
-        return [word for field, value in self.values for word in (f"--{field}", value)]
+        layer = [] if self.layer is None else ["--config", str(self.layer)]
+        return layer + [word for field, value in self.values for word in (f"--{field}", value)]
 
 
-def make_grid(vary: Sequence[str]) -> list[Cell]:
+def make_grid(vary: Sequence[str], layers: Sequence[Path] = ()) -> list[Cell]:
     """Return the product of all variations; the first cell is what the others are compared with.
 
     Args:
         vary: `FIELD=VALUE,VALUE,...` each; commas within brackets do not divide.
+        layers: Files over the experiment; the product begins with none of them.
 
     Raises:
-        ConfigError: If one has no field, no value, or a value twice.
+        ConfigError: If one has no field, no value, or a value twice, or a layer is no file.
     """
     axes = []
     for text in vary:
@@ -61,9 +66,16 @@ def make_grid(vary: Sequence[str]) -> list[Cell]:
         if len(set(values)) < len(values):
             raise ConfigError(f"--vary {text!r} has a value twice")
         axes.append([(field, value) for value in values])
-    cells = [Cell(values) for values in itertools.product(*axes)]
+    for layer in layers:
+        if not layer.is_file():
+            raise ConfigError(f"--layers: {layer} is not a file")
+    cells = [
+        Cell(values, layer) for layer in (None, *layers) for values in itertools.product(*axes)
+    ]
     if len({cell.folder for cell in cells}) < len(cells):
-        raise ConfigError("--vary: two settings have the same name; name each field once")
+        raise ConfigError(
+            "--vary, --layers: two settings have the same name; name each field and file once"
+        )
     return cells
 
 

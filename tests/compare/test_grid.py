@@ -40,3 +40,18 @@ def test_folders_are_safe_and_distinct():
     assert all("/" not in cell.folder and ":" not in cell.folder for cell in cells)
     with pytest.raises(ConfigError, match="same name"):
         make_grid(["model.conv=a/b,a:b"])
+
+
+def test_layers_are_rows_of_their_own(tmp_path):
+    layer = tmp_path / "no_graph.yaml"
+    layer.write_text("model: {steps: 0}")
+    cells = make_grid(["train.lr=1e-3,2e-3"], [layer])
+    assert [cell.name for cell in cells] == [
+        "lr=1e-3", "lr=2e-3", "no_graph lr=1e-3", "no_graph lr=2e-3",
+    ]  # fmt: skip
+    assert cells[2].overrides == ["--config", str(layer), "--train.lr", "1e-3"]
+    assert [cell.name for cell in make_grid([], [layer])] == ["as-is", "no_graph"]
+    with pytest.raises(ConfigError, match=r"--layers: .* is not a file"):
+        make_grid([], [tmp_path / "none.yaml"])
+    with pytest.raises(ConfigError, match="same name"):
+        make_grid([], [layer, layer])
