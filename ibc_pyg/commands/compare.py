@@ -66,6 +66,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
         # Each setting is read before the first is run: a typing mistake costs no hours.
         parse_config(base, [*fields, *cell.overrides])
 
+    from ibc_pyg.compare.curves import write_curves
     from ibc_pyg.compare.runs import make_jobs, read_results, run_jobs
     from ibc_pyg.compare.table import Comparison, make_rows, to_markdown, write_tables
     from ibc_pyg.engine.environment import command_line, environment
@@ -95,6 +96,9 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
         chosen_on_test=any(summary["select"] == "test" for summary in summaries),
     )
     out.print(to_markdown(comparison))
-    for path in write_tables(comparison, arguments.out):
+    written = write_tables(comparison, arguments.out)
+    courses = [(job.cell.name, job.seed, job.path) for job in jobs]
+    written.append(write_curves(courses, arguments.out / "curves.csv"))
+    for path in written:
         out.print(f"written: {path}")
     return 0

@@ -99,6 +99,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
         run_trials,
         winners,
         write_best,
+        write_courses,
     )
     from ibc_pyg.sweep.trials import read_trials, write_trials
 
@@ -126,6 +127,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     if comparison is not None:
         out.print(to_markdown(comparison))
         written += write_tables(comparison, plan.out)
+    written += write_courses(plan, finals)
     for path in written:
         out.print(f"written: {path}")
     if errors:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
+from ibc_pyg.compare.curves import write_curves
 from ibc_pyg.compare.pool import Failure, Task, run_tasks
 from ibc_pyg.compare.runs import check_settings
 from ibc_pyg.config_file import config_to_yaml
@@ -99,6 +101,28 @@ def write_best(plan: Plan, best: dict[str, Trial]) -> None:
         folder = plan.out / method.name
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "best.yaml", (head + config_to_yaml(config)).encode())
+
+
+def write_courses(plan: Plan, finals: Mapping[str, Sequence[Task]]) -> list[Path]:
+    """Write the course of every finished run; return the paths.
+
+    Raises:
+        RunError: If a history is damaged, or a file cannot be written.
+    """
+    trials = [
+        (name, number, task.path) for (name, number), task in plan.trials.items() if task.finished
+    ]
+    runs = [
+        (name, task.config.train.seed, task.path)
+        for name, tasks in finals.items()
+        for task in tasks
+        if task.finished
+    ]
+    return [
+        # Trials of a method differ in their number, and have one seed.
+        write_curves(trials, plan.out / "trial_curves.csv", losses=False),
+        write_curves(runs, plan.out / "curves.csv"),
+    ]
 
 
 def explain(failures: Sequence[Failure], count: int, what: str) -> RunError:

@@ -151,6 +151,12 @@ def test_the_table(sweep, runs):
     assert "| graph - plain | +10.0 ± 0.0 |" in page
     assert "2 random trials of train.lr" in page
     assert "no messages, all else: the values of graph, but model.conv = none" in page
+    with (sweep.out / "curves.csv").open() as file:
+        points = [(row["setting"], row["seed"], row["what"]) for row in csv.DictReader(file)]
+    assert ("no messages, all else", "3", "test/R@1") in points
+    with (sweep.out / "trial_curves.csv").open() as file:
+        trials = {(row["setting"], row["seed"]) for row in csv.DictReader(file)}
+    assert trials == {(name, number) for name in ("plain", "graph") for number in "01"}
 
     assert sweep("--trials", "2", "--seeds", "3", "--reference", "graph", "--table-only") == 0
     assert table(sweep)["rows"][0]["differences"]["R@1"]["mean"] == pytest.approx(-0.1)

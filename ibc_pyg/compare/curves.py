@@ -1,0 +1,63 @@
+"""The course of many runs as one small CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ibc_pyg.engine.files import write_atomically
+from ibc_pyg.engine.run_folder import RunFolder
+from ibc_pyg.track import Record
+
+LOSSES = 20
+"""Points of a run's loss; each is the mean of the steps since the one before."""
+SCORES = ("val/R@1", "val/MAP@R", "test/R@1", "test/MAP@R")
+
+
+def write_curves(runs: Iterable[tuple[str, int, Path]], path: Path, *, losses: bool = True) -> Path:
+    """Write one line a point: setting, seed, step, what, value.
+
+    Args:
+        runs: Name of the setting, seed and run folder of each.
+        path: The CSV file.
+        losses: Whether the training loss is written beside the scores.
+
+    Returns:
+        The path.
+
+    Raises:
+        RunError: If a history is damaged, or the file cannot be written.
+    """
+    sheet = io.StringIO()
+    writer = csv.writer(sheet, lineterminator="\n")
+    writer.writerow(["setting", "seed", "step", "what", "value"])
+    for setting, seed, folder in runs:
+        history = RunFolder(folder).read_history()
+        points = _losses(history) if losses else []
+        points += [
+            (int(record["step"] or 0), name, value)
+            for record in history
+            for name in SCORES
+            if (value := record.get(name)) is not None
+        ]
+        for step, name, value in points:
+            writer.writerow([setting, seed, step, name, f"{value:.6g}"])
+    write_atomically(path, sheet.getvalue().encode())
+    return path
+
+
+def _losses(history: Sequence[Record]) -> list[tuple[int, str, float]]:
+    found = [
+        (int(record["step"] or 0), loss)
+        for record in history
+        if (loss := record.get("train/loss")) is not None
+    ]
+    pieces = np.array_split(np.arange(len(found)), min(LOSSES, len(found))) if found else []
+    return [
+        (found[piece[-1]][0], "train/loss", float(np.mean([found[at][1] for at in piece])))
+        for piece in pieces
+    ]
