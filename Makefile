@@ -35,7 +35,7 @@ test: $(VENV)/.test  ## install and run the tests
 test-slow: $(VENV)/.test  ## run the slow tests too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow or not slow"
 
-chaos: $(VENV)/.test  ## kill trainings at some 120 moments and compare what comes out
+chaos: $(VENV)/.test  ## kill trainings at more than 100 moments and compare what comes out
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/chaos -m "slow or not slow" -s
 
 lint: $(VENV)/.dev  ## ruff and mypy

@@ -121,8 +121,9 @@ class _Fit:
                     for batch in in_step(self.speed.waiting(self.loader)):
                         self._step(batch, bar)
                     self._end_epoch()
-        finally:
+        except Diverged:
             self._settle()
+            raise
 
     def _step(self, batch: Batch, bar: Bar) -> None:
         experiment, at, sampler, train = self.experiment, self.at, self.sampler, self.train

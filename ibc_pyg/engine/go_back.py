@@ -40,8 +40,7 @@ def go_back(
         RunError: If training is to stop; names the last good checkpoint.
     """
     train = experiment.config.train
-    found = list_checkpoints(run.checkpoints)
-    good = load_newest(run.checkpoints) if found else None
+    good = _newest(run)
     path = None if good is None else checkpoint_path(run.checkpoints, good[0])
     record = describe_divergence(experiment, event, path, newest=at.step)
     by_first(lambda: write_json(run.divergence, record))
@@ -71,6 +70,16 @@ def go_back(
     return back
 
 
+def _newest(run: RunFolder) -> tuple[int, Any] | None:
+    if not list_checkpoints(run.checkpoints):
+        return None
+    try:
+        return load_newest(run.checkpoints)
+    except RunError:
+        # What is wrong with each has been said; the divergence is to be told all the same.
+        return None
+
+
 def _message(run: RunFolder, record: dict[str, Any], at: Progress) -> str:
     good = record["last_good_checkpoint"]
     found = f"{record['what']} at step {record['step']} (learning rate {record['lr']:.2e})"
@@ -78,6 +87,6 @@ def _message(run: RunFolder, record: dict[str, Any], at: Progress) -> str:
         found += f", after {at.restarts} restarts"
     return (
         f"{found}; losses, gradients and files of the batch: {run.divergence}; last good "
-        f"checkpoint: {good or 'none yet'}; lower train.lr, set train.clip_norm or "
+        f"checkpoint: {good or 'none'}; lower train.lr, set train.clip_norm or "
         "train.warmup_steps, or train.on_divergence = restart"
     )

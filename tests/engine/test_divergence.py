@@ -83,7 +83,7 @@ def test_the_files_are_those_of_the_step_that_was_bad(tmp_path, monkeypatch):
     poison(monkeypatch, (0, 7))
     # As on a GPU: the numbers are looked at later, all at once.
     monkeypatch.setattr(fit_module, "looks_each_step", lambda experiment: False)
-    with pytest.raises(RunError, match=r"at step 7 .*checkpoint: none yet"):
+    with pytest.raises(RunError, match=r"at step 7 .*checkpoint: none;"):
         train(quick("--track.every", "10"), tmp_path, quiet())
     record = json.loads(RunFolder(tmp_path).divergence.read_text())
     assert record["files"] == seen[6]
@@ -145,6 +145,31 @@ def test_without_a_checkpoint_a_restart_goes_to_the_beginning(tmp_path, monkeypa
     run = train(quick(*RESTART), tmp_path / "restarted", quiet())
     lower = train(quick("--train.lr", "0.005"), tmp_path / "lower", quiet())
     assert run.weights.read_bytes() == lower.weights.read_bytes()
+
+
+def test_a_run_that_was_stopped_by_a_divergence_goes_on_with_restarts(tmp_path, monkeypatch):
+    poison(monkeypatch, (1, 5), above=0.006)
+    with pytest.raises(RunError, match="the loss is nan"):
+        train(quick(), tmp_path / "stopped", quiet())
+    run = resume(tmp_path / "stopped", quiet(), quick(*RESTART))
+    same = train(quick(*RESTART), tmp_path / "restarted", quiet())
+    assert run.weights.read_bytes() == same.weights.read_bytes()
+    assert records(run) == records(same)
+
+
+def test_a_divergence_is_told_although_no_checkpoint_is_whole(tmp_path, monkeypatch):
+    poison(monkeypatch, (1, 5))
+    step = fit_module.train_step
+
+    def damaging(experiment, batch):
+        for path in list_checkpoints(RunFolder(tmp_path).checkpoints):
+            (path / "state.json").write_text("{")
+        return step(experiment, batch)
+
+    monkeypatch.setattr(fit_module, "train_step", damaging)
+    with pytest.raises(RunError, match=r"the loss is nan .* checkpoint: none;"):
+        train(quick(*RESTART), tmp_path, quiet())
+    assert RunFolder(tmp_path).divergence.is_file()
 
 
 def test_restarts_come_to_an_end(tmp_path):

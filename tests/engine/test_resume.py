@@ -169,6 +169,29 @@ def test_an_edited_configuration_is_noticed_unless_it_says_only_where(cut, tmp_p
     assert resume(path, quiet()).summary.is_file()
 
 
+def test_what_cannot_be_resumed_is_one_line(run, cut, tmp_path, capsys):
+    damaged = copy(cut, tmp_path)
+    for file in damaged.glob("checkpoints/*/state.json"):
+        file.write_text("{")
+    unreadable = tmp_path / "unreadable"
+    unreadable.mkdir()
+    (unreadable / "config.yaml").write_text("train: {lr: fast}\n")
+    for path, says in (
+        (tmp_path / "nowhere", "is not a folder"),
+        (tmp_path, "is not a run folder: it has no config.yaml"),
+        (unreadable, "config.yaml: "),
+        (damaged, "has no whole checkpoint to go on from"),
+    ):
+        assert cli(["train", "--resume", str(path)]) == 2
+        errors = [
+            line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")
+        ]
+        assert len(errors) == 1
+        assert says in errors[0]
+    assert cli(["train", "--resume", str(run.path)]) == 0
+    assert "is finished; nothing to resume" in capsys.readouterr().out
+
+
 def test_the_experiment_may_be_named_again_and_must_be_the_same(run, cut, tmp_path, capsys):
     path, file = copy(cut, tmp_path), tmp_path / "experiment.yaml"
     file.write_text(config_to_yaml(digits()))
