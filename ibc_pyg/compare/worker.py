@@ -19,7 +19,7 @@ import threading
 import traceback
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import IO, Any
 
 import torch
 from rich.console import Console
@@ -45,19 +45,23 @@ def serve() -> None:
     signal.signal(signal.SIGINT, interrupt)
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
+    requests = os.fdopen(os.dup(0), encoding="utf-8")
+    # A process that a loader forks closes sys.stdin, and must not wait for who is reading it.
+    sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115
+    os.dup2(sys.stdin.fileno(), 0)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", force=True)
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").setLevel(logging.ERROR)
     tasks: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-    threading.Thread(target=_read, args=(tasks,), daemon=True).start()
+    threading.Thread(target=_read, args=(requests, tasks), daemon=True).start()
     while (line := tasks.get()) is not None:
         answer = _answer(json.loads(line), running)
         channel.write(json.dumps(answer) + "\n")
         channel.flush()
 
 
-def _read(tasks: queue.SimpleQueue[str | None]) -> None:
-    for line in sys.stdin:
+def _read(requests: IO[str], tasks: queue.SimpleQueue[str | None]) -> None:
+    for line in requests:
         tasks.put(line)
     tasks.put(None)
     # Nobody waits for what is running.
