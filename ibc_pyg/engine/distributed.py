@@ -48,6 +48,8 @@ def start_fabric(device: str, precision: Any) -> Fabric:
     Raises:
         ConfigError: If a machine has fewer GPUs than processes.
     """
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     launch = Launch.from_environment()
     if launch.world_size == 1 or alone():
         # Lightning would count torchrun's processes, though the first one works alone.
@@ -70,7 +72,6 @@ def start_fabric(device: str, precision: Any) -> Fabric:
         strategy=strategy,
         precision=precision,
     )
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     fabric.launch()
     control_group()
     return fabric

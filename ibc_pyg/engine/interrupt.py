@@ -24,8 +24,8 @@ class StopRequest:
 
     def agreed(self) -> bool:
         """Tell whether one of the processes was asked to stop; all must ask at the same point."""
-        self.requested = any_process(self.requested)
-        return self.requested
+        # Not kept in `requested`: a signal that reaches this process later is not its second one.
+        return any_process(self.requested)
 
     def __enter__(self) -> StopRequest:
         """Install the handlers."""

@@ -79,18 +79,32 @@ def interrupt_after(steps):
         return whole(*args)
 
     fit_module.train_step = step
-    return whole
+
+
+def interrupt_late():
+    """Let the signal reach this process only when it stops already, because another was asked."""
+    whole = fit_module.save_state
+
+    def save(*args):
+        os.kill(os.getpid(), signal.SIGINT)
+        return whole(*args)
+
+    fit_module.save_state = save
 
 
 def cut_and_resume(rank, world, folder):
     """A whole run, and one that the last process is asked to stop, resumed."""
     train(brief(), Path(folder) / "whole", quiet())
-    whole = interrupt_after(20) if rank == world - 1 else fit_module.train_step
+    step, save = fit_module.train_step, fit_module.save_state
+    if rank == world - 1:
+        interrupt_after(20)
+    else:
+        interrupt_late()
     try:
         train(brief(), Path(folder) / "cut", quiet())
         return "not stopped"
     except Interrupted:
-        fit_module.train_step = whole
+        fit_module.train_step, fit_module.save_state = step, save
     steps = [path.name for path in list_checkpoints(Path(folder) / "cut" / "checkpoints")]
     resume(Path(folder) / "cut", quiet())
     return steps
