@@ -35,15 +35,15 @@ def check_device(train: TrainConfig, *, processes: int = 1) -> None:
         )
 
 
-def check_scaling(train: TrainConfig, device: torch.device) -> None:
+def check_scaling(train: TrainConfig) -> None:
     """Refuse to train in float16 without a GPU.
 
     Raises:
         ConfigError: Naming the field.
     """
-    if train.precision == "16-mixed" and device.type != "cuda":
+    if train.precision == "16-mixed" and (train.device == "cpu" or not torch.cuda.is_available()):
         raise ConfigError(
-            f"train.precision is 16-mixed, which needs a GPU, and the device is {device.type}; "
+            "train.precision is 16-mixed, which needs a GPU, and there is none in use; "
             "set it to bf16-mixed or 32-true"
         )
 

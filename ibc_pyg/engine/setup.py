@@ -98,8 +98,8 @@ def setup(
     Raises:
         UserError: If the configuration, the data set or the device does not fit.
     """
+    check_scaling(config.train)
     fabric = make_fabric(config)
-    check_scaling(config.train, fabric.device)
     wanted = config.on_all_classes() if all_classes else config
     # The first process leaves what is decoded or drawn once for all.
     data = first_then_others(lambda: build_data(wanted, console))

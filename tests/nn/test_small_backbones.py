@@ -190,3 +190,19 @@ def test_residual_network_refuses(args: dict[str, object], says: str) -> None:
     with pytest.raises(ConfigError, match=r"model\.backbone_args") as caught:
         make_backbone("resnet6", 8, **args)
     assert says in str(caught.value)
+
+
+def test_the_backbone_of_a_run_is_taken_from_its_weights(tmp_path: Path) -> None:
+    source = make_backbone("conv4", 8, in_channels=1, width=4)
+    whole = {f"backbone.{key}": value for key, value in source.state_dict().items()}
+    save_file(
+        whole | {"auxiliary_head.linear.weight": torch.zeros(3, 8)}, tmp_path / "m.safetensors"
+    )
+    target = make_backbone(
+        "conv4", 8, in_channels=1, width=4, weights=str(tmp_path / "m.safetensors")
+    )
+    assert all(torch.equal(target.state_dict()[k], v) for k, v in source.state_dict().items())
+    with pytest.raises(ConfigError, match=r"another network\? They begin with 'features"):
+        make_backbone("resnet6", 8, in_channels=1, weights=str(tmp_path / "m.safetensors"))
+    with pytest.raises(ConfigError, match="is a folder"):
+        make_backbone("conv4", 8, in_channels=1, weights=str(tmp_path))

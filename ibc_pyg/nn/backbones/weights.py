@@ -12,18 +12,23 @@ from torch import Tensor, nn
 
 from ibc_pyg.errors import ConfigError
 
+_IN_MODEL = "backbone."
+
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """Read a state dictionary.
 
     Args:
-        path: A `.safetensors` file, or one that `torch.save` wrote with tensors only.
+        path: A `.safetensors` file, or one that `torch.save` wrote with tensors only. From a run's
+            `model.safetensors` the backbone is taken.
 
     Raises:
         ConfigError: If the file is missing, damaged, or holds other things than tensors.
 
     """
     path = Path(path)
+    if path.is_dir():
+        raise ConfigError(f"model.weights: {path} is a folder; name a file in it")
     if not path.is_file():
         raise ConfigError(f"model.weights: there is no file {path}")
     try:
@@ -40,6 +45,13 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         raise ConfigError(f"model.weights: {path} cannot be read: {first_line(error)}") from error
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
+    if isinstance(state, Mapping) and any(str(key).startswith(_IN_MODEL) for key in state):
+        # A run's model.safetensors: the backbone is a part of it.
+        state = {
+            str(key).removeprefix(_IN_MODEL): value
+            for key, value in state.items()
+            if str(key).startswith(_IN_MODEL)
+        }
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ConfigError(f"model.weights: {path} is no state dictionary of tensors")
     return {str(key): value for key, value in state.items()}
@@ -72,7 +84,10 @@ def fit_weights(
         if key not in state:
             if key.endswith("num_batches_tracked"):
                 continue
-            raise ConfigError(f"model.weights: {source} has no {key!r}, which the backbone needs")
+            raise ConfigError(
+                f"model.weights: {source} has no {key!r}, which the backbone needs; are these the "
+                f"weights of another network? They begin with {next(iter(state), 'nothing')!r}"
+            )
         if state[key].shape != value.shape:
             raise ConfigError(
                 f"model.weights: {source}: {key!r} has shape {list(state[key].shape)}, the "
