@@ -127,6 +127,13 @@ def test_a_dry_run_sees_the_data_that_is_there(shared, capsys):
     assert f"omniglot in {root}" in capsys.readouterr().out
 
 
+def test_a_dry_run_whose_batch_no_sample_fills(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    fields = ["--data.classes_per_batch", "64"]
+    assert run(["train", str(ROOT / "omniglot.yaml"), "--dry-run", *fields]) == 2
+    assert "data.classes_per_batch = 64 is more than" in capsys.readouterr().err
+
+
 def test_a_dry_run_of_a_cut_run_is_refused(tmp_path, capsys):
     assert run(["train", "--dry-run", "--resume", str(tmp_path)]) == 2
     assert "--dry-run is for a run that has not begun" in capsys.readouterr().err

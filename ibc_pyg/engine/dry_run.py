@@ -22,10 +22,12 @@ from ibc_pyg.engine.describe import describe_probe
 from ibc_pyg.engine.evaluate import score_retrieval
 from ibc_pyg.engine.setup import Experiment, setup
 from ibc_pyg.engine.step import train_step
-from ibc_pyg.errors import RunError
+from ibc_pyg.errors import ConfigError, RunError
 
 TEST_CLASSES = 2
 TEST_IMAGES = 4
+MOST_CLASSES = 40
+"""What a sample can have."""
 
 
 @dataclass(frozen=True)
@@ -94,12 +96,18 @@ def _data(config: Config) -> Iterator[tuple[Config, str]]:
     if not needs_root or (data.root is not None and Path(data.root).exists()):
         yield replace(config, data=data), name if data.root is None else f"{name} in {data.root}"
         return
-    # Enough for one batch, also where classes are held out or drawn for the test.
-    classes = math.ceil((data.classes_per_batch + 1) / (1 - data.val_classes))
+    # Enough for one batch, also where two classes or more are held out.
+    share = max(data.val_classes, 0.1)
+    classes = max(math.ceil((data.classes_per_batch + 1) / (1 - share)), math.ceil(2 / share))
+    if classes > MOST_CLASSES:
+        raise ConfigError(
+            f"data.classes_per_batch = {data.classes_per_batch} is more than a sample of {name} has "
+            "classes for; dry-run it where the data is, with data.root"
+        )
     images = max(data.images_per_class, TEST_IMAGES)
     with tempfile.TemporaryDirectory() as folder:
         root = make_sample(name, Path(folder) / name, classes=classes, images=images)
-        data = replace(data, root=str(root), allow_partial=True)
+        data = replace(data, root=str(root), allow_partial=True, val_classes=share, val_fold=0)
         # A sample is not whole: that needs no warning.
         logger = logging.getLogger("ibc_pyg.data")
         level = logger.level
