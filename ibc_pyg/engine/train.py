@@ -25,6 +25,7 @@ from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.engine.setup import Experiment, make_fabric, setup
 from ibc_pyg.engine.state import Progress, save_weights
 from ibc_pyg.engine.together import by_first, from_all, from_first, is_first, one_for_all
+from ibc_pyg.errors import RunError
 from ibc_pyg.nn.distributed import num_processes
 from ibc_pyg.track import JsonlTracker, MultiTracker, WandbTracker
 from ibc_pyg.track.base import Tracker
@@ -135,6 +136,11 @@ def _finish(experiment: Experiment, run: RunFolder, at: Progress) -> dict[str, A
         data.splits.test,
         batch_size=config.evaluate.batch_size,
     )
+    if not bool(described.queries.vectors.isfinite().all()):
+        raise RunError(
+            f"the descriptors of {run.weights} are not finite: training has diverged, though its "
+            "loss was finite; lower train.lr and start a new run"
+        )
     for pairs in from_all(list(data.skipped.items())):
         data.skipped.update(pairs)
     return from_first(lambda: _summarise(experiment, run, at, described))

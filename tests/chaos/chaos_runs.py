@@ -29,8 +29,8 @@ RELOADS = SMALL | {
     "--train.epochs": "4", "--train.reload_best_at": "[2]", "--train.checkpoint_every": "2",
 }  # fmt: skip
 """The best weights of an epoch without a checkpoint are gone on with."""
-RETRAINS = SMALL | {"--train.epochs": "2", "--retrain": "true"}
-"""Two passes."""
+RETRAINS = SMALL | {"--train.epochs": "2", "--retrain": "true", "--train.ema_decay": "0.9"}
+"""Two passes, with averaged weights."""
 
 
 @dataclass(frozen=True)

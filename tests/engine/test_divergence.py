@@ -11,6 +11,7 @@ import torch
 from digits_run import quick, quiet, records
 
 from ibc_pyg.engine import fit as fit_module
+from ibc_pyg.engine import train as train_module
 from ibc_pyg.engine.checkpoint import list_checkpoints, load_checkpoint
 from ibc_pyg.engine.divergence import Diverged, Watch
 from ibc_pyg.engine.fit import Interrupted
@@ -201,3 +202,18 @@ def test_sixteen_bit_gradients_may_be_infinite_while_their_scale_is_found(scale,
     else:
         with pytest.raises(Diverged, match="the gradient is not finite"):
             watch.look()
+
+
+def test_descriptors_that_are_not_finite_are_not_scored(tmp_path, monkeypatch):
+    """The weights are finite, but what they make of unseen images is not."""
+    described = train_module.describe_probe
+
+    def overflowing(*arguments, **options):
+        found = described(*arguments, **options)
+        found.queries.vectors[0] = float("inf")
+        return found
+
+    monkeypatch.setattr(train_module, "describe_probe", overflowing)
+    options = ("--train.epochs", "1", "--train.lr_milestones", "[]", "--train.evaluate_every", "0")
+    with pytest.raises(RunError, match=r"descriptors of .*model\.safetensors are not finite"):
+        train(quick(*options), tmp_path, quiet())
