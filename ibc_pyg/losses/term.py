@@ -66,8 +66,9 @@ class Term(nn.Module):
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         """Move the teacher along, which is no part of this module."""
         for teacher in self._teacher:
-            teacher._apply(fn, recurse)
-        return super()._apply(fn, recurse)
+            teacher._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def forward(self, inputs: TermInput) -> Tensor:
         """Return the unweighted loss, a scalar."""
