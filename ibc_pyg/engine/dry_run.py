@@ -101,8 +101,8 @@ def _data(config: Config) -> Iterator[tuple[Config, str]]:
     classes = max(math.ceil((data.classes_per_batch + 1) / (1 - share)), math.ceil(2 / share))
     if classes > MOST_CLASSES:
         raise ConfigError(
-            f"data.classes_per_batch = {data.classes_per_batch} is more than a sample of {name} has "
-            "classes for; dry-run it where the data is, with data.root"
+            f"data.classes_per_batch = {data.classes_per_batch} is more than a sample of {name} "
+            "has classes for; dry-run it where the data is, with data.root"
         )
     images = max(data.images_per_class, TEST_IMAGES)
     with tempfile.TemporaryDirectory() as folder:
