@@ -15,6 +15,7 @@ from torch import Tensor
 from ibc_pyg.data.batch import Batch
 from ibc_pyg.engine.setup import Experiment
 from ibc_pyg.engine.statistics import gradient_norms
+from ibc_pyg.engine.together import gather_on_all
 
 SMALLEST_SCALE = 2.0**-14
 """The scale of 16-bit gradients halves at each step with infinite ones; below this none was good
@@ -111,7 +112,7 @@ class Watch:
 def describe_divergence(
     experiment: Experiment, event: Diverged, good: Path | None, *, newest: int
 ) -> dict[str, Any]:
-    """Return what is saved of a divergence.
+    """Return what is saved of a divergence; all processes must ask.
 
     Args:
         experiment: Whose gradients are those of the newest step.
@@ -120,7 +121,7 @@ def describe_divergence(
         newest: Number of the newest step.
     """
     step, table, rows = event.step, experiment.data.table, experiment.data.splits.train
-    names = [int(rows[row]) for row in step.rows.tolist()]
+    names = [int(rows[row]) for row in gather_on_all(step.rows).tolist()]
     parts: Mapping[str, float] = {}
     if step.number == newest:
         # Later steps have overwritten the gradients.
