@@ -56,7 +56,9 @@ def print_summary(run: RunFolder, out: Console) -> None:
         out.print(f"Trained anew on all training classes, for {summary['epoch']:.0f} epochs.")
     if summary["select"] == "test":
         out.print(CHOSEN_ON_TEST)
-    out.print(f"report: {run.report}")
+    if run.report.is_file():
+        if run.report.is_file():
+        out.print(f"report: {run.report}")
 
 
 def finish(work: Callable[[], RunFolder], out: Console) -> int:
