@@ -57,7 +57,6 @@ def print_summary(run: RunFolder, out: Console) -> None:
     if summary["select"] == "test":
         out.print(CHOSEN_ON_TEST)
     if run.report.is_file():
-        if run.report.is_file():
         out.print(f"report: {run.report}")
 
 
