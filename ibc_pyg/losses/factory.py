@@ -14,6 +14,7 @@ from ibc_pyg.losses.center import CenterLoss
 from ibc_pyg.losses.distillation import FeatureDistillation, SoftTargetDistillation
 from ibc_pyg.losses.focal import FocalLoss
 from ibc_pyg.losses.metric_learning import make_metric_learning_loss
+from ibc_pyg.losses.trial import try_out
 
 OWN: Mapping[str, type[nn.Module]] = {
     each.__name__: each
@@ -54,11 +55,21 @@ def make_loss(
         A module called with a `TermInput`.
 
     Raises:
-        ConfigError: If a name or an argument is unknown or out of range.
+        ConfigError: If a name or an argument is unknown or out of range, or the loss cannot be
+            computed.
     """
     sizes = {"num_classes": num_classes, "embedding_size": embedding_size}
-    if name not in OWN:
-        return make_metric_learning_loss(name, args, miner, miner_args, **sizes)
+    if name in OWN:
+        loss = _make_own(name, args, miner, sizes)
+    else:
+        loss = make_metric_learning_loss(name, args, miner, miner_args, **sizes)
+    try_out(name, loss, **sizes)
+    return loss
+
+
+def _make_own(
+    name: str, args: Mapping[str, Any], miner: str | None, sizes: Mapping[str, int]
+) -> nn.Module:
     if miner is not None:
         raise ConfigError(f"loss.terms: {name} takes no miner; leave {miner} out")
     kind = OWN[name]

@@ -148,6 +148,8 @@ def _make(kind: type[nn.Module], args: Mapping[str, Any], accepted: set[str]) ->
         )
     try:
         return kind(**{key: _part(value) for key, value in args.items()})
+    except ConfigError:
+        raise
     except (TypeError, ValueError, AssertionError) as error:
         raise ConfigError(f"loss.terms: {kind.__name__}: {error or dict(args)}") from error
 
