@@ -41,9 +41,11 @@ class Config:
     def __post_init__(self) -> None:
         """Check what spans several parts; raise ConfigError."""
         terms = [term for term in self.loss.terms if term.weight > 0]
-        if self.model.steps == 0 and self.loss.auxiliary_weight == 0 and not terms:
+        of_nodes = self.model.steps > 0 and self.loss.node_weight > 0
+        if not of_nodes and self.loss.auxiliary_weight == 0 and not terms:
+            nodes = "model.steps" if self.model.steps == 0 else "loss.node_weight"
             raise ConfigError(
-                "loss.auxiliary_weight is 0 and model.steps is 0: there is no loss; raise one, or "
+                f"loss.auxiliary_weight is 0 and {nodes} is 0: there is no loss; raise one, or "
                 "add loss.terms"
             )
         for term in self.loss.terms:

@@ -1,5 +1,6 @@
 """Runs with further terms of the loss: logged, resumed bit by bit, taught by another run."""
 
+import math
 import shutil
 
 import pytest
@@ -50,6 +51,15 @@ def test_the_terms_own_weights_go_on_from_a_checkpoint(run, tmp_path):
     assert not any(torch.equal(late["loss"][name], early["loss"][name]) for name in late["loss"])
 
 
+def test_the_norm_of_the_gradient_has_the_proxies_in_it_whether_it_is_clipped_or_not(tmp_path):
+    options = ("--train.epochs", "1", "--loss.terms", PROXIES, "--train.clip_norm", "1")
+    for record in records(train(quick(*options), tmp_path / "run", quiet())):
+        if "train/grad_norm" in record:
+            parts = [record[f"grad_norm/{part}"] for part in ("backbone", "mpn", "heads", "loss")]
+            # Parts are measured before clipping; float32 sums.
+            assert record["train/grad_norm"] == pytest.approx(math.hypot(*parts), rel=1e-4)
+
+
 def test_terms_leave_the_start_of_the_model_as_it_was():
     plain, more = setup(quick()), setup(quick("--loss.terms", PROXIES))
     for name, value in plain.model.state_dict().items():
@@ -91,3 +101,5 @@ def test_a_term_on_nodes_needs_nodes():
         quick("--model.steps", "0", "--loss.terms", "[{name: SupConLoss, features: nodes}]")
     with pytest.raises(ConfigError, match="there is no loss"):
         quick("--model.steps", "0", "--loss.auxiliary_weight", "0")
+    with pytest.raises(ConfigError, match=r"loss\.node_weight is 0: there is no loss"):
+        quick("--loss.node_weight", "0", "--loss.auxiliary_weight", "0")
