@@ -45,7 +45,7 @@ def go_back(
     record = describe_divergence(experiment, event, path, newest=at.step)
     by_first(lambda: write_json(run.divergence, record))
     if train.on_divergence == "stop" or at.restarts >= train.max_restarts or good is None:
-        raise RunError(_message(run, record, at))
+        raise RunError(_message(run, record, at, restarted=train.on_divergence == "restart"))
     step = good[0]
     by_first(lambda: drop_after(run.checkpoints, step))
     back = restore_state(experiment, run, good)
@@ -80,13 +80,14 @@ def _newest(run: RunFolder) -> tuple[int, Any] | None:
         return None
 
 
-def _message(run: RunFolder, record: dict[str, Any], at: Progress) -> str:
+def _message(run: RunFolder, record: dict[str, Any], at: Progress, *, restarted: bool) -> str:
     good = record["last_good_checkpoint"]
     found = f"{record['what']} at step {record['step']} (learning rate {record['lr']:.2e})"
     if at.restarts:
         found += f", after {at.restarts} restarts"
+    more = "more train.max_restarts" if restarted else "train.on_divergence = restart"
     return (
         f"{found}; losses, gradients and files of the batch: {run.divergence}; last good "
         f"checkpoint: {good or 'none'}; lower train.lr, set train.clip_norm or "
-        "train.warmup_steps, or train.on_divergence = restart"
+        f"train.warmup_steps, or {more}"
     )
