@@ -4,7 +4,7 @@ import io
 import json
 
 import pytest
-from digits_run import digits
+from digits_run import digits, quick
 from rich.console import Console
 
 from ibc_pyg.cli import run as command
@@ -39,6 +39,15 @@ def test_summary_console_and_report(run):
     select = load_run(run.path).config.select
     assert run.read_summary()["select"] == select
     assert ("BEST ON THE TEST CLASSES" in run.report.read_text()) == (select == "test")
+
+
+def test_no_report_is_promised_where_none_was_written(run, tmp_path):
+    out = console()
+    print_summary(run, out)
+    assert str(run.report) in out.file.getvalue()
+    out = console()
+    print_summary(train(quick(*SHORT), tmp_path / "without", console()), out)
+    assert "report" not in out.file.getvalue()
 
 
 def test_evaluate_and_search(run, tmp_path, capsys):
