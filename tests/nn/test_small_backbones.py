@@ -206,3 +206,8 @@ def test_the_backbone_of_a_run_is_taken_from_its_weights(tmp_path: Path) -> None
         make_backbone("resnet6", 8, in_channels=1, weights=str(tmp_path / "m.safetensors"))
     with pytest.raises(ConfigError, match="is a folder"):
         make_backbone("conv4", 8, in_channels=1, weights=str(tmp_path))
+
+
+def test_small_networks_have_no_published_weights() -> None:
+    with pytest.raises(ConfigError, match=r"model\.weights: nobody publishes weights of conv4"):
+        make_backbone("conv4", 16, weights="pretrained")

@@ -13,7 +13,7 @@ from torch import nn
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.nn.backbones.residual import SmallResNet
 from ibc_pyg.nn.backbones.small import ConvNet
-from ibc_pyg.nn.backbones.timm_networks import PREFIX, make_timm
+from ibc_pyg.nn.backbones.timm_networks import PREFIX, PRETRAINED, make_timm
 from ibc_pyg.nn.backbones.vision_factory import make_vision, vision_names
 from ibc_pyg.nn.backbones.weights import fit_weights, read_weights
 
@@ -79,6 +79,10 @@ def make_backbone(
         raise
     except (ValueError, TypeError) as error:
         raise ConfigError(f"model.backbone_args: {name}: {error}") from error
+    if weights == PRETRAINED:
+        raise ConfigError(
+            f"model.weights: nobody publishes weights of {name}; name a file, or set it to none"
+        )
     if weights is not None:
         fit_weights(backbone, read_weights(weights), source=weights)
     return backbone
