@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from ibc_pyg.data.batch import Batch
@@ -49,10 +49,6 @@ def _clip_gradients(experiment: Experiment) -> Tensor:
             error_if_nonfinite=False,
         )
         assert norm is not None
-        # The loss's own weights are not clipped, but their gradient is part of the whole one.
-        return get_total_norm([norm, *_gradients(experiment.loss)])
-    return get_total_norm([*_gradients(experiment.model), *_gradients(experiment.loss)])
-
-
-def _gradients(module: nn.Module) -> list[Tensor]:
-    return [each.grad for each in module.parameters() if each.grad is not None]
+        return norm
+    parameters = (*experiment.model.parameters(), *experiment.loss.parameters())
+    return get_total_norm([each.grad for each in parameters if each.grad is not None])

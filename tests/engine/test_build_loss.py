@@ -51,13 +51,16 @@ def test_the_terms_own_weights_go_on_from_a_checkpoint(run, tmp_path):
     assert not any(torch.equal(late["loss"][name], early["loss"][name]) for name in late["loss"])
 
 
-def test_the_norm_of_the_gradient_has_the_proxies_in_it_whether_it_is_clipped_or_not(tmp_path):
-    options = ("--train.epochs", "1", "--loss.terms", PROXIES, "--train.clip_norm", "1")
-    for record in records(train(quick(*options), tmp_path / "run", quiet())):
-        if "train/grad_norm" in record:
-            parts = [record[f"grad_norm/{part}"] for part in ("backbone", "mpn", "heads", "loss")]
-            # Parts are measured before clipping; float32 sums.
-            assert record["train/grad_norm"] == pytest.approx(math.hypot(*parts), rel=1e-4)
+def test_clipping_counts_the_terms_own_weights_in(tmp_path):
+    heavy = "[{name: CenterLoss, weight: 1000}]"
+    options = ("--train.epochs", "1", "--loss.terms", heavy, "--train.clip_norm", "1")
+    run = train(quick(*options), tmp_path / "run", quiet())
+    steps = [record for record in records(run) if "train/grad_norm" in record]
+    for record in steps:
+        parts = [record[f"grad_norm/{part}"] for part in ("backbone", "mpn", "heads", "loss")]
+        assert parts[-1] > 0.1 * record["train/grad_norm"]
+        # Parts are measured before clipping; float32 sums.
+        assert record["train/grad_norm"] == pytest.approx(math.hypot(*parts), rel=1e-4)
 
 
 def test_terms_leave_the_start_of_the_model_as_it_was():
