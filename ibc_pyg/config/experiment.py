@@ -69,6 +69,11 @@ class Config:
                 f"retrain needs select = val, which holds classes out, not {self.select}; "
                 "set retrain = false"
             )
+        if self.retrain and any("teacher" in term.args for term in self.loss.terms):
+            raise ConfigError(
+                "retrain trains on more classes in the end than at first, and no teacher of "
+                "loss.terms knows both; leave one of them out"
+            )
         if self.retrain and self.train.reload_best_at:
             raise ConfigError(
                 "retrain has no held-out classes to say what is best at train.reload_best_at; "

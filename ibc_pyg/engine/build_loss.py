@@ -73,23 +73,30 @@ def _term(
         term.features,
         term.weight,
         term.lr_factor,
-        None if path is None else _teacher(Path(str(path)), term, width, num_classes, channels),
+        None
+        if path is None
+        else _teacher(Path(str(path)), term, config, width, num_classes, channels),
     )
 
 
 def _teacher(
-    path: Path, term: TermConfig, width: int, num_classes: int, channels: int
+    path: Path, term: TermConfig, student: Config, width: int, num_classes: int, channels: int
 ) -> IntraBatchModel:
     from ibc_pyg.engine.load import fit_weights, read_weights
 
     run = RunFolder.open(path)
     config = config_from_yaml(run.config)
     weights = read_weights(run.weights)
-    classes = len(weights["auxiliary_head.linear.weight"])
+    classes = len(weights.get("auxiliary_head.linear.weight", ()))
     if classes != num_classes:
         raise ConfigError(
             f"loss.terms: the teacher {path} knows {classes} classes, but {num_classes} are "
             "trained on; give one that was trained on the same classes (same select and seed)"
+        )
+    if _trained_on(config) != _trained_on(student):
+        raise ConfigError(
+            f"loss.terms: the teacher {path} was trained on other classes; give one with the "
+            "same data.name, select, data.val_classes, data.val_fold and train.seed"
         )
     teacher = build_model(config.model, num_classes=classes, channels=channels)
     fit_weights(teacher, weights, run.weights)
@@ -103,3 +110,11 @@ def _teacher(
             f"loss.terms: the features of the teacher {path} are {theirs} wide, not {width}"
         )
     return teacher.eval().requires_grad_(False)
+
+
+def _trained_on(config: Config) -> tuple[object, ...]:
+    """Return what the choice of the training classes depends on."""
+    if config.select != "val" or config.retrain:
+        return (config.data.name,)
+    data = config.data
+    return data.name, data.val_classes, data.val_fold, config.train.seed

@@ -99,6 +99,17 @@ def test_a_teacher_that_does_not_fit_is_one_line(run, more, says):
         setup(quick(*[word.replace("RUN}", f"{run.path}}}") for word in more]))
 
 
+def test_a_teacher_of_as_many_but_other_classes_is_refused(tmp_path):
+    fold = ("--select", "val", "--data.val_classes", "0.4", "--data.classes_per_batch", "3")
+    teacher = train(quick("--train.epochs", "1", *fold), tmp_path / "teacher", quiet())
+    term = f"[{{name: FeatureDistillation, args: {{teacher: {teacher.path}}}}}]"
+    setup(quick(*fold, "--loss.terms", term))
+    with pytest.raises(ConfigError, match="trained on other classes"):
+        setup(quick(*fold, "--data.val_fold", "1", "--loss.terms", term))
+    with pytest.raises(ConfigError, match="no teacher of"):
+        quick(*fold, "--retrain", "true", "--loss.terms", term)
+
+
 def test_a_term_on_nodes_needs_nodes():
     with pytest.raises(ConfigError, match="no refined nodes"):
         quick("--model.steps", "0", "--loss.terms", "[{name: SupConLoss, features: nodes}]")
