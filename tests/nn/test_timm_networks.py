@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,19 @@ def test_a_failed_download_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=r"no route to host.*name the file") as caught:
         make_backbone("timm:test_resnet", 8, weights="pretrained")
     assert "\n" not in str(caught.value)
+
+
+def test_further_attempts_of_the_hub_are_not_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def attempts(*args: Any, **kwargs: Any) -> None:
+        logging.getLogger("huggingface_hub.utils").warning("Retrying in 8s [Retry 5/5].")
+        raise OSError("no network")
+
+    monkeypatch.setattr(timm, "create_model", attempts)
+    with pytest.raises(ConfigError, match="no network"):
+        ours("test_resnet", weights="pretrained")
+    assert not caplog.records
 
 
 def test_timm_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,9 @@ timm is an optional package: it is imported when the first `timm:NAME` is asked 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -124,7 +126,8 @@ def make_timm(
     others = {key: value for key, value in args.items() if key not in OWN_ARGS}
     fetch = weights == PRETRAINED
     try:
-        model = timm.create_model(name, pretrained=fetch, num_classes=0, **others)
+        with _one_line_for_all():
+            model = timm.create_model(name, pretrained=fetch, num_classes=0, **others)
     except (TypeError, ValueError, AssertionError, RuntimeError, OSError) as error:
         if not fetch:
             raise ValueError(first_line(error)) from error
@@ -140,6 +143,18 @@ def make_timm(
     if state is not None and whole:
         fit_weights(backbone, state, source=str(weights))
     return backbone
+
+
+@contextmanager
+def _one_line_for_all() -> Iterator[None]:
+    """Silence what the hub's client says of each further attempt: the error tells it all."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _import(name: str) -> Any:
