@@ -115,8 +115,23 @@ def first_difference(before: Any, now: Any) -> tuple[str, Any, Any] | None:
         if name in MAY_CHANGE or name.startswith("track."):
             continue
         if name in known and known[name] != value:
-            return name, known[name], value
+            return _within(name, known[name], value)
     return None
+
+
+def _within(name: str, before: Any, now: Any) -> tuple[str, Any, Any]:
+    """Say where in two different values of a field the first difference is: `loss.terms.0.args`."""
+    pairs: list[tuple[Any, Any, Any]] = []
+    if isinstance(before, dict) and isinstance(now, dict) and before.keys() == now.keys():
+        pairs = [(key, before[key], now[key]) for key in now]
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        # Lists of numbers are told as a whole.
+        both = zip(before, now, strict=True)
+        pairs = [(at, *pair) for at, pair in enumerate(both) if isinstance(pair[0], dict)]
+    for key, one, other in pairs:
+        if one != other:
+            return _within(f"{name}.{key}", one, other)
+    return name, before, now
 
 
 def _flat(config: Any) -> Iterator[tuple[str, Any]]:

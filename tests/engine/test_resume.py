@@ -10,7 +10,7 @@ import pytest
 from digits_run import digits, quick, quiet, records
 
 from ibc_pyg.cli import run as cli
-from ibc_pyg.config_file import config_from_yaml, config_to_yaml, parse_config
+from ibc_pyg.config_file import config_from_yaml, config_to_dict, config_to_yaml, parse_config
 from ibc_pyg.data.registry import load_table
 from ibc_pyg.data.sample import make_sample
 from ibc_pyg.data.table import Role
@@ -19,6 +19,7 @@ from ibc_pyg.engine import selection
 from ibc_pyg.engine import train as train_module
 from ibc_pyg.engine.checkpoint import load_newest
 from ibc_pyg.engine.fit import Interrupted
+from ibc_pyg.engine.resuming import first_difference
 from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.engine.setup import setup
 from ibc_pyg.engine.state import restore_state
@@ -208,6 +209,20 @@ def test_the_experiment_may_be_named_again_and_must_be_the_same(run, cut, tmp_pa
     # A finished one is compared too.
     assert cli(["train", "--resume", str(path), "--train.lr", "1"]) == 2
     assert "train.lr = 0.01, not 1.0" in capsys.readouterr().err
+
+
+def test_a_difference_within_a_field_is_told_by_its_place():
+    terms = "[{name: FocalLoss, args: {gamma: 2}}, {name: CenterLoss, weight: 0.1}]"
+    before = config_to_dict(quick("--loss.terms", terms))
+
+    def found(now):
+        return first_difference(before, config_to_dict(quick("--loss.terms", now)))
+
+    assert found(terms) is None
+    assert found(terms.replace("0.1", "0.2")) == ("loss.terms.1.weight", 0.1, 0.2)
+    assert found(terms.replace("gamma: 2", "gamma: 3")) == ("loss.terms.0.args.gamma", 2, 3)
+    name, one, other = found("[{name: FocalLoss}]")
+    assert (name, len(one), len(other)) == ("loss.terms", 2, 1)
 
 
 def test_a_run_that_was_killed_before_its_first_checkpoint_begins_anew(run, tmp_path):
