@@ -11,6 +11,9 @@ from torch import distributed as dist
 
 PRELOAD = ["torch", "torch.distributed", "ibc_pyg.engine.train", "processes"]
 
+PATIENCE = 300
+"""Seconds after which processes are taken to wait for each other; a busy machine needs some."""
+
 
 def run_processes(work, world, *args, environment=None):
     """Call `work(rank, world, *args)` in `world` processes; return the results in rank order.
@@ -39,12 +42,18 @@ def run_processes(work, world, *args, environment=None):
             members.append(member)
         try:
             # A process that dies closes its end, which ends the wait.
-            return [pipe.recv() for pipe in pipes]
+            return [_received(pipe) for pipe in pipes]
         finally:
             for member in members:
                 member.join(10)
                 if member.is_alive():
                     member.kill()
+
+
+def _received(pipe):
+    if not pipe.poll(PATIENCE):
+        raise TimeoutError("a process does not answer: they wait for each other")
+    return pipe.recv()
 
 
 def torchrun_environment(world):
