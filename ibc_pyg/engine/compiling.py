@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
 from torch import nn
+from torch._dynamo.exc import TorchDynamoException
 
-from ibc_pyg.errors import ConfigError
+from ibc_pyg.errors import ConfigError, RunError
 from ibc_pyg.nn.backbones.weights import first_line
+
+
+class CannotCompileError(RunError):
+    """The training step could not be compiled; it has not been taken."""
+
+
+@contextmanager
+def compiling() -> Iterator[None]:
+    """Turn what the compiler says when the step is first called into one line.
+
+    Raises:
+        CannotCompileError: If a step within cannot be compiled.
+    """
+    try:
+        yield
+    except TorchDynamoException as error:
+        raise CannotCompileError(
+            f"train.compile: the training step cannot be compiled ({_reason(error)}); set "
+            "train.compile = false"
+        ) from error
 
 
 def compile_step(model: nn.Module, device: torch.device) -> nn.Module:

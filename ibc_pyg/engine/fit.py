@@ -11,6 +11,7 @@ from ibc_pyg.console import Progress as Bar
 from ibc_pyg.console import progress
 from ibc_pyg.data.batch import Batch
 from ibc_pyg.data.loader import train_loader
+from ibc_pyg.engine.compiling import CannotCompileError
 from ibc_pyg.engine.divergence import Diverged, Watch, scale_lr
 from ibc_pyg.engine.freezing import set_frozen
 from ibc_pyg.engine.go_back import go_back
@@ -135,7 +136,12 @@ class _Fit:
         set_frozen(experiment.model, experiment.config, epoch)
         due = (at.step + 1) % experiment.config.track.every == 0 or sampler.step == length
         due = self.statistics.expect(at.step + 1, record=due)
-        losses = train_step(experiment, batch)
+        try:
+            losses = train_step(experiment, batch)
+        except CannotCompileError:
+            if self.stop.requested:  # Ctrl-C reaches the compiler too
+                raise KeyboardInterrupt from None
+            raise
         at.step += 1
         self.watch.add(at.step, lr, losses, batch)
         self.speed.add(len(batch) * experiment.fabric.world_size)

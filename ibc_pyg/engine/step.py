@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from ibc_pyg.data.batch import Batch
+from ibc_pyg.engine.compiling import compiling
 from ibc_pyg.engine.distributed import average_gradients, mean_values
 from ibc_pyg.engine.setup import Experiment
 
@@ -16,12 +17,16 @@ def train_step(experiment: Experiment, batch: Batch) -> dict[str, Tensor]:
     Returns:
         The losses and the norm of the gradient before it is clipped, detached scalars. The norm is
         left out where 16-bit gradients are scaled: infinite ones are part of finding the scale.
+
+    Raises:
+        CannotCompileError: If it was to be compiled and cannot be.
     """
     fabric, optimizer = experiment.fabric, experiment.optimizer
-    output = experiment.step_model(batch.images)
-    terms = experiment.loss(output, batch.labels, batch.images)
-    optimizer.zero_grad()
-    fabric.backward(terms.total)
+    with compiling():
+        output = experiment.step_model(batch.images)
+        terms = experiment.loss(output, batch.labels, batch.images)
+        optimizer.zero_grad()
+        fabric.backward(terms.total)
     average_gradients([*experiment.model.parameters(), *experiment.loss.parameters()])
     if experiment.statistics is not None:
         experiment.statistics.look(output, batch.labels)

@@ -1,6 +1,8 @@
 """The compiled training step: the same numbers, few compilations, plain names."""
 
 import functools
+import os
+import signal
 
 import pytest
 import torch
@@ -10,10 +12,11 @@ from torch._dynamo.utils import counters
 
 from ibc_pyg.engine.compiling import compile_step
 from ibc_pyg.engine.evaluate import score
+from ibc_pyg.engine.fit import Interrupted
 from ibc_pyg.engine.load import load_run
 from ibc_pyg.engine.setup import setup
 from ibc_pyg.engine.train import train
-from ibc_pyg.errors import ConfigError
+from ibc_pyg.errors import ConfigError, RunError
 
 CPU = torch.device("cpu")
 NO_DROPOUT = ("--model.mpn_args", "{" + ", ".join(
@@ -62,6 +65,23 @@ def test_no_compiler_is_one_line(monkeypatch, tmp_path):
     ):
         setup(digits("--train.compile", "true"))
     assert "\n" not in str(said.value)
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_step_that_cannot_be_compiled_is_one_line(monkeypatch, tmp_path, interrupted):
+    def backend(graph, inputs):
+        if len(graph.graph.nodes) < 10:  # the small function that is tried first
+            return graph.forward
+        if interrupted:
+            os.kill(os.getpid(), signal.SIGINT)
+        raise RuntimeError("the compiler has ended\nwith many lines")
+
+    torch._dynamo.reset()
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    says = r"^train\.compile: .*\(the compiler has ended\); set train\.compile = false$"
+    with pytest.raises(Interrupted) if interrupted else pytest.raises(RunError, match=says):
+        train(quick("--train.compile", "true"), tmp_path / "run", quiet())
     torch._dynamo.reset()
 
 
