@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ibc_pyg.errors import ConfigError
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds that a process which has failed waits for the first one to say why."""
 
 
