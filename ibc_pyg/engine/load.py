@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ibc_pyg.config import Config
+from ibc_pyg.config import Config, TrainConfig
 from ibc_pyg.config_file import config_from_yaml
 from ibc_pyg.engine.build import Data, build_data, build_model
 from ibc_pyg.engine.describe import (
@@ -24,10 +24,11 @@ from ibc_pyg.engine.describe import (
     read_descriptors,
     save_descriptors,
 )
+from ibc_pyg.engine.precision import check_device
 from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.engine.setup import make_fabric
 from ibc_pyg.engine.views import Views
-from ibc_pyg.errors import RunError
+from ibc_pyg.errors import ConfigError, RunError
 from ibc_pyg.metrics import protocol_for
 from ibc_pyg.nn.model import IntraBatchModel
 
@@ -107,7 +108,7 @@ def load_run(path: Path) -> Trained:
         raise RunError(
             f"{path} has no model.safetensors yet; finish it: python run.py train --resume {path}"
         )
-    fabric = make_fabric(config)
+    fabric = make_fabric(replace(config, train=_usable(config.train, path)))
     data = build_data(config.on_all_classes() if config.retrain else config)
     weights = read_weights(run.weights)
     # The heads are as wide as the weights say: the data set may be at hand in part only.
@@ -116,6 +117,16 @@ def load_run(path: Path) -> Trained:
     fit_weights(model, weights, run.weights)
     model.to(fabric.device).eval()
     return Trained(run, config, fabric, data, model)
+
+
+def _usable(train: TrainConfig, path: Path) -> TrainConfig:
+    """Take what device there is: a run is also used where the GPU that trained it is not."""
+    try:
+        check_device(train)
+    except ConfigError:
+        _LOG.warning("%s was trained on %s, which is not here; taking what is", path, train.device)
+        return replace(train, device="auto", precision="32-true")
+    return train
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

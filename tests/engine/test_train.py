@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,19 @@ def test_a_picture_that_cannot_be_read_is_not_searched_with(run, tmp_path):
     (tmp_path / "notes.png").write_text("no picture")
     with pytest.raises(RunError, match=r"notes\.png: .*; search with another picture$"):
         search(load_run(run.path), tmp_path / "notes.png", 3)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="is for machines without a GPU")
+def test_a_run_of_a_gpu_is_used_without_one(run, tmp_path, caplog):
+    copy = RunFolder(Path(shutil.copytree(run.path, tmp_path / "copy")))
+    text = copy.config.read_text()
+    copy.config.write_text(text.replace("device: auto", "device: cuda:1"))
+    assert text != copy.config.read_text()
+    trained = load_run(copy.path)
+    assert trained.fabric.device.type == "cpu"
+    assert "cuda:1, which is not here" in caplog.text
+    scores = score(trained.describe(), trained.config.evaluate, seed=0)
+    assert scores["R@1"] == run.read_summary()["R@1"]
 
 
 def test_weights_of_another_model_are_refused_by_the_first_key(run, tmp_path):
