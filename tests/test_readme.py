@@ -41,7 +41,7 @@ def test_the_python_of_the_readme_runs():
     assert names["refined"].shape == (54, 512)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/performance.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/performance.md", "docs/results.md"])
 def test_the_tables_are_those_that_were_measured(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     sections = re.findall(r"<!-- results: (\S+) -->\n(.*?)<!-- /results -->", text, flags=re.S)

@@ -66,6 +66,11 @@ class StepStatistics:
             if bool(torch.isfinite(embedding).all()):
                 self._found |= self._attention(embedding, gather_rows(labels))
 
+    def total_norm(self) -> Tensor | None:
+        """Return the norm of the whole gradient, if the parts' were looked at in this step."""
+        parts = [value for name, value in self._found.items() if name.startswith("grad_norm/")]
+        return torch.stack(parts).norm() if parts else None
+
     def take(self) -> dict[str, float]:
         """Return what the last look found, by the names of the records, and forget it."""
         found, self._found = self._found, {}

@@ -55,5 +55,9 @@ def _clip_gradients(experiment: Experiment) -> Tensor:
         )
         assert norm is not None
         return norm
+    if experiment.statistics is not None:
+        known = experiment.statistics.total_norm()
+        if known is not None:
+            return known
     parameters = (*experiment.model.parameters(), *experiment.loss.parameters())
     return get_total_norm([each.grad for each in parameters if each.grad is not None])
