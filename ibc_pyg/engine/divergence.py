@@ -140,13 +140,6 @@ def describe_divergence(
     }
 
 
-def scale_lr(optimizer: torch.optim.Optimizer, lr: float, scale: float) -> float:
-    """Multiply the learning rate of each group, after `set_lr`; return `lr` times `scale`."""
-    for group in optimizer.param_groups:
-        group["lr"] *= scale
-    return lr * scale
-
-
 def _first_bad(values: Mapping[str, float]) -> str:
     for name, value in values.items():
         if not math.isfinite(value):

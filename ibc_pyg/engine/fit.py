@@ -12,7 +12,7 @@ from ibc_pyg.console import progress
 from ibc_pyg.data.batch import Batch
 from ibc_pyg.data.loader import train_loader
 from ibc_pyg.engine.compiling import CannotCompileError
-from ibc_pyg.engine.divergence import Diverged, Watch, scale_lr
+from ibc_pyg.engine.divergence import Diverged, Watch
 from ibc_pyg.engine.freezing import set_frozen
 from ibc_pyg.engine.go_back import go_back
 from ibc_pyg.engine.interrupt import StopRequest
@@ -131,8 +131,7 @@ class _Fit:
         length = len(self.loader)
         # The loader has moved the sampler behind this batch.
         epoch = sampler.epoch + (sampler.step - 1) / length
-        lr = set_lr(experiment.optimizer, train, at.step - at.began, epoch)
-        lr = scale_lr(experiment.optimizer, lr, at.lr_scale)
+        lr = set_lr(experiment.optimizer, train, at.step - at.began, epoch, scale=at.lr_scale)
         set_frozen(experiment.model, experiment.config, epoch)
         due = (at.step + 1) % experiment.config.track.every == 0 or sampler.step == length
         due = self.statistics.expect(at.step + 1, record=due)

@@ -39,12 +39,27 @@ def build_optimizer(
     )
 
 
-def set_lr(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int, epoch: float) -> float:
-    """Set the learning rate of each group; return that of the heads. See `lr_factor`."""
+def set_lr(
+    optimizer: torch.optim.Optimizer,
+    config: TrainConfig,
+    step: int,
+    epoch: float,
+    *,
+    scale: float = 1.0,
+) -> float:
+    """Set the learning rate of each group; return that of the heads. See `lr_factor`.
+
+    Args:
+        optimizer: Its groups are changed.
+        config: Rates and schedule.
+        step: Optimiser steps done.
+        epoch: Epochs done, with the share of the current one.
+        scale: What divergences have multiplied the rate by.
+    """
     factor = lr_factor(config, step, epoch)
     for group in optimizer.param_groups:
-        group["lr"] = config.lr * group["lr_scale"] * factor
-    return config.lr * factor
+        group["lr"] = config.lr * group["lr_scale"] * factor * scale
+    return config.lr * factor * scale
 
 
 def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rich.console import Console
 
 from ibc_pyg.engine.fit import fit
@@ -41,14 +43,5 @@ def retrain(
     # Images that could not be read have the same rows in both.
     second.data.skipped.update(experiment.data.skipped)
     tracker.log(at.step, {"retrain/epochs": at.best_epoch})
-    begin = Progress(
-        step=at.step,
-        best=at.best,
-        best_epoch=at.best_epoch,
-        seconds=at.seconds,
-        lr_scale=at.lr_scale,
-        restarts=at.restarts,
-        retraining=True,
-        began=at.step,
-    )
+    begin = replace(at, retraining=True, began=at.step)
     return second, fit(second, run, tracker, console, at=begin)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
 from ibc_pyg.errors import ConfigError
+from ibc_pyg.losses.arguments import make_from_arguments
 from ibc_pyg.losses.batch_hard import BatchHardTripletLoss
 from ibc_pyg.losses.center import CenterLoss
 from ibc_pyg.losses.distillation import FeatureDistillation, SoftTargetDistillation
@@ -59,31 +59,12 @@ def make_loss(
             computed.
     """
     sizes = {"num_classes": num_classes, "embedding_size": embedding_size}
+    loss: nn.Module
     if name in OWN:
-        loss = _make_own(name, args, miner, sizes)
+        if miner is not None:
+            raise ConfigError(f"loss.terms: {name} takes no miner; leave {miner} out")
+        loss = make_from_arguments(OWN[name], args, sizes)
     else:
         loss = make_metric_learning_loss(name, args, miner, miner_args, **sizes)
     try_out(name, loss, **sizes)
     return loss
-
-
-def _make_own(
-    name: str, args: Mapping[str, Any], miner: str | None, sizes: Mapping[str, int]
-) -> nn.Module:
-    if miner is not None:
-        raise ConfigError(f"loss.terms: {name} takes no miner; leave {miner} out")
-    kind = OWN[name]
-    accepted = set() if kind.__init__ is nn.Module.__init__ else set(_parameters(kind))
-    filled = {key: value for key, value in sizes.items() if key in accepted}
-    if unknown := sorted(set(args) - accepted):
-        raise ConfigError(
-            f"loss.terms: {name} has no argument {unknown[0]!r}; there are {sorted(accepted)}"
-        )
-    try:
-        return kind(**{**filled, **args})
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"loss.terms: {name}: {error}") from error
-
-
-def _parameters(kind: type[nn.Module]) -> list[str]:
-    return [name for name in inspect.signature(kind.__init__).parameters if name != "self"]

@@ -85,8 +85,10 @@ class IntraBatchLoss(nn.Module):
         summed = torch.stack(nodes).sum() if nodes else torch.zeros_like(auxiliary)
         total = self.node_weight * summed + self.auxiliary_weight * auxiliary
         terms = {}
+        # Everybody's, for the terms see everybody's rows.
+        all_labels = gather_rows(labels) if self.terms else labels  # [M]
         for term in self.terms:
-            value = term(_seen_by(term, output, labels, images))
+            value = term(_seen_by(term, output, all_labels, images))
             total = total + term.weight * value
             terms[term.name] = value
         return LossTerms(total, summed, auxiliary, terms)
@@ -111,6 +113,4 @@ def _input(
     of_nodes = features == "nodes"
     x = output.nodes[-1] if of_nodes else output.embedding
     logits = output.node_logits[-1] if of_nodes else output.auxiliary_logits
-    return TermInput(
-        gather_rows(x.float()), gather_rows(logits.float()), gather_rows(labels), teacher
-    )
+    return TermInput(gather_rows(x.float()), gather_rows(logits.float()), labels, teacher)

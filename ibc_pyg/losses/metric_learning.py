@@ -15,6 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ibc_pyg.errors import ConfigError
+from ibc_pyg.losses.arguments import make_from_arguments
 from ibc_pyg.losses.term import TermInput
 
 LEFT_OUT = {
@@ -86,13 +87,11 @@ def make_metric_learning_loss(
     """
     kind = _find(_library("losses"), name, "loss")
     sizes = {"num_classes": num_classes, "embedding_size": embedding_size}
-    accepted = _accepted(kind)
-    filled = {key: value for key, value in sizes.items() if key in accepted}
-    loss = _make(kind, {**filled, **args}, accepted)
+    loss = _make(kind, args, sizes)
     if miner is None:
         return MetricLearningLoss(loss)
     found = _find(_library("miners"), miner, "miner")
-    return MetricLearningLoss(loss, _make(found, miner_args, _accepted(found)))
+    return MetricLearningLoss(loss, _make(found, miner_args))
 
 
 def _library(part: str) -> ModuleType:
@@ -125,33 +124,10 @@ def _find(module: ModuleType, name: str, what: str) -> type[nn.Module]:
     return kind
 
 
-def _accepted(kind: type) -> set[str]:
-    """Return the arguments of a class; those behind **kwargs are its bases'."""
-    accepted: set[str] = set()
-    for base in inspect.getmro(kind):
-        if base is nn.Module:
-            break
-        own = vars(base).get("__init__")
-        if own is None:
-            continue
-        parameters = inspect.signature(own).parameters.values()
-        accepted |= {each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD}
-        accepted |= {each.name for each in parameters if each.kind is each.KEYWORD_ONLY}
-    return accepted - {"self"}
-
-
-def _make(kind: type[nn.Module], args: Mapping[str, Any], accepted: set[str]) -> nn.Module:
-    if unknown := sorted(set(args) - accepted):
-        raise ConfigError(
-            f"loss.terms: {kind.__name__} has no argument {unknown[0]!r}; there are "
-            f"{sorted(accepted)}"
-        )
-    try:
-        return kind(**{key: _part(value) for key, value in args.items()})
-    except ConfigError:
-        raise
-    except (TypeError, ValueError, AssertionError) as error:
-        raise ConfigError(f"loss.terms: {kind.__name__}: {error or dict(args)}") from error
+def _make(
+    kind: type[nn.Module], args: Mapping[str, Any], sizes: Mapping[str, int] | None = None
+) -> nn.Module:
+    return make_from_arguments(kind, {key: _part(value) for key, value in args.items()}, sizes)
 
 
 def _part(value: Any) -> Any:
@@ -164,7 +140,7 @@ def _part(value: Any) -> Any:
         module = importlib.import_module(f"pytorch_metric_learning.{part}")
         if value["name"] in _names(module):
             kind: type[nn.Module] = getattr(module, value["name"])
-            return _make(kind, value.get("args", {}), _accepted(kind))
+            return _make(kind, value.get("args", {}))
     raise ConfigError(
         f"loss.terms: pytorch-metric-learning has no distance, reducer or regularizer "
         f"{value['name']!r}"

@@ -1,4 +1,4 @@
-"""What a published network expects of images."""
+"""What a published network expects of images, and what is asked of it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,19 @@ from ibc_pyg.errors import ConfigError
 def as_three_channels(images: Tensor) -> Tensor:
     """Show grey images `[B, 1, H, W]` to three channels; others stay: `[B, 3, H, W]`."""
     return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images  # [B, 3, H, W]
+
+
+def check_ends(in_channels: int, embedding_dim: int) -> None:
+    """Refuse colour channels and widths that no published network can be given.
+
+    Raises:
+        ValueError: If one is out of range.
+
+    """
+    if in_channels not in (1, 3):
+        raise ValueError(f"in_channels must be 1 or 3, not {in_channels}")
+    if embedding_dim < 1:
+        raise ValueError(f"embedding_dim must be at least 1, not {embedding_dim}")
 
 
 def check_image_size(images: Tensor, size: tuple[int, int] | None) -> None:

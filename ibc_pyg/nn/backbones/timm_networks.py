@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ibc_pyg.errors import ConfigError
-from ibc_pyg.nn.backbones.images import as_three_channels
+from ibc_pyg.nn.backbones.images import as_three_channels, check_ends
 from ibc_pyg.nn.backbones.pooling import Pooling, make_pooling
 from ibc_pyg.nn.backbones.vision import set_bn_eps
 from ibc_pyg.nn.backbones.weights import first_line, fit_weights, read_weights
@@ -60,10 +60,7 @@ class TimmBackbone(nn.Module):
         bn_eps: float | None = None,
     ) -> None:
         super().__init__()
-        if in_channels not in (1, 3):
-            raise ValueError(f"in_channels must be 1 or 3, not {in_channels}")
-        if embedding_dim < 1:
-            raise ValueError(f"embedding_dim must be at least 1, not {embedding_dim}")
+        check_ends(in_channels, embedding_dim)
         if pooling is None and grid != 1:
             raise ValueError("grid needs a pooling: max, avg or gem")
         if bn_eps is not None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torchvision.models as tv
 from torch import Tensor, nn
 
-from ibc_pyg.nn.backbones.images import as_three_channels, check_image_size
+from ibc_pyg.nn.backbones.images import as_three_channels, check_ends, check_image_size
 from ibc_pyg.nn.backbones.pooling import Pooling, make_pooling
 
 CLASSIFIERS = ("fc.", "classifier.", "heads.", "head.")
@@ -70,10 +70,7 @@ class VisionBackbone(nn.Module):
         bn_eps: float | None = None,
     ) -> None:
         super().__init__()
-        if in_channels not in (1, 3):
-            raise ValueError(f"in_channels must be 1 or 3, not {in_channels}")
-        if embedding_dim < 1:
-            raise ValueError(f"embedding_dim must be at least 1, not {embedding_dim}")
+        check_ends(in_channels, embedding_dim)
         set_last_stride(model, last_stride)
         if bn_eps is not None:
             set_bn_eps(model, bn_eps)
