@@ -69,6 +69,11 @@ class Config:
                 f"retrain needs select = val, which holds classes out, not {self.select}; "
                 "set retrain = false"
             )
+        if self.data.val_fold and self.select != "val":
+            raise ConfigError(
+                f"data.val_fold picks the held-out classes, but select = {self.select} holds none "
+                "out; set select = val, or data.val_fold = 0"
+            )
         if self.retrain and any("teacher" in term.args for term in self.loss.terms):
             raise ConfigError(
                 "retrain trains on more classes in the end than at first, and no teacher of "
@@ -92,4 +97,5 @@ class Config:
 
     def on_all_classes(self) -> Config:
         """Return the same experiment without held-out training classes."""
-        return replace(self, select="last", retrain=False)
+        data = replace(self.data, val_fold=0)
+        return replace(self, data=data, select="last", retrain=False)

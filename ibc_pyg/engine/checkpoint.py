@@ -1,8 +1,8 @@
 """Checkpoints that are whole or are not used: safetensors and JSON, written aside, then renamed.
 
 A checkpoint is a folder `step-00001234` with `tensors.safetensors`, perhaps other files, and
-`state.json`; the latter holds everything that is no tensor, and the hashes of the others. Nothing
-is ever unpickled.
+`state.json`; the latter holds everything that is no tensor, and the hashes of the others and of
+itself. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ _LOG = logging.getLogger(__name__)
 _TENSOR = "__tensor__"
 _PREFIX = "step-"
 _TENSORS = "tensors.safetensors"
+_OWN = "sha256_of_this"
 
 Tree: TypeAlias = Any
 """Dictionaries, lists, tensors, numbers, strings, booleans and None, nested."""
@@ -70,6 +71,7 @@ def save_checkpoint(
             _link(path, partial / name)
             hashes[name] = _hash(partial / name)
         document = {"step": step, "sha256": hashes, "state": skeleton}
+        document[_OWN] = _hash_of(document)
         write_atomically(partial / "state.json", json.dumps(document).encode())
         if target.exists():
             target.rename(old)
@@ -120,6 +122,8 @@ def load_checkpoint(path: Path) -> tuple[int, Tree]:
     """
     document = read_json(path / "state.json")
     try:
+        if document.pop(_OWN) != _hash_of(document):
+            raise RunError(f"checkpoint {path} is damaged: state.json was changed")
         hashes = document["sha256"]
         blob = (path / _TENSORS).read_bytes()
         found = {_TENSORS: hashlib.sha256(blob).hexdigest()}
@@ -199,6 +203,10 @@ def _link(source: Path, target: Path) -> None:
 def _hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _hash_of(document: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document).encode()).hexdigest()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -4,7 +4,7 @@ import io
 import json
 
 import pytest
-from digits_run import digits, quick
+from digits_run import OPTIONS, digits, quick
 from rich.console import Console
 
 from ibc_pyg.cli import run as command
@@ -12,6 +12,7 @@ from ibc_pyg.commands.common import print_summary
 from ibc_pyg.engine.load import load_run
 from ibc_pyg.engine.searching import export_image
 from ibc_pyg.engine.train import train
+from ibc_pyg.errors import ConfigError
 
 NOTE = "the epoch was chosen on the test classes (select = test)"
 SHORT = ("--train.epochs", "1", "--train.lr_milestones", "[]")
@@ -83,8 +84,6 @@ def test_the_table_of_a_comparison(tmp_path, select, capsys):
 
 def test_folds_are_compared_like_any_field(tmp_path):
     """k-fold selection: each fold chooses its epoch on other classes."""
-    from digits_run import OPTIONS
-
     experiment = tmp_path / "digits.yaml"
     experiment.write_text("select: val\n")
     options = [*OPTIONS, *SHORT, "--select", "val", "--data.val_classes", "0.4"]
@@ -93,3 +92,11 @@ def test_folds_are_compared_like_any_field(tmp_path):
     assert command(["compare", str(experiment), *vary, *options]) == 0
     table = json.loads((tmp_path / "folds" / "table.json").read_text())
     assert [row["name"] for row in table["rows"]] == ["val_fold=0", "val_fold=1"]
+
+
+@pytest.mark.parametrize("select", ["last", "test"])
+def test_a_fold_needs_classes_that_are_held_out(select):
+    with pytest.raises(ConfigError, match=r"data\.val_fold picks"):
+        digits("--select", select, "--data.val_fold", "1")
+    folded = digits("--select", "val", "--data.val_fold", "1")
+    assert folded.on_all_classes().select == "last"

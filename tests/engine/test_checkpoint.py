@@ -104,6 +104,15 @@ def test_one_flipped_bit_is_found(tmp_path):
         load_checkpoint(path)
 
 
+def test_one_changed_digit_is_found(tmp_path):
+    path = save_checkpoint(tmp_path, 1, {"epoch": 3, "lr": 1e-3, "best": float("nan")})
+    assert load_checkpoint(path)[1]["epoch"] == 3
+    state = path / "state.json"
+    state.write_text(state.read_text().replace('["epoch", 3]', '["epoch", 4]'))
+    with pytest.raises(RunError, match=r"state\.json was changed"):
+        load_checkpoint(path)
+
+
 def test_none_at_all(tmp_path):
     with pytest.raises(RunError, match="no whole checkpoint"):
         load_newest(tmp_path / "checkpoints")
