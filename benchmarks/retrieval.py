@@ -1,4 +1,4 @@
-"""Retrieval metrics at the sizes of the benchmarks: ours, four rivals and the bare matrix product.
+"""Retrieval metrics at the sizes of the benchmarks: ours, four rivals and the bare matrix products.
 
 Every candidate runs in a process of its own, on the same arrays and with the same threads. Each
 gives what it can: ours R@k, MAP@R and RP; faiss and the full sort the same from sorted lists;
@@ -29,9 +29,10 @@ from _output import add_outputs, write_outputs
 
 HERE = Path(__file__).resolve()
 SIZES = ["5924", "20000", "60502", "inshop"]
-CANDIDATES = ["product", "ours", "argsort", "pml", "oml", "faiss"]
+CANDIDATES = ["product", "onednn", "ours", "argsort", "pml", "oml", "faiss"]
 TITLES = {
     "product": "bare matrix product, in chunks",
+    "onednn": "the same by oneDNN",
     "ours": "**ibc_pyg**",
     "argsort": "full pairwise + argsort",
     "pml": "pytorch-metric-learning",
@@ -117,6 +118,11 @@ def candidate(name: str, case: Case, q: Any, qy: Any, g: Any, gy: Any) -> Callab
             part = tq[start : start + 2048]
             torch.mm(part, tb.T, out=out[: len(part)])
 
+    def onednn() -> None:
+        right = tb.to_mkldnn()
+        for start in range(0, len(q), 512):
+            torch.nn.functional.linear(tq[start : start + 512].to_mkldnn(), right)
+
     def ours() -> dict[str, float]:
         from ibc_pyg.metrics import retrieval_metrics
 
@@ -179,6 +185,7 @@ def candidate(name: str, case: Case, q: Any, qy: Any, g: Any, gy: Any) -> Callab
 
     return {
         "product": product,
+        "onednn": onednn,
         "ours": ours,
         "argsort": argsort,
         "pml": pml,

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ibc_pyg.products import pair_products
+
 
 def k_reciprocal_groups(
     features: Tensor,
@@ -177,7 +179,8 @@ def nearest(
     spare = min(k + 1, len(g))
     for start in range(0, len(x), rows):
         q = x[start : start + rows]
-        d = torch.addmm(square, q, g.T, alpha=-2)  # [n, M], short of the query's own square
+        # Short of the query's own square.
+        d = pair_products(q, g).mul_(-2).add_(square)  # [n, M]
         if itself:
             own = torch.arange(len(q), device=x.device)
             d[own, own + start] = -torch.inf

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ibc_pyg.metrics.inputs import Array, as_embeddings
 from ibc_pyg.metrics.space import Metric, Space, make_space, plain_float32
+from ibc_pyg.products import pair_products
 
 # How many more than k are kept, to see whether what follows the k-th is as close as it.
 _SPARE = 8
@@ -89,8 +90,7 @@ def _best(
     index = torch.empty(n, 0, dtype=torch.long, device=query.device)
     for begin in range(0, total, columns):
         end = min(total, begin + columns)
-        part = torch.empty(n, end - begin, device=query.device)
-        torch.mm(vectors, space.gallery[begin:end].T, out=part)
+        part = pair_products(vectors, space.gallery[begin:end])  # [n, end - begin]
         if same_set:
             own = torch.nonzero((query >= begin) & (query < end)).flatten()
             part[own, query[own] - begin] = -torch.inf

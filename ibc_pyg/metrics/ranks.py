@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ibc_pyg.metrics.space import Space, swapped
 from ibc_pyg.metrics.tally import Matches, Tally
+from ibc_pyg.products import pair_products
 
 _ROWS = 512
 _COLUMNS = 2048
@@ -133,7 +134,7 @@ def _two_sided(
         index = by_class[begin:end]  # [n]
         names.append(_padded(index, 0))
         vectors.append(_padded(space.gallery[index], _FAR))  # [n', D + 2]
-        scores = swapped(vectors[-1].clone()) @ vectors[-1].T  # [n', n']
+        scores = pair_products(swapped(vectors[-1].clone()), vectors[-1])  # [n', n']
         scores = scores[: end - begin]  # [n, n']
         same = classes[begin:end, None] == classes[None, begin:end]  # [n, n]
         same.fill_diagonal_(False)
@@ -166,7 +167,7 @@ def _two_sided(
 def _product(left: Tensor, right: Tensor, buffer: Tensor) -> Tensor:
     """Multiply into the memory of a flat buffer, [n, m]: new memory would cost time."""
     n, m = len(left), len(right)
-    return torch.mm(left, right.T, out=buffer[: n * m].view(n, m))
+    return pair_products(left, right, out=buffer[: n * m].view(n, m))
 
 
 def _edges(sizes: list[int], begin: int) -> list[int]:
@@ -227,7 +228,7 @@ def _one_sided(
         row = torch.repeat_interleave(torch.arange(n, device=device), sizes[owned])  # [P]
         place = torch.arange(len(row), device=device)
         place -= (sizes[owned].cumsum(0) - sizes[owned] - first[owned] + low)[row]
-        scores = left @ _padded(gallery[low:high], _FAR).T  # [n, M]
+        scores = pair_products(left, _padded(gallery[low:high], _FAR))  # [n, M]
         name, screen = by_class[low + place], scores[row, place]  # [P]
         scores[row, place] = -torch.inf
         if same_set:

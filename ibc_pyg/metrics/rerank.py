@@ -12,6 +12,7 @@ from ibc_pyg.graph.k_reciprocal import grown_sets, reciprocal_lists
 from ibc_pyg.metrics.inputs import Array, as_embeddings
 from ibc_pyg.metrics.neighbours import Neighbours
 from ibc_pyg.metrics.space import Metric, Space, make_space, plain_float32
+from ibc_pyg.products import pair_products
 
 Floats = NDArray[np.float64]
 
@@ -74,7 +75,8 @@ def k_reciprocal_rerank(
 
 def _relative(space: Space, rows: Tensor) -> Tensor:
     """Measure squared distances relative to each row's largest, [n, N] float64."""
-    squares = (space.left(rows) @ space.gallery.T).double() / -space.slope  # [n, N]
+    screen = pair_products(space.left(rows), space.gallery)  # [n, N]
+    squares = screen.double() / -space.slope  # [n, N]
     squares.clamp_(min=0)[torch.arange(len(rows)), rows] = 0
     largest = squares.amax(1, keepdim=True)  # [n, 1]
     return squares / torch.where(largest > 0, largest, 1)
