@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import torch
@@ -85,10 +85,12 @@ class IntraBatchLoss(nn.Module):
         summed = torch.stack(nodes).sum() if nodes else torch.zeros_like(auxiliary)
         total = self.node_weight * summed + self.auxiliary_weight * auxiliary
         terms = {}
-        # Everybody's, for the terms see everybody's rows.
+        # Everybody's, for the terms see everybody's rows; gathered once for all of them.
         all_labels = gather_rows(labels) if self.terms else labels  # [M]
+        kinds = dict.fromkeys(term.features for term in self.terms)
+        inputs = {kind: _input(kind, output, all_labels) for kind in kinds}
         for term in self.terms:
-            value = term(_seen_by(term, output, all_labels, images))
+            value = term(_with_teacher(term, inputs[term.features], images))
             total = total + term.weight * value
             terms[term.name] = value
         return LossTerms(total, summed, auxiliary, terms)
@@ -99,18 +101,16 @@ class IntraBatchLoss(nn.Module):
         )
 
 
-def _seen_by(term: Term, output: ModelOutput, labels: Tensor, images: Tensor | None) -> TermInput:
-    teacher = None
-    if term.teacher is not None:
-        with torch.no_grad():
-            teacher = _input(term.features, term.teacher(images), labels, None)
-    return _input(term.features, output, labels, teacher)
+def _with_teacher(term: Term, inputs: TermInput, images: Tensor | None) -> TermInput:
+    if term.teacher is None:
+        return inputs
+    with torch.no_grad():
+        theirs = _input(term.features, term.teacher(images), inputs.labels)
+    return replace(inputs, teacher=theirs)
 
 
-def _input(
-    features: Features, output: ModelOutput, labels: Tensor, teacher: TermInput | None
-) -> TermInput:
+def _input(features: Features, output: ModelOutput, labels: Tensor) -> TermInput:
     of_nodes = features == "nodes"
     x = output.nodes[-1] if of_nodes else output.embedding
     logits = output.node_logits[-1] if of_nodes else output.auxiliary_logits
-    return TermInput(gather_rows(x.float()), gather_rows(logits.float()), labels, teacher)
+    return TermInput(gather_rows(x.float()), gather_rows(logits.float()), labels)

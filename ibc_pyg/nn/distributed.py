@@ -2,9 +2,8 @@
 
 Each process works on an equal, contiguous share of the global batch, in rank order, and its loss
 is a mean over its own rows. Gradients that flow to gathered rows are summed over the processes on
-their way back, so the mean of everybody's parameter gradients, which DistributedDataParallel
-takes, is the gradient of the mean over the global batch. With one process everything here is the
-identity.
+their way back, so the mean of everybody's parameter gradients is the gradient of the mean over the
+global batch. With one process everything here is the identity.
 """
 
 from __future__ import annotations
