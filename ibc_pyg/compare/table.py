@@ -255,7 +255,7 @@ def _to_html(comparison: Comparison) -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width"><title>Comparison</title><style>'
         "body{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;"
-        "color-scheme:light dark}.wide{overflow-x:auto}table{border-collapse:collapse}"
+        "color-scheme:light dark}.wide{overflow-x:auto;margin-bottom:1.5rem}table{border-collapse:collapse}"
         "td,th{padding:.3rem .8rem;text-align:right;border-bottom:1px solid #8884;"
         "font-variant-numeric:tabular-nums;white-space:nowrap}"
         "td:first-child,th:first-child{text-align:left}img{max-width:100%;background:#fff}"
@@ -294,8 +294,7 @@ def _plot(comparison: Comparison) -> str:
         axis.set_title(name)
         axis.set_yticks(range(len(rows)), [row.name for row in rows])
         axis.grid(axis="x", alpha=0.3)
-    axes[0][0].invert_yaxis()
-    axes[0][0].margins(y=0.3)
+    axes[0][0].set_ylim(len(rows) - 0.5, -0.5)
     figure.supxlabel("%")
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=110, bbox_inches="tight")
