@@ -2,7 +2,8 @@
 
 torch multiplies float32 matrices on the CPU by Intel's MKL, which keeps processors of other makers
 to AVX2. oneDNN, which torch reaches for tensors of its kind, uses whatever the processor has: twice
-as fast on one with AVX-512 that is not Intel's. https://pytorch.org/docs/stable/backends.html
+as fast on one with AVX-512 that is not Intel's. It also gives equal rows equal products, where MKL
+rounds the last few rows of a matrix in another way. https://pytorch.org/docs/stable/backends.html
 """
 
 from __future__ import annotations
@@ -10,9 +11,6 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-# Below this many rows the tensors take longer to be handed over than to be multiplied.
-_FEW = 64
 
 
 def pair_products(left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor:
@@ -24,9 +22,9 @@ def pair_products(left: Tensor, right: Tensor, out: Tensor | None = None) -> Ten
         out: [n, m] float32; memory that may be used for the result.
 
     Returns:
-        [n, m]; products of equal rows are equal.
+        [n, m]; with oneDNN, products of equal rows are equal.
     """
-    if min(len(left), len(right)) < _FEW or left.device.type != "cpu" or not _has_onednn():
+    if left.device.type != "cpu" or not _has_onednn():
         return torch.mm(left, right.T, out=out)  # [n, m]
     with torch.no_grad():
         return F.linear(left.to_mkldnn(), right.to_mkldnn()).to_dense()  # [n, m]

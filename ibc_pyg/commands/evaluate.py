@@ -6,6 +6,7 @@ Several runs of one data set also give their mean and their ensemble.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -74,15 +75,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     """Run the command."""
-    for file in (arguments.json, arguments.save_embeddings):
-        if file is not None and not file.absolute().parent.is_dir():
-            raise UserError(f"{file} cannot be written: its folder does not exist; make it first")
+    _check_outputs(arguments)
     if arguments.embeddings is not None:
         _refuse_what_needs_a_run(arguments)
         return _embeddings(arguments)
     if not arguments.run_dirs:
         raise UserError("give the folder of a run, or --embeddings FILE; see `evaluate --help`")
     return _runs(arguments)
+
+
+def _check_outputs(arguments: argparse.Namespace) -> None:
+    """Refuse what could not be written in the end, or would overwrite what is read."""
+    from ibc_pyg.engine.run_folder import RUN_FILES
+
+    runs = [run.resolve() for run in arguments.run_dirs]
+    inputs = [] if arguments.embeddings is None else [arguments.embeddings.resolve()]
+    for file in (arguments.json, arguments.save_embeddings):
+        if file is None:
+            continue
+        folder = file.absolute().parent
+        if not folder.is_dir():
+            raise UserError(f"{file} cannot be written: its folder does not exist; make it first")
+        if file.is_dir():
+            raise UserError(f"{file} cannot be written: it is a folder; give a file in it")
+        if not os.access(folder, os.W_OK):
+            raise UserError(f"{file} cannot be written: its folder is read-only")
+        if file.resolve() in inputs:
+            raise UserError(f"{file} would be overwritten; give every output a file of its own")
+        if folder.resolve() in runs and file.name in RUN_FILES:
+            raise UserError(f"{file} belongs to the run; write to another file")
+        inputs.append(file.resolve())
 
 
 def _runs(arguments: argparse.Namespace) -> int:
@@ -95,7 +117,7 @@ def _runs(arguments: argparse.Namespace) -> int:
     found = score_runs(arguments.run_dirs, _options(arguments))
     out = console()
     table(_table(found), console=out, title=_title(found.runs[0].plain))
-    _notes(out.print, found.runs[0].plain)
+    _notes(out.print, *(scores.plain for scores in found.runs))
     chosen_on_test = [n for n, s in zip(found.names, found.selects, strict=True) if s == "test"]
     if chosen_on_test:
         out.print(
@@ -187,13 +209,15 @@ def _title(scores: Mapping[str, Any]) -> str:
     )
 
 
-def _notes(say: Any, scores: Mapping[str, Any]) -> None:
+def _notes(say: Any, *runs: Mapping[str, Any]) -> None:
+    scores = runs[0]
     if "NMI" in scores:
+        seeds = list(dict.fromkeys(f"{each['kmeans_seed']:.0f}" for each in runs))
         say(
             f"NMI: k-means++ with {scores['kmeans_swaps']:.0f} rounds of local search, "
             f"{scores['kmeans_clusters']:,.0f} clusters, restarts: "
             f"{scores['kmeans_restarts']:.0f}, iterations: {scores['kmeans_iterations']:.0f}, "
-            f"seed {scores['kmeans_seed']:.0f}"
+            f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(seeds)}"
         )
 
 

@@ -255,7 +255,8 @@ def _to_html(comparison: Comparison) -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width"><title>Comparison</title><style>'
         "body{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;"
-        "color-scheme:light dark}.wide{overflow-x:auto;margin-bottom:1.5rem}table{border-collapse:collapse}"
+        "color-scheme:light dark}.wide{overflow-x:auto;margin-bottom:1.5rem}"
+        "table{border-collapse:collapse}"
         "td,th{padding:.3rem .8rem;text-align:right;border-bottom:1px solid #8884;"
         "font-variant-numeric:tabular-nums;white-space:nowrap}"
         "td:first-child,th:first-child{text-align:left}img{max-width:100%;background:#fff}"

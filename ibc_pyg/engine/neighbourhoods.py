@@ -52,7 +52,7 @@ def neighbours_for(
     if size > available:
         raise RunError(
             f"evaluate.refine_size is {size}, but a neighbourhood can have {available} images at "
-            "most here; lower it"
+            "most here; lower it, or --refine-size of `evaluate`"
         )
     if method == "knn":
         return nearest_neighbours(vectors, gallery, k=size - 1).indices

@@ -79,7 +79,7 @@ def check_refine(model: IntraBatchModel, method: RefineMethod) -> None:
     if model.mpn is None and method != "none":
         raise RunError(
             "a run without message passing (model.steps = 0) has nothing to refine with; "
-            "set evaluate.refine = none"
+            "set evaluate.refine = none, or --refine none of `evaluate`"
         )
 
 

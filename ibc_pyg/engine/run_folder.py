@@ -11,6 +11,23 @@ from ibc_pyg.engine.files import read_json, write_atomically, write_json
 from ibc_pyg.errors import RunError
 from ibc_pyg.track import Record, read_jsonl
 
+RUN_FILES = frozenset(
+    {
+        "config.yaml",
+        "environment.json",
+        "metrics.jsonl",
+        "summary.json",
+        "model.safetensors",
+        "checkpoints",
+        "descriptors.safetensors",
+        "skipped.json",
+        "divergence.json",
+        "wandb.json",
+        "report.html",
+    }
+)
+"""Names that a run's own files have."""
+
 
 @dataclass(frozen=True)
 class RunFolder:

@@ -15,6 +15,7 @@ from ibc_pyg.engine.evaluate import score, score_refined, score_reranked
 from ibc_pyg.engine.load import load_run
 from ibc_pyg.engine.refine import check_refine, refine
 from ibc_pyg.engine.views import Views
+from ibc_pyg.errors import RunError
 
 
 @dataclass(frozen=True)
@@ -121,8 +122,13 @@ def score_runs(paths: Sequence[Path], options: ScoreOptions) -> Evaluation:
     # Whatever cannot work is said before the first image is described.
     check_same_images(names, [trained.data for trained in members])
     config = _settings(members[0].config.evaluate, options)
-    for trained in members:
-        check_refine(trained.model, config.refine)
+    if options.refine_size is not None and config.refine == "none":
+        raise RunError("a size of neighbourhoods is of no use without --refine; leave it out")
+    for name, trained in zip(names, members, strict=True):
+        try:
+            check_refine(trained.model, config.refine)
+        except RunError as error:
+            raise RunError(f"{name}: {error}") from None
     seeds = [trained.config.train.seed for trained in members]
     plain = [trained.describe(options.views) for trained in members]
     refined = [
@@ -184,5 +190,7 @@ def _mean(runs: Sequence[Scores]) -> Scores:
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise RunError("a run is given twice; an ensemble needs different ones")
     names = [path.resolve().name for path in paths]
     return names if len(set(names)) == len(names) else [str(path) for path in paths]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -30,7 +31,8 @@ def k_reciprocal_groups(
     CVPR 2017, section 3.2, https://arxiv.org/abs/1701.08398.
 
     Args:
-        features: [N, D], floating; distances are Euclidean (normalise for cosine).
+        features: [N, D], floating; distances are Euclidean (normalise for cosine), in float32
+            around the mean of all, to 1e-7 of the farthest sample's.
         size: members of a group, the sample itself included.
         k1: how many nearest neighbours count as mutual.
         gallery: [M, D]; if given, `features` are queries whose neighbours come from the gallery
@@ -143,6 +145,8 @@ def grown_sets(
 
 
 def _check(x: Tensor, name: str) -> None:
+    if not x.is_floating_point():
+        raise ValueError(f"{name} has dtype {x.dtype}, expected floating")
     if x.ndim != 2 or x.numel() == 0:
         raise ValueError(f"{name} has shape {tuple(x.shape)}, expected [N, D] with entries")
     if not bool(torch.isfinite(x).all()):
@@ -150,8 +154,15 @@ def _check(x: Tensor, name: str) -> None:
 
 
 def _compact(x: Tensor, base: Tensor) -> Tensor:
-    # Distances do not change with the origin, and float32 keeps them best around the mean.
-    return (x.detach() - base.detach().to(x.device).mean(0, dtype=torch.float32)).float()
+    # Neighbours change neither with the origin nor with the unit; float32 keeps distances best
+    # around the mean, and squares that neither overflow nor vanish.
+    mean = base.detach().mean(0, dtype=torch.float64).to(x.device)  # [D]
+    size = float(max((base.detach() - mean).abs().max(), torch.tensor(2.0**-1000)))
+    unit = 2.0 ** math.frexp(size)[1]  # a power of two: nothing is rounded
+    out = torch.empty(x.shape, dtype=torch.float32, device=x.device)
+    for rows in torch.arange(len(x), device=x.device).split(4096):
+        out[rows] = ((x.detach()[rows] - mean) / unit).float()
+    return out
 
 
 def nearest(
@@ -176,7 +187,6 @@ def nearest(
     square = g.square().sum(1)  # [M]
     # Few rows at a time: the products are still in the cache when they are searched.
     rows = max(1, min(256, memory_budget // (16 * len(g))))
-    spare = min(k + 1, len(g))
     for start in range(0, len(x), rows):
         q = x[start : start + rows]
         # Short of the query's own square.
@@ -184,23 +194,36 @@ def nearest(
         if itself:
             own = torch.arange(len(q), device=x.device)
             d[own, own + start] = -torch.inf
-        value, index = d.topk(spare, largest=False)  # [n, k + 1]
-        index, order = index.sort(dim=1)
-        value, again = value.gather(1, order).sort(dim=1, stable=True)
-        index = index.gather(1, again)
+        value, index = smallest(d, k)  # [n, k]
+        indices[start : start + rows] = index
+        distances[start : start + rows] = value + q.square().sum(1, keepdim=True)
+    return indices, distances
+
+
+def smallest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Find the k smallest of every row, the lower column first among equals.
+
+    Args:
+        values: [n, M].
+        k: at most M.
+
+    Returns:
+        Values and columns, [n, k] each, ascending.
+
+    """
+    spare = min(k + 1, values.shape[1])
+    value, index = values.topk(spare, largest=False)  # [n, k + 1]
+    index, order = index.sort(dim=1)
+    value, again = value.gather(1, order).sort(dim=1, stable=True)
+    index = index.gather(1, again)
+    if spare > k:
         # topk may take any of those that tie at the end of the list.
-        tied = (
-            torch.nonzero(value[:, -1] == value[:, k - 1]).flatten()
-            if spare > k
-            else index.new_empty(0)
-        )
+        tied = torch.nonzero(value[:, -1] == value[:, k - 1]).flatten()
         if len(tied) > 0:
             value[tied], index[tied] = (
-                part[:, :spare] for part in d[tied].sort(dim=1, stable=True)
+                part[:, :spare] for part in values[tied].sort(dim=1, stable=True)
             )
-        indices[start : start + rows] = index[:, :k]
-        distances[start : start + rows] = value[:, :k] + q.square().sum(1, keepdim=True)
-    return indices, distances
+    return value[:, :k], index[:, :k]
 
 
 def _mutual(near: Tensor, width: int, memory_budget: int) -> Tensor:

@@ -58,6 +58,12 @@ def clustering_metrics(
     x = as_embeddings(embeddings, "embeddings", device="cpu")
     y = as_labels(labels, "labels", len(x), "embeddings")
     clusters = len(np.unique(y)) if k is None else k
+    for name, value in (("k", clusters), ("restarts", restarts), ("iterations", iterations)):
+        if value % 1 != 0:
+            raise ValueError(f"{name} is {value}, expected a whole number")
+    largest = float(x.abs().max())
+    if not (largest == 0 or 2.0**-400 < largest < (2.0**400 if x.dtype == torch.float64 else 1e37)):
+        raise ValueError("embeddings are too large or too small to cluster")
     if not 1 <= clusters <= len(x):
         raise ValueError(f"k is {clusters}, expected 1 to {len(x)}, the number of embeddings")
     if swaps is None:

@@ -67,16 +67,57 @@ def as_labels(values: LabelArray, name: str, length: int, of: str) -> NDArray[np
         ValueError: not one-dimensional, of another length, or neither integers nor strings.
 
     """
-    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    array = _label_array(values)
     if array.ndim != 1:
         raise ValueError(f"{name} has shape {array.shape}, expected [N]")
     if len(array) != length:
         raise ValueError(f"{name} has {len(array)} entries, but {of} has {length} rows")
-    if array.dtype.kind == "f" and np.array_equal(array, np.round(array)):
-        array = array.astype(np.int64)
-    if array.dtype.kind not in "iubUS":
-        raise ValueError(f"{name} has dtype {array.dtype}, expected integers or strings")
+    # Beyond 2 ** 53 floats leave integers out: labels may have been merged already.
+    if array.dtype.kind == "f" and bool((np.abs(array) < 2.0**53).all()):
+        whole = array.astype(np.int64)
+        array = whole if np.array_equal(array, whole) else array
+    if array.dtype.kind == "O" and all(isinstance(each, str) for each in array):
+        array = array.astype(np.str_)
+    if array.dtype.kind == "S":
+        try:
+            array = np.char.decode(array, "utf-8")
+        except UnicodeDecodeError:
+            raise ValueError(f"{name} are bytes that are no UTF-8 text") from None
+    if array.dtype.kind not in "iubU":
+        raise ValueError(
+            f"{name} has dtype {array.dtype}, expected integers that fit into 64 bits, or strings"
+        )
     return array
+
+
+def _label_array(values: LabelArray) -> NDArray[np.generic]:
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        return (values.double() if values.is_floating_point() else values).numpy()
+    if not isinstance(values, np.ndarray):
+        # numpy would turn numbers beside strings into strings, and large ones into floats.
+        array = np.asarray(values, dtype=object)
+        kinds = {isinstance(each, str | bytes) for each in array.ravel()}
+        if len(kinds) > 1:
+            return array
+    return np.asarray(values)
+
+
+def as_ks(ks: Sequence[int]) -> tuple[int, ...]:
+    """Give the K of R@K as integers.
+
+    Raises:
+        ValueError: none at all, or one that is no whole number from 1 to 2 ** 31.
+
+    """
+    try:
+        values = tuple(int(k) for k in ks)
+        fine = len(values) > 0 and values == tuple(ks) and 1 <= min(values) <= max(values) <= 2**31
+    except (TypeError, ValueError, OverflowError):
+        fine = False
+    if not fine:
+        raise ValueError(f"ks is {ks!r}, expected whole numbers from 1")
+    return values
 
 
 def class_indices(
@@ -87,11 +128,14 @@ def class_indices(
         _, inverse = np.unique(labels, return_inverse=True)
         classes = torch.from_numpy(inverse.astype(np.int64))
         return classes, classes
-    if (labels.dtype.kind in "US") != (gallery_labels.dtype.kind in "US"):
+    if (labels.dtype.kind == "U") != (gallery_labels.dtype.kind == "U"):
         raise ValueError(
             f"labels have dtype {labels.dtype}, gallery_labels {gallery_labels.dtype}: "
             "give integers or strings for both"
         )
+    if labels.dtype.kind != gallery_labels.dtype.kind:
+        # Python's numbers compare exactly where numpy's common type would be a float.
+        labels, gallery_labels = labels.astype(object), gallery_labels.astype(object)
     _, inverse = np.unique(np.concatenate([labels, gallery_labels]), return_inverse=True)
     classes = torch.from_numpy(inverse.astype(np.int64))
     return classes[: len(labels)], classes[len(labels) :]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ibc_pyg.metrics.inputs import LabelArray, as_labels, class_indices
+from ibc_pyg.metrics.inputs import LabelArray, as_ks, as_labels, class_indices
 
 
 def list_metrics(
@@ -33,20 +33,30 @@ def list_metrics(
 
     Raises:
         ValueError: lists shorter than the largest k or than a query's number of matches, an index
-            out of range, or labels that do not fit.
+            out of range, listed twice or that of the query itself, or labels that do not fit.
 
     """
+    indices = torch.as_tensor(indices).cpu()
+    if indices.ndim != 2 or len(indices) == 0 or indices.is_floating_point():
+        raise ValueError(
+            f"indices has shape {tuple(indices.shape)} and dtype {indices.dtype}, expected "
+            "[Q, L] of integers"
+        )
+    indices = indices.long()
     y = as_labels(labels, "labels", len(indices), "indices")
     gy = None
     if gallery_labels is not None:
         gy = as_labels(gallery_labels, "gallery_labels", len(gallery_labels), "gallery_labels")
     query_classes, gallery_classes = class_indices(y, gy)
-    if len(ks) == 0 or min(ks) < 1:
-        raise ValueError(f"ks is {tuple(ks)}, expected whole numbers from 1")
-    indices = indices.cpu()
+    ks = as_ks(ks)
     available = len(gallery_classes) - (gy is None)
     if bool((indices < 0).any()) or bool((indices >= len(gallery_classes)).any()):
         raise ValueError(f"indices must lie in 0 to {len(gallery_classes) - 1}")
+    if gy is None and bool((indices == torch.arange(len(indices))[:, None]).any()):
+        raise ValueError("indices list a query among its own results")
+    ascending = indices.sort(dim=1).values
+    if bool((ascending[:, 1:] == ascending[:, :-1]).any()):
+        raise ValueError("indices list an item twice for one query")
     sizes = torch.bincount(gallery_classes, minlength=int(query_classes.max()) + 1)  # [C]
     matches = sizes[query_classes] - int(gy is None)  # [Q]
     needed = min(available, max(*ks, int(matches.max())))

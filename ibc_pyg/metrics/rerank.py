@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from ibc_pyg.graph.k_reciprocal import grown_sets, reciprocal_lists
+from ibc_pyg.graph.k_reciprocal import grown_sets, reciprocal_lists, smallest
 from ibc_pyg.metrics.inputs import Array, as_embeddings
 from ibc_pyg.metrics.neighbours import Neighbours
 from ibc_pyg.metrics.space import Metric, Space, make_space, plain_float32
@@ -142,10 +142,8 @@ def _search(
         distance += original_weight * _relative(space, rows).numpy()
         if same_set:
             distance[np.arange(len(rows)), rows.numpy()] = np.inf
-        value, index = torch.from_numpy(distance[:, begin:]).topk(k, largest=False)  # [n, k]
-        index, order = index.sort(dim=1)
-        value, again = value.gather(1, order).sort(dim=1, stable=True)
-        indices[rows], scores[rows] = index.gather(1, again), value.float()
+        value, index = smallest(torch.from_numpy(distance[:, begin:]), k)  # [n, k]
+        indices[rows], scores[rows] = index, value.float()
     return Neighbours(indices, scores)
 
 

@@ -8,7 +8,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ibc_pyg.metrics.inputs import Array, LabelArray, as_embeddings, as_labels, class_indices
+from ibc_pyg.metrics.inputs import (
+    Array,
+    LabelArray,
+    as_embeddings,
+    as_ks,
+    as_labels,
+    class_indices,
+)
 from ibc_pyg.metrics.ranks import MatchRanks, match_ranks
 from ibc_pyg.metrics.space import Metric, make_space, plain_float32
 
@@ -77,8 +84,7 @@ def retrieval_metrics(
     if gallery is not None and gallery_labels is not None:
         g = as_embeddings(gallery, "gallery", device=x.device)
         gy = as_labels(gallery_labels, "gallery_labels", len(g), "gallery")
-    if len(ks) == 0 or min(ks) < 1 or any(int(k) != k for k in ks):
-        raise ValueError(f"ks is {tuple(ks)}, expected whole numbers from 1")
+    ks = as_ks(ks)
     if ties not in (None, "index", "matches_first"):
         raise ValueError(f"ties is {ties!r}, expected 'index', 'matches_first' or None")
     query_classes, gallery_classes = (c.to(x.device) for c in class_indices(y, gy))

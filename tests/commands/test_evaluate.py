@@ -257,6 +257,34 @@ def test_mistakes_are_one_line(capsys, tmp_path, runs, shop):
     assert "folder does not exist" in fails(capsys, b, "--save-embeddings", missing)
 
 
+def test_outputs_overwrite_nothing_that_is_read(capsys, tmp_path, runs):
+    file = tmp_path / "e.npz"
+    np.savez(file, embeddings=np.eye(4, 2), labels=[0, 0, 1, 1])
+    before = file.read_bytes()
+    assert "would be overwritten" in fails(capsys, "--embeddings", file, "--json", file)
+    assert file.read_bytes() == before
+    twice = tmp_path / "out"
+    assert "would be overwritten" in fails(
+        capsys, runs["a"], "--json", twice, "--save-embeddings", twice
+    )
+    config = runs["a"] / "config.yaml"
+    assert "belongs to the run" in fails(capsys, runs["a"], "--json", config)
+    assert "is a folder" in fails(capsys, runs["a"], "--save-embeddings", tmp_path)
+
+
+def test_a_run_is_no_ensemble_with_itself(capsys, runs):
+    assert "given twice" in fails(capsys, runs["a"], runs["a"] / ".." / runs["a"].name)
+    assert "plain: a run without message passing" in fails(
+        capsys, runs["a"], runs["plain"], "--refine", "knn"
+    )
+    assert "no use without --refine" in fails(capsys, runs["a"], "--refine-size", "5")
+
+
+def test_the_seeds_of_an_ensemble_are_all_named(capsys, runs):
+    assert command(["evaluate", str(runs["a"]), str(runs["b"])]) == 0
+    assert "seeds 0, 1" in " ".join(capsys.readouterr().out.split())
+
+
 def test_embeddings_go_alone(capsys, tmp_path, runs):
     file = tmp_path / "e.npz"
     np.savez(file, embeddings=np.eye(4, 2), labels=[0, 0, 1, 1])

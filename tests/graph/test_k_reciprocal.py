@@ -80,6 +80,23 @@ def test_copies_come_in_order_of_rows_after_the_sample_itself() -> None:
     assert found[4].tolist() == [4, 1, 7, 10]
 
 
+@pytest.mark.parametrize("scale", [2.0**70, 2.0**-80, 2.0**900])
+def test_the_unit_does_not_matter(scale: float) -> None:
+    x = torch.randn(80, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert torch.equal(k_reciprocal_groups(x * scale, 7), k_reciprocal_groups(x, 7))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_copies_are_in_order_wherever_they_lie(seed: int) -> None:
+    draws = torch.Generator().manual_seed(seed)
+    n, dim = (int(torch.randint(5, 70, (1,), generator=draws)) for _ in range(2))
+    which = torch.randint(2, (n,), generator=draws)
+    x = torch.randn(2, dim, generator=draws)[which]
+    for i, group in enumerate(k_reciprocal_groups(x, n, k1=1)):
+        same = [j for j in range(n) if which[j] == which[i] and j != i]
+        assert group[: len(same) + 1].tolist() == [i, *same]
+
+
 def test_gallery_alone_gives_the_neighbours_of_a_query() -> None:
     rng = np.random.default_rng(0)
     x = torch.from_numpy(rng.normal(size=(5, 8))[rng.integers(5, size=120)]).float()
@@ -105,6 +122,7 @@ def test_gallery_alone_gives_the_neighbours_of_a_query() -> None:
         ({"k1": 0}, "k1 must be at least 1"),
         ({"features": torch.zeros(0, 2)}, r"features has shape \(0, 2\)"),
         ({"features": torch.full((10, 2), torch.nan)}, "features has NaN"),
+        ({"features": torch.eye(10, 2, dtype=torch.complex64)}, "dtype torch.complex64"),
         ({"gallery": torch.zeros(5, 3)}, "gallery has 3 dimensions"),
     ],
 )

@@ -96,6 +96,9 @@ def test_a_few_points_per_cluster_are_no_reason_to_warn(capfd: pytest.CaptureFix
         ({"restarts": 0}, "restarts is 0"),
         ({"iterations": 0}, "iterations is 0"),
         ({"swaps": -1}, "swaps is -1"),
+        ({"k": 2.5}, "k is 2.5, expected a whole number"),
+        ({"embeddings": np.eye(4, 2) * 1e300}, "too large or too small"),
+        ({"embeddings": np.eye(4, 2, dtype=np.float32) * 3e38}, "too large or too small"),
     ],
 )
 def test_bad_input_is_named(change: dict[str, Any], message: str) -> None:

@@ -33,6 +33,24 @@ def sorted_pairs(q: Any, g: Any, metric: str) -> tuple[Any, Any]:
     return order, np.take_along_axis(d, order, 1)
 
 
+@pytest.mark.parametrize("length", [2.0, 3.0, 64.0, 2.0**60, 2.0**-70, 1e100, 1e-100])
+def test_the_cosine_does_not_feel_lengths(length: float) -> None:
+    rng = np.random.default_rng(0)
+    gallery, queries = rng.normal(size=(200, 32)), rng.normal(size=(40, 32))
+    near = gallery[0] + 1e-8 * rng.normal(size=(50, 32))  # close to one another
+    gallery = np.concatenate([gallery, near])
+    plain = nearest_neighbours(queries, gallery, k=60)
+    for q, g in ((queries * length, gallery), (queries, gallery * length)):
+        found = nearest_neighbours(q, g, k=60)
+        assert torch.equal(found.indices, plain.indices)
+        torch.testing.assert_close(found.scores, plain.scores)
+    # Copies of another length tie, and the lower index comes first.
+    pairs = nearest_neighbours(queries, np.concatenate([gallery, gallery * length]), k=20).indices
+    copies = nearest_neighbours(queries, np.concatenate([gallery, gallery]), k=20).indices
+    if np.log2(length) % 1 == 0:  # multiples by other factors are rounded
+        assert torch.equal(pairs, copies)
+
+
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 2**31),

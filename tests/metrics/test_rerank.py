@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from ibc_pyg.metrics import k_reciprocal_rerank, list_metrics
 
@@ -66,6 +67,14 @@ def test_equals_the_dense_implementation(
         np.take_along_axis(expected, order, 1),
         atol=1e-6,
     )
+
+
+def test_ties_do_not_depend_on_the_length_of_the_list() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(8, 16))[rng.integers(0, 8, 40)]  # many copies
+    whole = k_reciprocal_rerank(x, None, 39).indices
+    for k in (1, 5, 20):
+        assert torch.equal(k_reciprocal_rerank(x, None, k).indices, whole[:, :k])
 
 
 def test_re_ranking_helps_where_classes_are_clouds() -> None:

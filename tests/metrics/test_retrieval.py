@@ -269,6 +269,13 @@ def test_autocast_and_reduced_precision_do_not_reach_the_metrics() -> None:
         ({"gallery": np.ones((3, 2)), "gallery_labels": [8, 8, 9]}, "in the gallery"),
         ({"ks": ()}, "whole numbers from 1"),
         ({"ks": (0, 1)}, "whole numbers from 1"),
+        ({"ks": 5}, "ks is 5, expected whole numbers from 1"),
+        ({"ks": (float("nan"),)}, "whole numbers from 1"),
+        ({"labels": [1.0, 1e300, np.inf, -np.inf]}, "labels has dtype float64"),
+        ({"labels": [2**63, 2**63 + 1, -1, -1]}, "integers that fit into 64 bits"),
+        ({"labels": [1, "1", 2, "2"]}, "labels has dtype object"),
+        ({"labels": np.array([b"a", b"\xff", b"a", b"b"])}, "no UTF-8 text"),
+        ({"embeddings": np.eye(4, 2) * 1e-160, "metric": "euclidean"}, "too small"),
         ({"metric": "manhattan"}, "metric is 'manhattan'"),
         ({"ties": "random"}, "ties is 'random'"),
         ({"embeddings": np.array([[1e300, 0], [0, 1], [1, 0], [1, 1]]), "metric": "euclidean"},
@@ -293,8 +300,24 @@ def test_lists_of_neighbours_give_the_same_metrics() -> None:
     assert list_metrics(lists, y[:50], gallery_labels=y[50:]) == pytest.approx(out, abs=1e-12)
 
 
-def test_lists_that_are_too_short_are_refused() -> None:
+def test_large_labels_of_two_integer_types_are_not_merged() -> None:
+    large = np.array([2**60, 2**60 + 1], dtype=np.uint64)
+    out = retrieval_metrics(
+        np.eye(2), large, gallery=np.eye(2), gallery_labels=large.astype(np.int64) + 1
+    )
+    assert out["queries_without_match"] == 1
+    texts = np.array(["a", "b", "a", "b"], dtype=object)
+    assert retrieval_metrics(np.eye(4), texts)["queries"] == 4
+
+
+def test_lists_that_are_no_rankings_are_refused() -> None:
     with pytest.raises(ValueError, match="but 8 are needed"):
-        list_metrics(torch.zeros(10, 5, dtype=torch.long), [0] * 10, gallery_labels=[0] * 8)
+        list_metrics(torch.arange(5).expand(10, 5), [0] * 10, gallery_labels=[0] * 8)
     with pytest.raises(ValueError, match="must lie in 0 to 3"):
         list_metrics(torch.full((4, 3), 4), [0, 0, 1, 1])
+    with pytest.raises(ValueError, match="among its own results"):
+        list_metrics(torch.arange(3).expand(4, 3), [0, 0, 1, 1])
+    with pytest.raises(ValueError, match="an item twice"):
+        list_metrics(torch.ones(4, 3, dtype=torch.long), [0] * 4, gallery_labels=[0, 0, 1])
+    with pytest.raises(ValueError, match="of integers"):
+        list_metrics(torch.zeros(4, 3), [0, 0, 1, 1])
