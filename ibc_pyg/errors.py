@@ -15,3 +15,8 @@ class DatasetError(UserError):
 
 class RunError(UserError):
     """A run folder, a checkpoint or the environment cannot do what was asked."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message; the name of its kind where it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

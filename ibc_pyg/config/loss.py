@@ -33,6 +33,10 @@ class TermConfig:
     def __post_init__(self) -> None:
         """Check ranges; raise ConfigError."""
         check_finite("loss.terms", self)
+        for field_name in ("args", "miner_args"):
+            value = getattr(self, field_name)
+            needs = "arguments by name, or left out"
+            check(f"loss.terms.{field_name}", isinstance(value, dict), needs, value)
         check("loss.terms.weight", self.weight >= 0, ">= 0", self.weight)
         check("loss.terms.lr_factor", self.lr_factor > 0, "> 0", self.lr_factor)
         check(

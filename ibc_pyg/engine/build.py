@@ -25,7 +25,7 @@ from ibc_pyg.data.registry import load_table
 from ibc_pyg.data.splits import Splits, split
 from ibc_pyg.data.table import ImageTable
 from ibc_pyg.data.transforms import Transform, transform_preset
-from ibc_pyg.errors import ConfigError, UserError
+from ibc_pyg.errors import ConfigError, UserError, first_line
 from ibc_pyg.graph import knn, threshold
 from ibc_pyg.nn.backbones import make_backbone
 from ibc_pyg.nn.heads import BNNeckHead, LinearHead
@@ -193,6 +193,33 @@ def span_processes(config: ModelConfig, model: IntraBatchModel) -> IntraBatchMod
     if config.sync_batch_norm:
         model.backbone = synchronise_batch_norm(model.backbone)
     return model
+
+
+def check_image_size(config: ModelConfig, model: IntraBatchModel, transform: Transform) -> None:
+    """Try the backbone once, before anything is trained.
+
+    Args:
+        config: Its name.
+        model: Left as it is.
+        transform: Makes the images.
+
+    Raises:
+        ConfigError: If it cannot read images of this size.
+    """
+    size = transform.image_size
+    images = torch.zeros(1, transform.channels, size, size)  # [1, C, S, S]
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            model.backbone(images)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"model.backbone: {config.backbone} cannot read images of {size} x {size}: "
+            f"{first_line(error)}; set data.transform_args.image_size"
+        ) from error
+    finally:
+        model.train(training)
 
 
 def check_graph(config: ModelConfig, model: IntraBatchModel, num_nodes: int) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from ibc_pyg.config import Config, TermConfig
@@ -14,6 +16,8 @@ from ibc_pyg.losses.factory import DISTILLATION, make_loss
 from ibc_pyg.losses.intra_batch import IntraBatchLoss
 from ibc_pyg.losses.term import Term
 from ibc_pyg.nn.model import IntraBatchModel
+
+_LOG = logging.getLogger(__name__)
 
 
 def build_loss(
@@ -98,7 +102,15 @@ def _teacher(
             f"loss.terms: the teacher {path} was trained on other classes; give one with the "
             "same data.name, select, data.val_classes, data.val_fold and train.seed"
         )
-    teacher = build_model(config.model, num_classes=classes, channels=channels)
+    if config.data.transform_args != student.data.transform_args:
+        _LOG.warning(
+            "the teacher %s learned from pictures of other data.transform_args: %s, not %s",
+            path,
+            config.data.transform_args,
+            student.data.transform_args,
+        )
+    bare = replace(config.model, weights=None)
+    teacher = build_model(bare, num_classes=classes, channels=channels)
     fit_weights(teacher, weights, run.weights)
     if term.features == "nodes" and teacher.mpn is None:
         raise ConfigError(f"loss.terms: the teacher {path} has no refined nodes (model.steps = 0)")

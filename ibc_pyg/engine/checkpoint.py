@@ -108,7 +108,7 @@ def drop_after(folder: Path, step: int) -> None:
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoints of a run, oldest first, whole or not."""
-    return sorted(folder.glob(f"{_PREFIX}*")) if folder.is_dir() else []
+    return sorted(folder.glob(f"{_PREFIX}{'[0-9]' * 8}")) if folder.is_dir() else []
 
 
 def load_checkpoint(path: Path) -> tuple[int, Tree]:

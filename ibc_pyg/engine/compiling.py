@@ -10,8 +10,7 @@ import torch
 from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
-from ibc_pyg.errors import ConfigError, RunError
-from ibc_pyg.nn.backbones.weights import first_line
+from ibc_pyg.errors import ConfigError, RunError, first_line
 
 
 class CannotCompileError(RunError):

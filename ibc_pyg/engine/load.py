@@ -113,7 +113,9 @@ def load_run(path: Path) -> Trained:
     weights = read_weights(run.weights)
     # The heads are as wide as the weights say: the data set may be at hand in part only.
     logits = weights.get("auxiliary_head.linear.weight", torch.empty(data.splits.num_classes))
-    model = build_model(config.model, num_classes=len(logits), channels=data.transform.channels)
+    # What the backbone started from is in the weights, and need not be there any more.
+    bare = replace(config.model, weights=None)
+    model = build_model(bare, num_classes=len(logits), channels=data.transform.channels)
     fit_weights(model, weights, run.weights)
     model.to(fabric.device).eval()
     return Trained(run, config, fabric, data, model)

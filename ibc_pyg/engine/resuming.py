@@ -86,7 +86,7 @@ def find_cut(path: Path, wanted: Config | None = None) -> CutRun:
             name, before, now = found
             raise RunError(
                 f"{path} is a run with {name} = {before}, not {now}: another experiment; resume "
-                "it without the file, or start a new run"
+                "it without file and options, or start a new run"
             )
         config = wanted
     if run.summary.is_file():

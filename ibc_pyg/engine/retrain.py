@@ -43,5 +43,6 @@ def retrain(
     # Images that could not be read have the same rows in both.
     second.data.skipped.update(experiment.data.skipped)
     tracker.log(at.step, {"retrain/epochs": at.best_epoch})
-    begin = replace(at, retraining=True, began=at.step)
+    # What the first pass learned from diverging is its own; this one has the rates it began with.
+    begin = replace(at, retraining=True, began=at.step, lr_scale=1.0, restarts=0)
     return second, fit(second, run, tracker, console, at=begin)

@@ -113,8 +113,9 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
             run.clear()
             run.wandb.unlink(missing_ok=True)
-            write_atomically(run.config, config_yaml.encode())
+            # The configuration comes last: with it the folder is a run, which can be resumed.
             write_json(run.environment, environment())
+            write_atomically(run.config, config_yaml.encode())
         except OSError as error:
             raise RunError(f"{path} cannot be written: {error.strerror}") from error
         return run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from lightning_fabric import Fabric
@@ -17,6 +17,7 @@ from ibc_pyg.engine.build import (
     build_data,
     build_model,
     check_graph,
+    check_image_size,
     span_processes,
 )
 from ibc_pyg.engine.build_loss import build_loss
@@ -86,7 +87,11 @@ def make_fabric(config: Config) -> Fabric:
 
 
 def setup(
-    config: Config, console: Console | None = None, *, all_classes: bool = False
+    config: Config,
+    console: Console | None = None,
+    *,
+    all_classes: bool = False,
+    from_checkpoint: bool = False,
 ) -> Experiment:
     """Build an experiment; the seed sets the weights and the order of the batches.
 
@@ -94,6 +99,8 @@ def setup(
         config: What was asked for.
         console: Where slow preparations are shown.
         all_classes: Hold no training classes out, whatever `select` says.
+        from_checkpoint: A checkpoint will fill the model: `model.weights` are not read, which may
+            have gone.
 
     Raises:
         UserError: If the configuration, the data set or the device does not fit.
@@ -115,8 +122,11 @@ def setup(
     )
     torch.manual_seed(train.seed)
     model = build_model(
-        config.model, num_classes=data.splits.num_classes, channels=data.transform.channels
+        replace(config.model, weights=None) if from_checkpoint else config.model,
+        num_classes=data.splits.num_classes,
+        channels=data.transform.channels,
     )
+    check_image_size(config.model, model, data.transform)
     check_graph(config.model, model, sampler.batch_size)
     if train.channels_last:
         model = model.to(memory_format=torch.channels_last)

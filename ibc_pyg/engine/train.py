@@ -75,7 +75,12 @@ def resume(path: Path, console: Console, wanted: Config | None = None) -> RunFol
             by_first(lambda: make_report(load_run(path)))
         info(console, f"{path} is finished; nothing to resume")
         return run
-    experiment = setup(config, console, all_classes=cut.retraining)
+    experiment = setup(
+        config,
+        console,
+        all_classes=cut.retraining,
+        from_checkpoint=cut.checkpoint is not None,
+    )
     by_first(cut.prepare)
     with nobody_missing():
         return _work(experiment, run, console, cut.checkpoint)

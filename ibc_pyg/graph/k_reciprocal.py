@@ -160,7 +160,8 @@ def _compact(x: Tensor, base: Tensor) -> Tensor:
     size = float(max((base.detach() - mean).abs().max(), torch.tensor(2.0**-1000)))
     unit = 2.0 ** math.frexp(size)[1]  # a power of two: nothing is rounded
     out = torch.empty(x.shape, dtype=torch.float32, device=x.device)
-    for rows in torch.arange(len(x), device=x.device).split(4096):
+    for start in range(0, len(x), 4096):
+        rows = slice(start, start + 4096)
         out[rows] = ((x.detach()[rows] - mean) / unit).float()
     return out
 

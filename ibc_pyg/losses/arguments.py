@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from ibc_pyg.errors import ConfigError
+from ibc_pyg.errors import ConfigError, first_line
 
 
 def accepted_arguments(kind: type[nn.Module]) -> set[str]:
@@ -27,6 +27,17 @@ def accepted_arguments(kind: type[nn.Module]) -> set[str]:
             if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
         }
     return accepted - {"self"}
+
+
+def check_mapping(owner: str, args: Any) -> Mapping[str, Any]:
+    """Return arguments as they are.
+
+    Raises:
+        ConfigError: If they are none by name.
+    """
+    if not isinstance(args, Mapping):
+        raise ConfigError(f"loss.terms: the args of {owner} must be {{name: value}}, not {args}")
+    return args
 
 
 def make_from_arguments(
@@ -53,5 +64,6 @@ def make_from_arguments(
         return kind(**{**filled, **args})
     except ConfigError:
         raise
-    except (TypeError, ValueError, AssertionError) as error:
-        raise ConfigError(f"loss.terms: {kind.__name__}: {error or dict(args)}") from error
+    except Exception as error:  # whatever a library may say
+        said = first_line(error) if str(error) else f"its arguments do not fit: {dict(args)}"
+        raise ConfigError(f"loss.terms: {kind.__name__}: {said}") from error

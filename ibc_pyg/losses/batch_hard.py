@@ -26,7 +26,7 @@ class BatchHardTripletLoss(nn.Module):
 
     def __init__(self, margin: float | None = 0.2, normalize: bool = True) -> None:
         super().__init__()
-        if margin is not None and margin < 0:
+        if margin is not None and not margin >= 0:
             raise ValueError(f"margin must be >= 0 or none, not {margin}")
         self.margin = margin
         self.normalize = normalize

@@ -23,7 +23,7 @@ class SoftTargetDistillation(nn.Module):
 
     def __init__(self, temperature: float = 4.0) -> None:
         super().__init__()
-        if temperature <= 0:
+        if not temperature > 0:
             raise ValueError(f"temperature must be > 0, not {temperature}")
         self.temperature = temperature
 

@@ -26,9 +26,9 @@ class FocalLoss(nn.Module):
 
     def __init__(self, gamma: float = 2.0, temperature: float = 1.0) -> None:
         super().__init__()
-        if gamma < 0:
+        if not gamma >= 0:
             raise ValueError(f"gamma must be >= 0, not {gamma}")
-        if temperature <= 0:
+        if not temperature > 0:
             raise ValueError(f"temperature must be > 0, not {temperature}")
         self.gamma = gamma
         self.temperature = temperature

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ibc_pyg.losses.term import Features, Term, TermInput
-from ibc_pyg.nn.distributed import gather_rows
+from ibc_pyg.nn.distributed import draws_of_first, gather_rows
 from ibc_pyg.nn.model import ModelOutput
 
 
@@ -90,7 +90,10 @@ class IntraBatchLoss(nn.Module):
         kinds = dict.fromkeys(term.features for term in self.terms)
         inputs = {kind: _input(kind, output, all_labels) for kind in kinds}
         for term in self.terms:
-            value = term(_with_teacher(term, inputs[term.features], images))
+            seen = _with_teacher(term, inputs[term.features], images)
+            # A loss or a miner may draw pairs: the same ones everywhere.
+            with draws_of_first(labels.device):
+                value = term(seen)
             total = total + term.weight * value
             terms[term.name] = value
         return LossTerms(total, summed, auxiliary, terms)

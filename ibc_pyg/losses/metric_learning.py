@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ibc_pyg.errors import ConfigError
-from ibc_pyg.losses.arguments import make_from_arguments
+from ibc_pyg.losses.arguments import check_mapping, make_from_arguments
 from ibc_pyg.losses.term import TermInput
 
 LEFT_OUT = {
@@ -29,6 +29,8 @@ LEFT_OUT = {
     "WeightRegularizerMixin": "it is a base class",
     "ManifoldLoss": "it takes no labels",
     "CrossBatchMemory": "its memory is not part of a checkpoint, so a resumed run would differ",
+    "DynamicSoftMarginLoss": "its histogram is not part of a checkpoint, so a resumed run would "
+    "differ",
     "EmbeddingsAlreadyPackagedAsTriplets": "a batch is no list of triplets",
     "BaseMiner": "it is a base class",
 }
@@ -136,11 +138,16 @@ def _part(value: Any) -> Any:
         return value
     import importlib
 
+    if unknown := sorted(map(str, set(value) - {"name", "args"})):
+        raise ConfigError(
+            f"loss.terms: {value['name']} has {unknown[0]!r} beside it; a part is given as "
+            "{name: ..., args: {...}}"
+        )
     for part in _PARTS:
         module = importlib.import_module(f"pytorch_metric_learning.{part}")
         if value["name"] in _names(module):
             kind: type[nn.Module] = getattr(module, value["name"])
-            return _make(kind, value.get("args", {}))
+            return _make(kind, check_mapping(value["name"], value.get("args", {})))
     raise ConfigError(
         f"loss.terms: pytorch-metric-learning has no distance, reducer or regularizer "
         f"{value['name']!r}"

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
+import torch
 from torch import Tensor, nn
+
+from ibc_pyg.errors import RunError, first_line
 
 Features = Literal["embeddings", "nodes"]
 """Raw backbone embeddings, or refined nodes."""
@@ -71,6 +74,17 @@ class Term(nn.Module):
         return self
 
     def forward(self, inputs: TermInput) -> Tensor:
-        """Return the unweighted loss, a scalar."""
-        value: Tensor = self.loss(inputs)
+        """Return the unweighted loss, a scalar.
+
+        Raises:
+            RunError: If it cannot be computed for this batch.
+        """
+        try:
+            value: Tensor = self.loss(inputs)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # whatever a library may say
+            raise RunError(
+                f"loss.terms: {self.name} cannot be computed for a batch: {first_line(error)}"
+            ) from error
         return value

@@ -80,7 +80,7 @@ def as_labels(values: LabelArray, name: str, length: int, of: str) -> NDArray[np
         array = array.astype(np.str_)
     if array.dtype.kind == "S":
         try:
-            array = np.char.decode(array, "utf-8")
+            array = np.char.decode(array.astype(np.bytes_), "utf-8")
         except UnicodeDecodeError:
             raise ValueError(f"{name} are bytes that are no UTF-8 text") from None
     if array.dtype.kind not in "iubU":

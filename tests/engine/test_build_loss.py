@@ -11,7 +11,7 @@ from ibc_pyg.engine.checkpoint import load_newest
 from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.engine.setup import setup
 from ibc_pyg.engine.train import resume, train
-from ibc_pyg.errors import ConfigError
+from ibc_pyg.errors import ConfigError, RunError
 
 PROXIES = (
     "[{name: ProxyAnchorLoss, lr_factor: 3.0}, {name: CenterLoss, features: nodes, weight: 0.1}]"
@@ -108,6 +108,25 @@ def test_a_teacher_of_as_many_but_other_classes_is_refused(tmp_path):
         setup(quick(*fold, "--data.val_fold", "1", "--loss.terms", term))
     with pytest.raises(ConfigError, match="no teacher of"):
         quick(*fold, "--retrain", "true", "--loss.terms", term)
+
+
+def test_arguments_by_name_are_needed():
+    for args in ("args: ", "args: [1]", "miner: TripletMarginMiner, miner_args: "):
+        with pytest.raises(ConfigError, match="args"):
+            quick("--loss.terms", f"[{{name: ContrastiveLoss, {args}}}]")
+
+
+def test_a_loss_that_a_batch_does_not_suit_is_one_line(tmp_path):
+    """SmoothAP wants classes of one size; the sampler draws a class twice at times."""
+    walk = ("--data.sampler", "walk", "--loss.terms", "[{name: SmoothAPLoss}]")
+    with pytest.raises(RunError, match="SmoothAPLoss cannot be computed for a batch"):
+        train(quick(*walk), tmp_path / "run", quiet())
+
+
+def test_a_teacher_of_other_pictures_is_told(run, caplog):
+    term = f"[{{name: SoftTargetDistillation, args: {{teacher: {run.path}}}}}]"
+    setup(quick("--data.transform_args", "{image_size: 8, resize: 12}", "--loss.terms", term))
+    assert "other data.transform_args" in caplog.text
 
 
 def test_a_term_on_nodes_needs_nodes():

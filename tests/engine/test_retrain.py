@@ -86,3 +86,23 @@ def test_both_passes_resume_exactly(run, tmp_path, monkeypatch, stop_at):
 def test_what_does_not_fit_is_refused(options, says):
     with pytest.raises(ConfigError, match=says):
         digits(*options, "--retrain", "true")
+
+
+def test_a_divergence_of_the_first_pass_does_not_slow_the_second(tmp_path, monkeypatch):
+    step, bad = fit_module.train_step, []
+
+    def poisoned(experiment, batch):
+        values = step(experiment, batch)
+        if not bad and experiment.sampler.epoch == 1:
+            bad.append(1)
+            return values | {"train/loss": torch.tensor(float("nan"))}
+        return values
+
+    monkeypatch.setattr(fit_module, "train_step", poisoned)
+    options = ("--retrain", "true", "--train.on_divergence", "restart")
+    run = train(quick(*VAL, *options), tmp_path / "run", quiet())
+    history = records(run)
+    begin = next(i for i, record in enumerate(history) if "retrain/epochs" in record)
+    assert any(record.get("train/lr_scale") == 0.5 for record in history[:begin])
+    assert history[begin - 2]["train/lr"] < 0.01
+    assert history[begin + 1]["train/lr"] == 0.01

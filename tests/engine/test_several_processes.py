@@ -67,6 +67,18 @@ def test_a_run_of_several_processes_is_that_of_one(alone, tmp_path, world):
     assert sorted(path.name for path in out.iterdir()) == sorted(p.name for p in alone.iterdir())
 
 
+def test_pairs_that_are_drawn_are_the_same_in_every_process(tmp_path):
+    """A miner draws over the whole batch: the first process's draws are everybody's."""
+    term = "[{name: TripletMarginLoss, miner: DistanceWeightedMiner}]"
+    options = (*NO_DROPOUT, "--loss.terms", term)
+    one = train(brief(*options), tmp_path / "one", quiet())
+    together(train_whole, 2, str(tmp_path / "two"), *options)
+    found, wanted = records(RunFolder(tmp_path / "two")), records(one)
+    for ours, theirs in zip(found[:3], wanted[:3], strict=True):
+        for name in ("train/loss_TripletMarginLoss", "train/loss"):
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-5)
+
+
 def interrupt_after(steps):
     """Let this process alone be asked to stop in its step number `steps`."""
     whole = fit_module.train_step

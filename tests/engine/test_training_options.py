@@ -14,7 +14,9 @@ from ibc_pyg.engine import fit as fit_module
 from ibc_pyg.engine.checkpoint import load_newest
 from ibc_pyg.engine.fit import Interrupted
 from ibc_pyg.engine.run_folder import RunFolder
+from ibc_pyg.engine.setup import setup
 from ibc_pyg.engine.train import resume, train
+from ibc_pyg.errors import ConfigError
 
 EVERYTHING = (
     "--model.freeze", "[features.0]", "--model.gradient_checkpointing", "true",
@@ -105,3 +107,9 @@ def test_a_mistake_is_one_line(options, says, tmp_path, capsys):
     assert says in " ".join(said.split())
     assert "Traceback" not in said
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("backbone", ["densenet121", "convnext_tiny"])
+def test_images_that_are_too_small_for_a_network_are_one_line(backbone):
+    with pytest.raises(ConfigError, match=rf"{backbone} cannot read images of 8 x 8"):
+        setup(quick("--model.backbone", backbone, "--model.backbone_args", "{}"))

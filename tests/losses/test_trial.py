@@ -21,8 +21,17 @@ SIZES = {"num_classes": 6, "embedding_size": 8}
         ("TripletMarginLoss", {"distance": "SNRDistance"}, None, {}, "not callable"),
         ("TripletMarginLoss", {}, "TripletMarginMiner", {"margin": [1]}, "not supported"),
         ("TripletMarginLoss", {"reducer": {"name": "DoNothingReducer"}}, None, {}, "MeanReducer"),
+        ("ContrastiveLoss", {"distance": {"name": "LpDistance", "arg": {"p": 1}}}, None, {},
+         "'arg' beside it"),
+        ("ContrastiveLoss", {"distance": {"name": "LpDistance", "args": None}}, None, {},
+         "args of LpDistance"),
+        ("ArcFaceLoss", {"num_classes": -5}, None, {}, "ArcFaceLoss"),
+        ("HistogramLoss", {"n_bins": 0}, None, {}, "HistogramLoss"),
+        ("FocalLoss", {"gamma": float("nan")}, None, {}, "gamma must be >= 0"),
+        ("BatchHardTripletLoss", {"margin": float("nan")}, None, {}, "margin must be >= 0"),
+        ("DynamicSoftMarginLoss", {}, None, {}, "not part of a checkpoint"),
     ],
-)
+)  # fmt: skip
 def test_a_loss_that_cannot_be_computed_is_one_line(name, args, miner, miner_args, says):
     with pytest.raises(ConfigError, match=says) as caught:
         make_loss(name, args, miner, miner_args, **SIZES)

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from ibc_pyg.errors import ConfigError
+from ibc_pyg.errors import ConfigError, first_line
 from ibc_pyg.nn.backbones.residual import SmallResNet
 from ibc_pyg.nn.backbones.small import ConvNet
 from ibc_pyg.nn.backbones.timm_networks import PREFIX, PRETRAINED, make_timm
@@ -77,8 +77,8 @@ def make_backbone(
         backbone = make(in_channels, embedding_dim, **args)
     except ConfigError:
         raise
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"model.backbone_args: {name}: {error}") from error
+    except (ValueError, TypeError, AssertionError, ArithmeticError, RuntimeError) as error:
+        raise ConfigError(f"model.backbone_args: {name}: {first_line(error)}") from error
     if weights == PRETRAINED:
         raise ConfigError(
             f"model.weights: nobody publishes weights of {name}; name a file, or set it to none"

@@ -9,9 +9,9 @@ from typing import Any
 import torchvision.models as tv
 from torch import Tensor, nn
 
-from ibc_pyg.errors import ConfigError
+from ibc_pyg.errors import ConfigError, first_line
 from ibc_pyg.nn.backbones.vision import CLASSIFIERS, VisionBackbone
-from ibc_pyg.nn.backbones.weights import first_line, fit_weights, read_weights
+from ibc_pyg.nn.backbones.weights import fit_weights, read_weights
 
 OWN_ARGS = ("pooling", "grid", "last_stride", "bn_eps")
 """Arguments of `VisionBackbone`; all others go to torchvision's network."""

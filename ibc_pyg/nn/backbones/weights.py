@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file as load_safetensors
 from torch import Tensor, nn
 
-from ibc_pyg.errors import ConfigError
+from ibc_pyg.errors import ConfigError, first_line
 
 _IN_MODEL = "backbone."
 
@@ -98,8 +98,3 @@ def fit_weights(
             raise ConfigError(f"model.weights: {source}: the backbone has no {key!r}")
     kept = {key: value for key, value in state.items() if key in own and not key.startswith(fresh)}
     module.load_state_dict(kept, strict=False)
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
