@@ -8,6 +8,7 @@ What is done is skipped, what was cut is resumed. Further fields, as --train.epo
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,9 +63,13 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
         # A mistake in a file is told with its name.
         parse_layers([base, *above, *filter(None, [layer])], [])
     fields = [word for layer in above for word in ("--config", str(layer))] + list(fields)
-    for cell in cells:
-        # Each setting is read before the first is run: a typing mistake costs no hours.
-        parse_config(base, [*fields, *cell.overrides])
+    # Each setting is read before the first is run: a typing mistake costs no hours.
+    configs = [parse_config(base, [*fields, *cell.overrides]) for cell in cells]
+    for (cell, config), (other, same) in itertools.combinations(
+        zip(cells, configs, strict=True), 2
+    ):
+        if config == same and other.layer is None:
+            raise ConfigError(f"--vary: {cell.name} and {other.name} are the same setting")
 
     from ibc_pyg.compare.curves import write_curves
     from ibc_pyg.compare.runs import make_jobs, read_results, run_jobs

@@ -93,6 +93,8 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     from ibc_pyg.compare.table import to_markdown, write_tables
     from ibc_pyg.sweep.results import make_comparison
     from ibc_pyg.sweep.search import (
+        check_finals,
+        check_trials,
         explain,
         final_tasks,
         run_finals,
@@ -112,12 +114,14 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     }
     errors = []
     try:
+        check_trials(plan)
         if not arguments.table_only and (failures := run_trials(plan, **options)):
             errors.append(explain(failures, trials, "trials"))
         best = winners(plan)
         written = write_trials(plan, read_trials(plan))
-        write_best(plan, best)
         finals = final_tasks(plan, best)
+        check_finals(finals)
+        write_best(plan, best)
         if not arguments.table_only and (failures := run_finals(finals, **options)):
             errors.append(explain(failures, sum(map(len, finals.values())), "runs"))
     except KeyboardInterrupt:
@@ -140,7 +144,7 @@ def _plan(arguments: argparse.Namespace, fields: Sequence[str]) -> Plan:
     from ibc_pyg.sweep.sweep_file import read_sweep
 
     sweep = read_sweep(arguments.sweep)
-    count = arguments.trials or sweep.run_cap
+    count = sweep.run_cap if arguments.trials is None else arguments.trials
     if count is None:
         raise ConfigError("--trials: say how many, or give run_cap in the sweep file")
     for name, value, least in (
@@ -157,6 +161,9 @@ def _plan(arguments: argparse.Namespace, fields: Sequence[str]) -> Plan:
     names = [each.name for each in methods] + [each.name for each in twins]
     if len(set(names)) < len(names):
         raise ConfigError("--twin: two rows have the same name")
+    folders = [(each.method, each.folder) for each in twins]
+    if len(set(folders)) < len(folders):
+        raise ConfigError("--twin: two names differ in punctuation alone; give others")
     return Plan(
         sweep,
         methods,

@@ -57,7 +57,7 @@ def make_grid(vary: Sequence[str], layers: Sequence[Path] = ()) -> list[Cell]:
     Raises:
         ConfigError: If one has no field, no value, or a value twice, or a layer is no file.
     """
-    axes = []
+    axes: list[list[tuple[str, str]]] = []
     for text in vary:
         field, equals, rest = text.partition("=")
         values = divide(rest)
@@ -65,6 +65,10 @@ def make_grid(vary: Sequence[str], layers: Sequence[Path] = ()) -> list[Cell]:
             raise ConfigError(f"--vary {text!r} must read FIELD=VALUE,VALUE,...")
         if len(set(values)) < len(values):
             raise ConfigError(f"--vary {text!r} has a value twice")
+        if field == "train.seed":
+            raise ConfigError("--vary train.seed: the seeds are 0 .. N-1 of --seeds N")
+        if any(axis[0][0] == field for axis in axes):
+            raise ConfigError(f"--vary: {field} is given twice; list all its values in one")
         axes.append([(field, value) for value in values])
     for layer in layers:
         if not layer.is_file():

@@ -92,7 +92,7 @@ def run_tasks(
     pool = [_Worker(threads or max(1, (os.cpu_count() or 1) // workers)) for _ in range(workers)]
     stopped = threading.Event()
 
-    def work(worker: _Worker) -> None:
+    def work(worker: _Worker, end: threading.Event) -> None:
         try:
             while not stopped.is_set():
                 try:
@@ -105,23 +105,30 @@ def run_tasks(
                     failures.append(failure)
         finally:
             worker.close()
+            end.set()
 
-    served = [threading.Thread(target=work, args=(worker,)) for worker in pool]
+    # Not by `join`: one that Ctrl-C has interrupted takes its thread for ended.
+    ended = [threading.Event() for _ in pool]
+    served = [
+        threading.Thread(target=work, args=(worker, end))
+        for worker, end in zip(pool, ended, strict=True)
+    ]
     terminated = _interrupt_on_sigterm()
     try:
         for thread in served:
             thread.start()
-        _join(served)
+        _wait(ended)
     except KeyboardInterrupt:
         stopped.set()
+        begun = [end for thread, end in zip(served, ended, strict=True) if thread.ident is not None]
         for worker in pool:
             worker.interrupt()
         try:
-            _join(served)
+            _wait(begun)
         except KeyboardInterrupt:
             for worker in pool:
                 worker.kill()
-            _join(served)
+            _wait(begun)
         raise
     finally:
         if terminated is not None:
@@ -158,12 +165,24 @@ class _Worker:
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self._process: subprocess.Popen[str] | None = None
+        self._asked = False
+        self._lock = threading.Lock()
 
     def run(self, task: Task) -> dict[str, object] | None:
-        """Return the answer; None if the process died."""
-        if self._process is None or self._process.poll() is not None:
-            with task.log.open("w", encoding="utf-8") as log:
-                self._process = _start(self.threads, log)
+        """Return the answer; None if the process died, or was to stop before it began."""
+        process = self._order(task)
+        line = ""
+        if process is not None:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+        if not line:
+            if process is not None:
+                process.wait()
+            return None
+        answer: dict[str, object] = json.loads(line)
+        return answer
+
+    def _order(self, task: Task) -> subprocess.Popen[str] | None:
         order = {
             "config": config_to_yaml(task.config),
             "out": str(task.path),
@@ -171,24 +190,33 @@ class _Worker:
             "resume": task.cut,
             "argv": sys.argv,
         }
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
-            self._process.stdin.write(json.dumps(order) + "\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            return None
-        line = self._process.stdout.readline()
-        if not line:
-            self._process.wait()
-            return None
-        answer: dict[str, object] = json.loads(line)
-        return answer
+        with self._lock:
+            if self._asked:
+                return None
+            if self._process is None or self._process.poll() is not None:
+                with task.log.open("w", encoding="utf-8") as log:
+                    self._process = _start(self.threads, log)
+            assert self._process.stdin is not None
+            try:
+                self._process.stdin.write(json.dumps(order) + "\n")
+                self._process.stdin.flush()
+            except BrokenPipeError:
+                return None
+            return self._process
 
     def interrupt(self) -> None:
-        """Ask the run to stop behind a checkpoint."""
-        if self._process is not None and self._process.poll() is None:
+        """Ask the run to stop behind a checkpoint, and begin no other."""
+        with self._lock:
+            self._asked = True
+            if self._process is None or self._process.poll() is not None:
+                return
             self._process.send_signal(signal.SIGINT)
+            # Signals may be ignored while it still imports; the end of its input is not.
+            assert self._process.stdin is not None
+            try:
+                self._process.stdin.close()
+            except BrokenPipeError:
+                return
 
     def kill(self) -> None:
         """End the process at once."""
@@ -229,10 +257,9 @@ def _start(threads: int, log: IO[str]) -> subprocess.Popen[str]:
     )
 
 
-def _join(threads: Sequence[threading.Thread]) -> None:
-    for thread in threads:
-        if thread.ident is not None:
-            thread.join()
+def _wait(ended: Sequence[threading.Event]) -> None:
+    for end in ended:
+        end.wait()
 
 
 def _interrupt_on_sigterm() -> Callable[[int, FrameType | None], object] | int | None:

@@ -11,6 +11,7 @@ from ibc_pyg.compare.grid import Cell
 from ibc_pyg.compare.pool import Task, run_tasks
 from ibc_pyg.config import Config
 from ibc_pyg.config_file import config_from_yaml, config_to_dict, parse_config
+from ibc_pyg.engine.resuming import MAY_CHANGE
 from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.errors import RunError
 
@@ -117,14 +118,14 @@ def check_settings(task: Task) -> None:
 
 
 def _flat(config: Config) -> list[tuple[str, Any]]:
-    """Return the value of each field by its name, but for where the run is tracked."""
+    """Return the value of each field that a run depends on, by its name."""
     found: list[tuple[str, Any]] = []
     for part, values in config_to_dict(config).items():
         if not isinstance(values, dict):
             found.append((part, values))
         elif part != "track":
             found += [(f"{part}.{name}", value) for name, value in values.items()]
-    return found
+    return [(name, value) for name, value in found if name not in MAY_CHANGE]
 
 
 def read_results(jobs: Sequence[Job]) -> dict[Cell, list[dict[str, Any]]]:
@@ -135,5 +136,16 @@ def read_results(jobs: Sequence[Job]) -> dict[Cell, list[dict[str, Any]]]:
     """
     results: dict[Cell, list[dict[str, Any]]] = {}
     for job in jobs:
-        results.setdefault(job.cell, []).append(RunFolder(job.path).read_summary())
+        results.setdefault(job.cell, []).append(scores_of(RunFolder(job.path)))
     return results
+
+
+def scores_of(run: RunFolder) -> dict[str, Any]:
+    """Return the summary of a run; its scores are those of the refined descriptors, if it has any.
+
+    Raises:
+        RunError: If it is missing or damaged.
+    """
+    summary: dict[str, Any] = run.read_summary()
+    refined: dict[str, Any] = summary.get("refined", {})
+    return summary | refined

@@ -35,10 +35,11 @@ FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
 
 def serve() -> None:
     """Answer every line of standard input."""
-    running = threading.Event()
+    running, asked = threading.Event(), threading.Event()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        # Between two runs there is nothing to stop.
+        # Between two runs there is nothing to stop, but no other is begun.
+        asked.set()
         if running.is_set():
             raise KeyboardInterrupt
 
@@ -55,7 +56,7 @@ def serve() -> None:
     tasks: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(requests, tasks), daemon=True).start()
     while (line := tasks.get()) is not None:
-        answer = _answer(json.loads(line), running)
+        answer = _answer(json.loads(line), running, asked)
         channel.write(json.dumps(answer) + "\n")
         channel.flush()
 
@@ -68,7 +69,9 @@ def _read(requests: IO[str], tasks: queue.SimpleQueue[str | None]) -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def _answer(task: dict[str, Any], running: threading.Event) -> dict[str, Any]:
+def _answer(
+    task: dict[str, Any], running: threading.Event, asked: threading.Event
+) -> dict[str, Any]:
     # The run's environment.json names the command that a person gave.
     sys.argv = task["argv"]
     with Path(task["log"]).open("w", encoding="utf-8") as log:
@@ -76,7 +79,7 @@ def _answer(task: dict[str, Any], running: threading.Event) -> dict[str, Any]:
         os.dup2(log.fileno(), 2)
         state = _process_state()
         try:
-            return _run(task, running)
+            return _run(task, running, asked)
         finally:
             _restore_process_state(state)
             sys.stdout.flush()
@@ -87,12 +90,14 @@ def _answer(task: dict[str, Any], running: threading.Event) -> dict[str, Any]:
             os.close(nothing)
 
 
-def _run(task: dict[str, Any], running: threading.Event) -> dict[str, Any]:
+def _run(task: dict[str, Any], running: threading.Event, asked: threading.Event) -> dict[str, Any]:
     with os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1) as out:
         console = Console(file=out, highlight=False, soft_wrap=True, markup=False)
         path = Path(task["out"])
         try:
             running.set()
+            if asked.is_set():
+                return _outcome(STOPPED)
             if task["resume"]:
                 resume(path, console)
             else:

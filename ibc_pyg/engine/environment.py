@@ -47,7 +47,7 @@ def environment() -> dict[str, Any]:
         "command": command_line(),
         "git_commit": git_commit(),
         "python": platform.python_version(),
-        "platform": platform.platform(),
+        "platform": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cpu_count": os.cpu_count(),
         "gpu": _gpu(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ibc_pyg.compare.pool import Task
+from ibc_pyg.compare.runs import scores_of
 from ibc_pyg.compare.table import Comparison, make_rows
 from ibc_pyg.engine.environment import command_line, environment
 from ibc_pyg.engine.run_folder import RunFolder
@@ -32,7 +33,7 @@ def make_comparison(
     rows = {row.name: row for row in plan.rows}
     results = {}
     for name, tasks in finals.items():
-        summaries = [RunFolder(task.path).read_summary() for task in tasks if task.finished]
+        summaries = [scores_of(RunFolder(task.path)) for task in tasks if task.finished]
         if summaries:
             results[rows[name]] = summaries
     if not results:

@@ -17,19 +17,35 @@ from ibc_pyg.sweep.trials import Trial, choose, has_failed, read_trial, record_f
 Report = Callable[[Task, str], None]
 
 
+def check_trials(plan: Plan) -> None:
+    """Check that what is there was made by this plan.
+
+    Raises:
+        RunError: If a folder holds another run.
+    """
+    for task in plan.trials.values():
+        check_settings(task)
+
+
+def check_finals(finals: Mapping[str, Sequence[Task]]) -> None:
+    """Check the same of the winners' runs.
+
+    Raises:
+        RunError: If a folder holds another run.
+    """
+    for tasks in finals.values():
+        for task in tasks:
+            check_settings(task)
+
+
 def run_trials(plan: Plan, *, workers: int, threads: int | None, report: Report) -> list[Failure]:
     """Try every setting of every method, trial by trial, so that a cut search is balanced.
 
     Returns:
         The trials that could not be run. Those that failed by themselves, as of a loss that
         diverged, are recorded as the worst instead.
-
-    Raises:
-        RunError: If a folder holds another run.
     """
     tasks = [task for task in plan.trials.values() if not has_failed(task)]
-    for task in tasks:
-        check_settings(task)
     failures = run_tasks(tasks, workers=workers, threads=threads, report=report)
     for failure in failures:
         if failure.final:
@@ -72,13 +88,8 @@ def run_finals(
 
     Returns:
         The runs that failed.
-
-    Raises:
-        RunError: If a folder holds another run.
     """
     tasks = [task for of_seed in zip(*finals.values(), strict=True) for task in of_seed]
-    for task in tasks:
-        check_settings(task)
     return run_tasks(tasks, workers=workers, threads=threads, report=report)
 
 

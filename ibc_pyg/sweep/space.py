@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,9 @@ _KEYS: Mapping[str, tuple[set[str], set[str]]] = {
 _QUANTIZED = {
     "uniform", "log_uniform", "log_uniform_values", "normal", "log_normal", "beta",
 }  # fmt: skip
+
+
+_MOST_EXPONENT = 700  # beyond it e ** x overflows
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class Parameter:
         # Floats that are multiples of 0.1 do not show the error of the product.
         return rounded if isinstance(self.q, int) else float(f"{rounded:.12g}")
 
-    def choices(self) -> list[Any]:
+    def choices(self) -> Sequence[Any]:
         """Return all values, for a grid.
 
         Raises:
@@ -81,7 +84,7 @@ class Parameter:
         if "values" in self.keys:
             return list(self.keys["values"])
         if self.distribution == "int_uniform":
-            return list(range(self.keys["min"], self.keys["max"] + 1))
+            return range(self.keys["min"], self.keys["max"] + 1)
         raise ConfigError(
             f"parameters.{self.name}: a grid needs values, not the distribution "
             f"{self.distribution}; list them, or set method: random"
@@ -128,8 +131,8 @@ def _default_distribution(keys: Mapping[str, Any]) -> str:
 
 
 def _check_values(where: str, distribution: str, keys: Mapping[str, Any], q: object) -> None:
-    values = keys.get("values")
-    if values is not None and not (isinstance(values, list) and values):
+    values = keys.get("values", [None])
+    if not (isinstance(values, list) and values):
         raise ConfigError(f"{where}.values must be a list with one value or more, not {values!r}")
     for name, number in keys.items():
         if name in ("value", "values", "probabilities"):
@@ -139,17 +142,34 @@ def _check_values(where: str, distribution: str, keys: Mapping[str, Any], q: obj
             raise ConfigError(f"{where}.{name} must be a number, not {number!r}; write 1.0e-3")
         if not math.isfinite(number):
             raise ConfigError(f"{where}.{name} must be finite, not {number}")
-    if q is not None and not (isinstance(q, int | float) and q > 0):
+    if q is not None and (
+        isinstance(q, bool) or not isinstance(q, int | float) or not 0 < q < math.inf
+    ):
         raise ConfigError(f"{where}.q must be > 0, not {q!r}")
     if "min" in keys:
         if not keys["min"] <= keys["max"]:
             raise ConfigError(f"{where}: min {keys['min']} is above max {keys['max']}")
+        if not math.isfinite(keys["max"] - keys["min"]):
+            raise ConfigError(f"{where}: min and max are too far apart")
+        exponents = distribution in ("log_uniform", "inv_log_uniform")
+        if exponents and max(-keys["min"], keys["max"]) > _MOST_EXPONENT:
+            raise ConfigError(
+                f"{where}: {distribution} takes min and max as exponents of e; "
+                f"for the values themselves write {distribution}_values"
+            )
         if distribution.endswith("_values") and keys["min"] <= 0:
             raise ConfigError(f"{where}.min must be > 0, not {keys['min']}")
         if distribution == "int_uniform" and not all(
             isinstance(keys[name], int) for name in ("min", "max")
         ):
             raise ConfigError(f"{where}: int_uniform needs whole numbers for min and max")
+    for name, least, fits in (
+        ("sigma", ">= 0", keys.get("sigma", 1) >= 0),
+        ("a", "> 0", keys.get("a", 1) > 0),
+        ("b", "> 0", keys.get("b", 1) > 0),
+    ):
+        if not fits:
+            raise ConfigError(f"{where}.{name} must be {least}, not {keys[name]}")
     if "probabilities" in keys:
         shares = keys["probabilities"]
         if (

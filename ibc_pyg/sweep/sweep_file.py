@@ -50,7 +50,7 @@ class Sweep:
     def trials(self, count: int, seed: int) -> list[dict[str, Any]]:
         """Return the values of each trial, by field; a grid may have fewer."""
         if self.method == "grid":
-            grid = itertools.product(*(each.choices() for each in self.parameters))
+            grid = itertools.product(*(each.choices()[:count] for each in self.parameters))
             names = [each.name for each in self.parameters]
             return [
                 dict(zip(names, values, strict=True)) for values in itertools.islice(grid, count)
@@ -94,7 +94,9 @@ def _sweep(path: Path, content: Mapping[str, Any]) -> Sweep:
     metric, maximize = _metric(content.get("metric"))
     experiments, fields = _command(content.get("command"))
     run_cap = content.get("run_cap")
-    if run_cap is not None and (not isinstance(run_cap, int) or run_cap < 1):
+    if run_cap is not None and (
+        isinstance(run_cap, bool) or not isinstance(run_cap, int) or run_cap < 1
+    ):
         raise ConfigError(f"run_cap must be a whole number >= 1, not {run_cap!r}")
     return Sweep(
         path,

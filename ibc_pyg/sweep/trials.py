@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ibc_pyg.compare.pool import Failure, Task
+from ibc_pyg.config_file import config_to_yaml
 from ibc_pyg.engine.files import read_json, write_atomically, write_json
 from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.errors import RunError
@@ -47,12 +48,18 @@ def record_failure(failure: Failure) -> None:
         RunError: If it cannot be written.
     """
     failure.task.path.mkdir(parents=True, exist_ok=True)
-    write_json(_failed(failure.task), {"message": failure.message})
+    settings = config_to_yaml(failure.task.config)
+    write_json(_failed(failure.task), {"message": failure.message, "config": settings})
 
 
 def has_failed(task: Task) -> bool:
-    """Whether a trial is known to fail; removing its failed.json tries it again."""
-    return not task.finished and _failed(task).is_file()
+    """Whether a trial is known to fail with these settings.
+
+    Removing its failed.json tries it again.
+    """
+    if task.finished or not _failed(task).is_file():
+        return False
+    return read_json(_failed(task)).get("config") == config_to_yaml(task.config)
 
 
 def _failed(task: Task) -> Path:

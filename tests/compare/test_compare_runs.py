@@ -1,6 +1,7 @@
 """What a grid finds in its folder: runs of its settings, of others, damaged ones; Ctrl-C."""
 
 import json
+import re
 
 import pytest
 
@@ -54,11 +55,38 @@ def test_runs_of_other_settings_are_not_taken_for_these(grid, experiment):
         again(grid, experiment, ["--train.epochs", "3"])
 
 
+def test_where_a_run_refines_its_refined_scores_count(grid, experiment):
+    refined = SUMMARY | {"refined": {"R@1": 0.7, "MAP@R": 0.6}}
+    (grid[1].path / "summary.json").write_text(json.dumps(refined))
+    plain, better = (found[0] for found in read_results(grid).values())
+    assert (plain["R@1"], better["R@1"], better["MAP@R"], better["seed"]) == (0.5, 0.7, 0.6, 0)
+
+
+def test_where_it_runs_does_not_matter(grid, experiment):
+    assert again(grid, experiment, ["--train.threads", "1", "--data.workers", "0"]) == (
+        ["done before"] * 2
+    )
+
+
 def test_a_damaged_summary_is_one_line(grid):
     for content in ("{", "{}", json.dumps(SUMMARY | {"R@1": 1})[:40]):
         (grid[0].path / "summary.json").write_text(content)
         with pytest.raises(RunError, match=r"summary\.json"):
             read_results(grid)
+
+
+@pytest.mark.parametrize(
+    ("vary", "says"),
+    [
+        (["train.seed=1,2"], "the seeds are 0"),
+        (["model.steps=1", "model.steps=0"], "model.steps is given twice"),
+        (["train.lr=0.1,1.0e-1"], "train.lr=0.1 .*the same|are the same setting"),
+    ],
+)
+def test_rows_that_would_be_the_same_are_refused(experiment, tmp_path, capsys, vary, says):
+    words = [word for text in vary for word in ("--vary", text)]
+    assert run(["compare", str(experiment), *words, "--out", str(tmp_path / "grid")]) == 2
+    assert re.search(says, capsys.readouterr().err)
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, experiment):

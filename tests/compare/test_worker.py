@@ -77,6 +77,34 @@ def test_a_warm_process_trains_the_same_weights_bit_by_bit(config, tmp_path):
     assert said == [("other", "done before"), ("warm", "done before")]
 
 
+@pytest.mark.parametrize("ignored", [False, True])
+def test_stopped_while_its_worker_still_imports(config, tmp_path, ignored):
+    """Nothing goes on in the dark: neither where Ctrl-C is ignored, as behind a shell's `&`."""
+    config = replace(config, train=replace(config.train, epochs=200))
+    file = tmp_path / "config.yaml"
+    file.write_text(config_to_yaml(config))
+    command = [sys.executable, "-m", "ibc_pyg", "compare", str(file), "--vary"]
+    command += ["model.heads=1,2,4", "--seeds", "1", "--jobs", "2", "--out", str(tmp_path / "out")]
+    grid = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+        preexec_fn=(lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) if ignored else None,
+    )  # fmt: skip
+    assert grid.stdout is not None
+    assert "started" in grid.stdout.readline()
+    grid.send_signal(signal.SIGTERM)
+    said = grid.communicate(timeout=120)[0]
+    assert grid.returncode == 130, said
+    assert "the same command goes on" in said
+    # Their parent waited for the workers.
+    assert not list((tmp_path / "out").glob("*/*/summary.json"))
+    histories = list((tmp_path / "out").glob("*/*/metrics.jsonl"))
+    sizes = [path.stat().st_size for path in histories]
+    time.sleep(0.5)
+    assert [path.stat().st_size for path in histories] == sizes
+    assert len(histories) <= 2
+
+
 @pytest.mark.slow
 def test_stopped_by_sigterm_it_goes_on_to_the_same_weights(config, tmp_path):
     """The whole command is stopped while a run trains; run again, it resumes."""

@@ -87,7 +87,7 @@ def test_a_trial_has_the_same_value_whatever_else_is_searched():
 
 
 def test_a_grid_needs_values():
-    assert make_parameter("a", {"min": 1, "max": 3}).choices() == [1, 2, 3]
+    assert make_parameter("a", {"min": 1, "max": 3}).choices() == range(1, 4)
     assert make_parameter("a", {"value": 7}).choices() == [7]
     with pytest.raises(ConfigError, match=r"parameters\.a: a grid needs values"):
         make_parameter("a", {"min": 1.0, "max": 3.0}).choices()
@@ -108,6 +108,13 @@ def test_a_grid_needs_values():
         ({"distribution": "int_uniform", "min": 0.5, "max": 1}, "whole numbers"),
         ({"distribution": "q_uniform", "min": 0, "max": 1, "q": 0}, "q must be > 0"),
         ({"values": []}, "one value or more"),
+        ({"values": None}, "one value or more"),
+        ({"distribution": "normal", "sigma": -1}, "sigma must be >= 0"),
+        ({"distribution": "beta", "a": 0}, "a must be > 0"),
+        ({"distribution": "log_uniform", "min": 1, "max": 1000}, "log_uniform_values"),
+        ({"distribution": "uniform", "min": -1e308, "max": 1e308}, "too far apart"),
+        ({"distribution": "q_uniform", "min": 0, "max": 1, "q": True}, "q must be > 0"),
+        ({"distribution": "q_uniform", "min": 0, "max": 1, "q": float("inf")}, "q must be > 0"),
         ({"values": [1, 2], "probabilities": [0.5]}, "one share a value"),
         ({"values": [1, 2], "probabilities": [0.5, 0.6]}, "1 in sum"),
         ({"value": 1, "vlaues": [2]}, "has no vlaues"),

@@ -59,6 +59,12 @@ def test_the_command_gives_experiment_layers_and_fields(write):
     assert sweep.fields == ("--select=val", "--data.val_classes=0.3")
 
 
+def test_of_a_large_grid_only_what_is_run_is_made(write):
+    long = {"min": 0, "max": 10**9}
+    sweep = read_sweep(write(method="grid", parameters={"train.seed": long, "data.val_fold": long}))
+    assert [trial["train.seed"] for trial in sweep.trials(3, 0)] == [0, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -73,6 +79,7 @@ def test_the_command_gives_experiment_layers_and_fields(write):
         ({"command": ["python", "run.py", "evaluate"]}, "holds train"),
         ({"command": ["python", "run.py", "train", "${args}"]}, "followed by an experiment"),
         ({"run_cap": 0}, "run_cap"),
+        ({"run_cap": True}, "run_cap"),
     ],
 )
 def test_mistakes_name_the_file(write, changes, message):

@@ -54,7 +54,7 @@ class Runs:
         score += 0.01 * config.train.seed
         if config.model.conv == "none":
             score -= 0.03
-        task.path.mkdir(parents=True)
+        task.path.mkdir(parents=True, exist_ok=True)
         (task.path / "config.yaml").write_text(config_to_yaml(config))
         lines = [{"step": 1, "time": 0, "val/R@1": 0.99}, {"step": 2, "time": 0, "val/R@1": score},
                  {"step": 2, "time": 0, "test/R@1": 1 - score}]  # fmt: skip
@@ -240,13 +240,27 @@ def test_runs_of_other_settings_are_not_taken_for_these(sweep, runs, capsys):
     sweep("--trials", "1", "--seeds", "1")
     assert sweep("--trials", "1", "--seeds", "1", "--train.epochs", "3") == 2
     assert "is a run with train.epochs = 20, not 3" in capsys.readouterr().err
+    # Nor is a table of them written.
+    before = (sweep.out / "plain" / "best.yaml").read_text()
+    assert sweep("--trials", "1", "--seeds", "1", "--table-only", "--train.epochs", "3") == 2
+    assert "is a run with train.epochs = 20, not 3" in capsys.readouterr().err
+    assert (sweep.out / "plain" / "best.yaml").read_text() == before
+
+
+def test_a_trial_that_failed_with_other_settings_is_tried(sweep, runs):
+    runs.fails = {f"plain, trial {number}": True for number in range(2)}
+    assert sweep("--trials", "2", "--seeds", "1", methods=("plain",)) == 2
+    runs.fails = {}
+    assert sweep("--trials", "2", "--seeds", "1", "--train.epochs", "9", methods=("plain",)) == 0
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ([], "--trials: say how many"),
-        (["--trials", "0"], "--trials"),
+        (["--trials", "0"], "--trials must be >= 1"),
+        (["--trials", "1", "--twin", "a b:graph:model.heads=1", "--twin",
+          "a_b:graph:model.heads=2"], "differ in punctuation alone"),
         (["--trials", "1", "--jobs", "0"], "--jobs must be >= 1"),
         (["--trials", "1", "--reference", "x"], "no row 'x', there are plain, graph"),
         (["--trials", "1", "--pair", "plain"], "must read A:B"),
@@ -257,7 +271,7 @@ def test_runs_of_other_settings_are_not_taken_for_these(sweep, runs, capsys):
         (["--trials", "1", "--twin", "a:graph:model.headz=1"], "headz"),
         (["--trials", "1", "--train.lr_milestonez", "1"], "milestonez"),
     ],
-)
+)  # fmt: skip
 def test_mistakes_are_one_line_and_run_nothing(sweep, runs, capsys, options, message):
     assert sweep(*options) == 2
     error = capsys.readouterr().err
