@@ -174,9 +174,14 @@ def short(name: str, names: Sequence[str]) -> str:
 
     Args:
         name: One of `names`.
-        names: All names in the chart: a part after the last slash that is unique is enough.
+        names: All names in the chart: a part after the last slash that is unique is enough; where
+            that is too long, so is what stands behind its first underscore.
     """
     lasts = [other.rsplit("/", 1)[-1] for other in names]
     last = name.rsplit("/", 1)[-1]
     label = last if lasts.count(last) == 1 else name
+    tails = [other.partition("_")[2] for other in lasts]
+    tail = last.partition("_")[2]
+    if len(label) > LABEL_CHARACTERS and tail and tails.count(tail) == 1:
+        label = tail
     return label if len(label) <= LABEL_CHARACTERS else "…" + label[1 - LABEL_CHARACTERS :]

@@ -95,4 +95,7 @@ def test_spread_labels_do_not_overlap_and_keep_their_order(places):
 def test_short_names():
     assert short("loss/mpn", ["loss/mpn", "loss"]) == "mpn"
     assert short("a/loss", ["a/loss", "b/loss"]) == "a/loss"
+    losses = ["train/loss", "train/loss_auxiliary", "train/loss_nodes"]
+    assert [short(name, losses) for name in losses] == ["loss", "auxiliary", "loss_nodes"]
+    assert short("attention/entropy_head0", ["attention/entropy_head0"]) == "head0"
     assert short("loss_of_something_long", ["loss_of_something_long"]) == "…ething_long"
