@@ -16,7 +16,7 @@ from ibc_pyg.products import pair_products
 _ROWS = 512
 _COLUMNS = 2048
 # Rows of a symmetric tile, whole classes at a time.
-_SQUARE = 1024
+_SQUARE = 1536
 # Closeness of padding: below everything, and finite.
 _FAR = -3e38
 
