@@ -190,7 +190,7 @@ def test_products_are_shared_only_where_all_pairs_fit() -> None:
     assert ranks._fits(sizes, 2**30)
     assert not ranks._fits(sizes, 2**24)
     assert not ranks._fits(torch.tensor([10, 10**4]), 2**40)
-    assert ranks._edges([600, 600, 100, 2000, 3], 7) == [7, 607, 1307, 3307, 3310]
+    assert ranks._edges([900, 900, 150, 3000, 3], 7) == [7, 907, 1957, 4957, 4960]
     assert ranks._edges([], 7) == [7]
 
 
