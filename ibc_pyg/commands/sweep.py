@@ -15,6 +15,7 @@ What is done is skipped, what was cut is resumed. Further fields, as --data.root
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,11 +91,10 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     for twin in plan.twins:
         plan.winner_config(twin, 0, 0)
 
+    from ibc_pyg.compare.runs import check_settings
     from ibc_pyg.compare.table import to_markdown, write_tables
     from ibc_pyg.sweep.results import make_comparison
     from ibc_pyg.sweep.search import (
-        check_finals,
-        check_trials,
         explain,
         final_tasks,
         run_finals,
@@ -114,13 +114,13 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     }
     errors = []
     try:
-        check_trials(plan)
+        check_settings(plan.trials.values())
         if not arguments.table_only and (failures := run_trials(plan, **options)):
             errors.append(explain(failures, trials, "trials"))
         best = winners(plan)
         written = write_trials(plan, read_trials(plan))
         finals = final_tasks(plan, best)
-        check_finals(finals)
+        check_settings(itertools.chain.from_iterable(finals.values()))
         write_best(plan, best)
         if not arguments.table_only and (failures := run_finals(finals, **options)):
             errors.append(explain(failures, sum(map(len, finals.values())), "runs"))

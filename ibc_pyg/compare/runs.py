@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -71,8 +71,7 @@ def run_jobs(
         )
         for job in jobs
     ]
-    for task in tasks:
-        check_settings(task)
+    check_settings(tasks)
     failures = run_tasks(
         tasks,
         workers=workers,
@@ -100,21 +99,22 @@ def tracked(config: Config, group: str, *tags: str) -> Config:
     return replace(config, track=replace(track, group=track.group or group, tags=own))
 
 
-def check_settings(task: Task) -> None:
-    """Refuse to take the run of other settings for this one.
+def check_settings(tasks: Iterable[Task]) -> None:
+    """Refuse to take the runs of other settings for these.
 
     Raises:
-        RunError: If the folder holds such a run; a field that differs is named.
+        RunError: If a folder holds such a run; a field that differs is named.
     """
-    if not task.finished and not task.cut:
-        return
-    kept = _flat(config_from_yaml(task.path / "config.yaml"))
-    for name, value in _flat(task.config):
-        if (name, value) not in kept:
-            raise RunError(
-                f"{task.path} is a run with {name} = {dict(kept).get(name)}, not {value}; "
-                "choose another --out, or remove it"
-            )
+    for task in tasks:
+        if not task.finished and not task.cut:
+            continue
+        kept = _flat(config_from_yaml(task.path / "config.yaml"))
+        for name, value in _flat(task.config):
+            if (name, value) not in kept:
+                raise RunError(
+                    f"{task.path} is a run with {name} = {dict(kept).get(name)}, not {value}; "
+                    "choose another --out, or remove it"
+                )
 
 
 def _flat(config: Config) -> list[tuple[str, Any]]:

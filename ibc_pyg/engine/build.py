@@ -195,7 +195,7 @@ def span_processes(config: ModelConfig, model: IntraBatchModel) -> IntraBatchMod
     return model
 
 
-def check_image_size(config: ModelConfig, model: IntraBatchModel, transform: Transform) -> None:
+def check_backbone(config: ModelConfig, model: IntraBatchModel, transform: Transform) -> None:
     """Try the backbone once, before anything is trained.
 
     Args:

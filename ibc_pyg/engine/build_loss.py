@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 from ibc_pyg.config import Config, TermConfig
 from ibc_pyg.config_file import config_from_yaml
-from ibc_pyg.engine.build import build_model
 from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.losses.factory import DISTILLATION, make_loss
@@ -86,7 +84,7 @@ def _term(
 def _teacher(
     path: Path, term: TermConfig, student: Config, width: int, num_classes: int, channels: int
 ) -> IntraBatchModel:
-    from ibc_pyg.engine.load import fit_weights, read_weights
+    from ibc_pyg.engine.load import read_weights, rebuild_model
 
     run = RunFolder.open(path)
     config = config_from_yaml(run.config)
@@ -109,9 +107,9 @@ def _teacher(
             config.data.transform_args,
             student.data.transform_args,
         )
-    bare = replace(config.model, weights=None)
-    teacher = build_model(bare, num_classes=classes, channels=channels)
-    fit_weights(teacher, weights, run.weights)
+    teacher = rebuild_model(
+        config.model, weights, run.weights, num_classes=classes, channels=channels
+    )
     if term.features == "nodes" and teacher.mpn is None:
         raise ConfigError(f"loss.terms: the teacher {path} has no refined nodes (model.steps = 0)")
     theirs = config.model.embedding_dim

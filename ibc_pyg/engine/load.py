@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ibc_pyg.config import Config, TrainConfig
+from ibc_pyg.config import Config, ModelConfig, TrainConfig
 from ibc_pyg.config_file import config_from_yaml
 from ibc_pyg.engine.build import Data, build_data, build_model
 from ibc_pyg.engine.describe import (
@@ -113,12 +113,41 @@ def load_run(path: Path) -> Trained:
     weights = read_weights(run.weights)
     # The heads are as wide as the weights say: the data set may be at hand in part only.
     logits = weights.get("auxiliary_head.linear.weight", torch.empty(data.splits.num_classes))
-    # What the backbone started from is in the weights, and need not be there any more.
-    bare = replace(config.model, weights=None)
-    model = build_model(bare, num_classes=len(logits), channels=data.transform.channels)
-    fit_weights(model, weights, run.weights)
+    model = rebuild_model(
+        config.model,
+        weights,
+        run.weights,
+        num_classes=len(logits),
+        channels=data.transform.channels,
+    )
     model.to(fabric.device).eval()
     return Trained(run, config, fabric, data, model)
+
+
+def rebuild_model(
+    config: ModelConfig,
+    weights: Mapping[str, Tensor],
+    path: Path,
+    *,
+    num_classes: int,
+    channels: int,
+) -> IntraBatchModel:
+    """Make a trained model from its weights, which have what its backbone started from.
+
+    Args:
+        config: Names and sizes; its `weights` are not read, and may have gone.
+        weights: Of the whole model.
+        path: Their file, for messages.
+        num_classes: Classes of the heads.
+        channels: Colour channels of the images.
+
+    Raises:
+        UserError: If the weights do not fit.
+    """
+    bare = replace(config, weights=None)
+    model = build_model(bare, num_classes=num_classes, channels=channels)
+    fit_weights(model, weights, path)
+    return model
 
 
 def _usable(train: TrainConfig, path: Path) -> TrainConfig:

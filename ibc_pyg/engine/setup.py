@@ -16,8 +16,8 @@ from ibc_pyg.engine.build import (
     Data,
     build_data,
     build_model,
+    check_backbone,
     check_graph,
-    check_image_size,
     span_processes,
 )
 from ibc_pyg.engine.build_loss import build_loss
@@ -126,7 +126,7 @@ def setup(
         num_classes=data.splits.num_classes,
         channels=data.transform.channels,
     )
-    check_image_size(config.model, model, data.transform)
+    check_backbone(config.model, model, data.transform)
     check_graph(config.model, model, sampler.batch_size)
     if train.channels_last:
         model = model.to(memory_format=torch.channels_last)

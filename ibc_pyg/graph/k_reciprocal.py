@@ -157,8 +157,8 @@ def _compact(x: Tensor, base: Tensor) -> Tensor:
     # Neighbours change neither with the origin nor with the unit; float32 keeps distances best
     # around the mean, and squares that neither overflow nor vanish.
     mean = base.detach().mean(0, dtype=torch.float64).to(x.device)  # [D]
-    size = float(max((base.detach() - mean).abs().max(), torch.tensor(2.0**-1000)))
-    unit = 2.0 ** math.frexp(size)[1]  # a power of two: nothing is rounded
+    size = float((base.detach() - mean).abs().max())
+    unit = 2.0 ** (math.frexp(size)[1] - 1)  # a power of two: nothing is rounded
     out = torch.empty(x.shape, dtype=torch.float32, device=x.device)
     for start in range(0, len(x), 4096):
         rows = slice(start, start + 4096)

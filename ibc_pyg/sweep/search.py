@@ -7,7 +7,6 @@ from pathlib import Path
 
 from ibc_pyg.compare.curves import write_curves
 from ibc_pyg.compare.pool import Failure, Task, run_tasks
-from ibc_pyg.compare.runs import check_settings
 from ibc_pyg.config_file import config_to_yaml
 from ibc_pyg.engine.files import write_atomically
 from ibc_pyg.errors import RunError
@@ -15,27 +14,6 @@ from ibc_pyg.sweep.plan import Plan
 from ibc_pyg.sweep.trials import Trial, choose, has_failed, read_trial, record_failure
 
 Report = Callable[[Task, str], None]
-
-
-def check_trials(plan: Plan) -> None:
-    """Check that what is there was made by this plan.
-
-    Raises:
-        RunError: If a folder holds another run.
-    """
-    for task in plan.trials.values():
-        check_settings(task)
-
-
-def check_finals(finals: Mapping[str, Sequence[Task]]) -> None:
-    """Check the same of the winners' runs.
-
-    Raises:
-        RunError: If a folder holds another run.
-    """
-    for tasks in finals.values():
-        for task in tasks:
-            check_settings(task)
 
 
 def run_trials(plan: Plan, *, workers: int, threads: int | None, report: Report) -> list[Failure]:

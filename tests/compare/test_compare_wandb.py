@@ -43,7 +43,7 @@ def test_the_group_of_an_offline_run(tmp_path, monkeypatch):
     (job,) = make_jobs(make_grid(["model.heads=2"]), [0], tmp_path / "grid")
     config = parse_config(None, [*fields, *job.cell.overrides])
     task = Task("heads=2", job.path, tracked(config, "grid", job.cell.name))
-    check_settings(task)
+    check_settings([task])
     assert run_tasks([task], workers=1, threads=1, report=lambda task, what: None) == []
     group, tags, last = read_back(job.path)
     assert (group, tags) == ("grid", ["heads=2"])
