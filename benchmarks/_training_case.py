@@ -26,7 +26,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from ibc_pyg.config import Config
-from ibc_pyg.config_file import config_to_yaml, parse_config
+from ibc_pyg.config.yaml_file import config_to_yaml, parse_config
 from ibc_pyg.data.batch import Batch
 from ibc_pyg.engine import fit as fit_module
 from ibc_pyg.engine import step as step_module

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from ibc_pyg.config_file import parse_config
+from ibc_pyg.config.yaml_file import parse_config
 from ibc_pyg.engine.speed import MEASURED
 
 TIMED = MEASURED

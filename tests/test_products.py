@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ibc_pyg.products import pair_products
+from ibc_pyg.graph.products import pair_products
 
 
 @pytest.mark.parametrize(

@@ -49,9 +49,9 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     """Run the command."""
     from ibc_pyg.commands.common import console
     from ibc_pyg.compare.grid import make_grid
-    from ibc_pyg.config_file import parse_config
+    from ibc_pyg.config.overlays import parse_layers
+    from ibc_pyg.config.yaml_file import parse_config
     from ibc_pyg.errors import ConfigError
-    from ibc_pyg.layers import parse_layers
 
     for name in ("seeds", "jobs", "threads"):
         given = getattr(arguments, name)

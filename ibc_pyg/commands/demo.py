@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     """Run the command."""
     from ibc_pyg.commands.common import console, default_out, print_summary
-    from ibc_pyg.config_file import parse_config
+    from ibc_pyg.config.yaml_file import parse_config
     from ibc_pyg.errors import RunError
 
     experiment = Path(__file__).resolve().parents[2] / "experiments" / "glyphs.yaml"

@@ -111,8 +111,8 @@ def _runs(arguments: argparse.Namespace) -> int:
     from ibc_pyg.commands.common import console
     from ibc_pyg.console import table
     from ibc_pyg.engine.embeddings_file import save_embeddings
-    from ibc_pyg.engine.files import write_json
     from ibc_pyg.engine.score_runs import score_runs
+    from ibc_pyg.files import write_json
 
     found = score_runs(arguments.run_dirs, _options(arguments))
     out = console()
@@ -135,8 +135,8 @@ def _embeddings(arguments: argparse.Namespace) -> int:
     from ibc_pyg.commands.common import console
     from ibc_pyg.console import table
     from ibc_pyg.engine.embeddings_file import read_embeddings
-    from ibc_pyg.engine.files import write_json
     from ibc_pyg.engine.score_runs import score_embeddings
+    from ibc_pyg.files import write_json
 
     scores = score_embeddings(read_embeddings(arguments.embeddings), _options(arguments))
     out = console()

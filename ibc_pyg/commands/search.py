@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     if trained.config.select == "test":
         out.print(CHOSEN_ON_TEST)
     if arguments.json is not None:
-        from ibc_pyg.engine.files import write_json
+        from ibc_pyg.files import write_json
 
         found = {"select": trained.config.select, "hits": [vars(hit) for hit in hits]}
         write_json(arguments.json, found)

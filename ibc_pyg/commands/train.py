@@ -20,7 +20,7 @@ HELP = "train an experiment file, any field overridden as --part.field value"
 
 class _FieldsHelp(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *unused: object) -> None:
-        from ibc_pyg.config_file import config_parser
+        from ibc_pyg.config.yaml_file import config_parser
 
         parser.print_help()
         fields = config_parser("fields").format_help()
@@ -49,8 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     """Run the command."""
     from ibc_pyg.commands.common import console, default_out, finish
+    from ibc_pyg.config.overlays import parse_layers
     from ibc_pyg.errors import ConfigError
-    from ibc_pyg.layers import parse_layers
 
     files: list[Path] = arguments.experiment
     cut: Path | None = arguments.resume
@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
 
 def _wanted(files: list[Path], cut: Path, fields: Sequence[str]) -> Config | None:
     """Return what a cut run was said to be: the experiment, or its own with other fields."""
-    from ibc_pyg.layers import parse_layers
+    from ibc_pyg.config.overlays import parse_layers
 
     own = cut / "config.yaml"
     if not files and (not fields or not own.is_file()):

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import IO
 
 from ibc_pyg.config import Config
-from ibc_pyg.config_file import config_to_yaml
+from ibc_pyg.config.yaml_file import config_to_yaml
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 from ibc_pyg.compare.grid import Cell
 from ibc_pyg.compare.pool import Task, run_tasks
 from ibc_pyg.config import Config
-from ibc_pyg.config_file import config_from_yaml, config_to_dict, parse_config
+from ibc_pyg.config.yaml_file import config_from_yaml, config_to_dict, parse_config
 from ibc_pyg.engine.resuming import MAY_CHANGE
 from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.errors import RunError

@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 
 from ibc_pyg.compare.runs import METRICS
 from ibc_pyg.compare.statistics import Estimate, estimate, paired_difference
-from ibc_pyg.engine.files import write_atomically, write_json
+from ibc_pyg.files import write_atomically, write_json
 
 
 class Named(Protocol):

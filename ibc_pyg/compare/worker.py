@@ -25,7 +25,7 @@ import torch
 from rich.console import Console
 
 from ibc_pyg.config import Config
-from ibc_pyg.config_file import config_from_yaml
+from ibc_pyg.config.yaml_file import config_from_yaml
 from ibc_pyg.engine.fit import Interrupted
 from ibc_pyg.engine.train import resume, train
 from ibc_pyg.errors import RunError, UserError

@@ -1,7 +1,7 @@
 """The configuration of an experiment: one dataclass a part, a docstring under each field.
 
 The defaults are those of the embedded data set. Reading an experiment file and the command line
-into these classes is `ibc_pyg.config_file`'s work; nothing here imports torch.
+into these classes is `ibc_pyg.config.yaml_file`'s work; nothing here imports torch.
 """
 
 from ibc_pyg.config.data import DataConfig

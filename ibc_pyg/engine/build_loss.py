@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from ibc_pyg.config import Config, TermConfig
-from ibc_pyg.config_file import config_from_yaml
+from ibc_pyg.config.yaml_file import config_from_yaml
 from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.losses.factory import DISTILLATION, make_loss

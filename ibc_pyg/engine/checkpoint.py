@@ -21,8 +21,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ibc_pyg.engine.files import read_json, write_atomically
 from ibc_pyg.errors import RunError
+from ibc_pyg.files import read_json, write_atomically
 
 _LOG = logging.getLogger(__name__)
 _TENSOR = "__tensor__"

@@ -19,9 +19,9 @@ from ibc_pyg.data.sampling.sharding import shard_rows
 from ibc_pyg.data.splits import Probe
 from ibc_pyg.engine.build import Data
 from ibc_pyg.engine.distributed import share_tensors
-from ibc_pyg.engine.files import write_atomically
 from ibc_pyg.engine.together import from_all, gather_on_all, one_for_all, together
 from ibc_pyg.engine.views import Views
+from ibc_pyg.files import write_atomically
 from ibc_pyg.metrics import Protocol, protocol_for
 from ibc_pyg.metrics.protocols import DEFAULT_PROTOCOL
 from ibc_pyg.nn.distributed import num_processes, process_number

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ibc_pyg.products import pair_products
+from ibc_pyg.graph.products import pair_products
 
 
 def k_reciprocal_groups(

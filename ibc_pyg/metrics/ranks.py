@@ -9,9 +9,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from ibc_pyg.graph.products import pair_products
 from ibc_pyg.metrics.space import Space, swapped
 from ibc_pyg.metrics.tally import Matches, Tally
-from ibc_pyg.products import pair_products
 
 _ROWS = 512
 _COLUMNS = 2048

@@ -21,7 +21,7 @@ FIT, CHECKPOINT = "ibc_pyg.engine.fit:", "ibc_pyg.engine.checkpoint:"
 SELECTION = "ibc_pyg.engine.selection:"
 TRAIN, STATE = "ibc_pyg.engine.train:", "ibc_pyg.engine.state:"
 LOG = "ibc_pyg.track.jsonl:JsonlTracker.log"
-SYNC = "ibc_pyg.engine.files:os.fsync"
+SYNC = "ibc_pyg.files:os.fsync"
 
 SHORT = [
     Kill("step", "ibc_pyg.engine.step:_clip_gradients", 9),

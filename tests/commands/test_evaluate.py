@@ -12,7 +12,7 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 
 from ibc_pyg.cli import run as command
-from ibc_pyg.config_file import parse_config
+from ibc_pyg.config.yaml_file import parse_config
 from ibc_pyg.data.sample import make_sample
 from ibc_pyg.engine.load import load_run
 from ibc_pyg.engine.refine import refine

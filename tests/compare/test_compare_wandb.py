@@ -9,7 +9,7 @@ import pytest
 from ibc_pyg.compare.grid import make_grid
 from ibc_pyg.compare.pool import Task, run_tasks
 from ibc_pyg.compare.runs import check_settings, make_jobs, tracked
-from ibc_pyg.config_file import parse_config
+from ibc_pyg.config.yaml_file import parse_config
 from ibc_pyg.data.sample import make_sample
 
 pytest.importorskip("wandb")

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from ibc_pyg.compare.pool import Task, run_tasks
-from ibc_pyg.config_file import config_to_yaml, parse_config
+from ibc_pyg.config.yaml_file import config_to_yaml, parse_config
 from ibc_pyg.data.sample import make_sample
 from ibc_pyg.engine.environment import command_line
 

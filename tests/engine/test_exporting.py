@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from ibc_pyg.cli import run
-from ibc_pyg.config_file import parse_config
+from ibc_pyg.config.yaml_file import parse_config
 from ibc_pyg.engine.load import load_run
 from ibc_pyg.engine.train import train
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from ibc_pyg.config_file import parse_config
+from ibc_pyg.config.yaml_file import parse_config
 from ibc_pyg.data.sample import make_sample
 from ibc_pyg.data.table import Role
 from ibc_pyg.engine import load as load_module

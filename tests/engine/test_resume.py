@@ -10,7 +10,7 @@ import pytest
 from digits_run import digits, quick, quiet, records
 
 from ibc_pyg.cli import run as cli
-from ibc_pyg.config_file import config_from_yaml, config_to_dict, config_to_yaml, parse_config
+from ibc_pyg.config.yaml_file import config_from_yaml, config_to_dict, config_to_yaml, parse_config
 from ibc_pyg.data.registry import load_table
 from ibc_pyg.data.sample import make_sample
 from ibc_pyg.data.table import Role

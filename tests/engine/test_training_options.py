@@ -9,7 +9,7 @@ from digits_run import quick, quiet, records
 from safetensors.torch import load_file
 
 from ibc_pyg.cli import run as cli
-from ibc_pyg.config_file import config_to_yaml
+from ibc_pyg.config.yaml_file import config_to_yaml
 from ibc_pyg.engine import fit as fit_module
 from ibc_pyg.engine.checkpoint import load_newest
 from ibc_pyg.engine.fit import Interrupted

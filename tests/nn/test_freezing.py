@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ibc_pyg.config_file import parse_config
+from ibc_pyg.config.yaml_file import parse_config
 from ibc_pyg.engine.freezing import set_frozen
 from ibc_pyg.engine.optimizer import build_optimizer
 from ibc_pyg.errors import ConfigError

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from ibc_pyg.cli import _split_fields
+from ibc_pyg.config.overlays import parse_layers
 from ibc_pyg.errors import ConfigError
-from ibc_pyg.layers import parse_layers
 from ibc_pyg.sweep.sweep_file import read_sweep
 
 ROOT = Path(__file__).resolve().parents[2]

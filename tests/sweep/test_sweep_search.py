@@ -9,7 +9,7 @@ import yaml
 
 from ibc_pyg.cli import run
 from ibc_pyg.compare.pool import Failure
-from ibc_pyg.config_file import config_to_yaml, parse_config
+from ibc_pyg.config.yaml_file import config_to_yaml, parse_config
 from ibc_pyg.sweep import search
 
 SWEEP = {

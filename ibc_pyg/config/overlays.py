@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ibc_pyg.config import Config
-from ibc_pyg.config_file import parse_config
+from ibc_pyg.config.yaml_file import parse_config
 from ibc_pyg.errors import ConfigError
 
 
@@ -20,7 +20,7 @@ def parse_layers(files: Sequence[Path], overrides: Sequence[str]) -> Config:
         overrides: Options such as `--model.heads 4`.
 
     Raises:
-        ConfigError: As `ibc_pyg.config_file.parse_config`; a layer's mistake names the layer.
+        ConfigError: As `ibc_pyg.config.yaml_file.parse_config`; a layer's mistake names the layer.
     """
     base, *layers = files
     for layer in layers:
