@@ -11,12 +11,13 @@ import torch
 
 torch.set_num_threads(1)
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+DEFAULT_SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of reference data beside the checkout; tests that need it skip without it."""
-    if not SHARED.is_dir():
-        pytest.skip(f"no reference data at {SHARED.name}")
-    return SHARED
+    """Folder of reference data: `IBC_PYG_SHARED`, by default `../shared`; skip without it."""
+    folder = Path(os.environ.get("IBC_PYG_SHARED", DEFAULT_SHARED)).resolve()
+    if not folder.is_dir():
+        pytest.skip(f"no reference data in {folder}; set IBC_PYG_SHARED to its folder")
+    return folder

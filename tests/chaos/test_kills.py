@@ -5,7 +5,8 @@ from collections import Counter
 from itertools import chain, count
 
 import pytest
-from chaos_runs import (
+
+from tests.helpers.chaos_runs import (
     RELOADS,
     RETRAINS,
     AtRandom,

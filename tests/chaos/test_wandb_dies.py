@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from digits_run import quick, quiet, records
 
 from ibc_pyg.engine import fit as fit_module
 from ibc_pyg.engine.fit import Interrupted
 from ibc_pyg.engine.train import resume, train
+from tests.helpers.digits_run import quick, quiet, records
 
 OFFLINE = ("--track.wandb", "offline", "--train.epochs", "2", "--train.lr_milestones", "[]")
 

@@ -4,7 +4,6 @@ import io
 import json
 
 import pytest
-from digits_run import OPTIONS, digits, quick
 from rich.console import Console
 
 from ibc_pyg.cli import run as command
@@ -13,6 +12,7 @@ from ibc_pyg.engine.load import load_run
 from ibc_pyg.engine.searching import export_image
 from ibc_pyg.engine.train import train
 from ibc_pyg.errors import ConfigError
+from tests.helpers.digits_run import OPTIONS, digits, quick
 
 NOTE = "the epoch was chosen on the test classes (select = test)"
 SHORT = ("--train.epochs", "1", "--train.lr_milestones", "[]")
@@ -67,7 +67,7 @@ def test_evaluate_and_search(run, tmp_path, capsys):
 
 @pytest.mark.parametrize("select", ["test", "last"])
 def test_the_table_of_a_comparison(tmp_path, select, capsys):
-    from digits_run import OPTIONS
+    from tests.helpers.digits_run import OPTIONS
 
     experiment = tmp_path / "digits.yaml"
     experiment.write_text("select: last\n")

@@ -5,13 +5,13 @@ import shutil
 
 import pytest
 import torch
-from digits_run import quick, quiet, records
 
 from ibc_pyg.engine.checkpoint import load_newest
 from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.engine.setup import setup
 from ibc_pyg.engine.train import resume, train
 from ibc_pyg.errors import ConfigError, RunError
+from tests.helpers.digits_run import quick, quiet, records
 
 PROXIES = (
     "[{name: ProxyAnchorLoss, lr_factor: 3.0}, {name: CenterLoss, features: nodes, weight: 0.1}]"

@@ -6,7 +6,6 @@ import signal
 
 import pytest
 import torch
-from digits_run import digits, quick, quiet, records
 from safetensors.torch import load_file
 from torch._dynamo.utils import counters
 
@@ -17,6 +16,7 @@ from ibc_pyg.engine.load import load_run
 from ibc_pyg.engine.setup import setup
 from ibc_pyg.engine.train import train
 from ibc_pyg.errors import ConfigError, RunError
+from tests.helpers.digits_run import digits, quick, quiet, records
 
 CPU = torch.device("cpu")
 NO_DROPOUT = ("--model.mpn_args", "{" + ", ".join(

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from digits_run import quick, quiet, records
 
 from ibc_pyg.engine import fit as fit_module
 from ibc_pyg.engine import train as train_module
@@ -18,6 +17,7 @@ from ibc_pyg.engine.fit import Interrupted
 from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.engine.train import resume, train
 from ibc_pyg.errors import RunError
+from tests.helpers.digits_run import quick, quiet, records
 
 RESTART = ("--train.on_divergence", "restart")
 

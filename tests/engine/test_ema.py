@@ -1,7 +1,6 @@
 """The average of the weights: closed form, torch's own, and what a run keeps of it."""
 
 import torch
-from digits_run import quick, quiet, records
 from safetensors.torch import load_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -9,6 +8,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ibc_pyg.engine.checkpoint import load_newest
 from ibc_pyg.engine.ema import WeightAverage
 from ibc_pyg.engine.train import train
+from tests.helpers.digits_run import quick, quiet, records
 
 
 def network():

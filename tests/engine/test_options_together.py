@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from digits_run import quick, quiet, records
-from processes import run_processes, torchrun_environment
 
 from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.engine.train import train
+from tests.helpers.digits_run import quick, quiet, records
+from tests.helpers.processes import run_processes, torchrun_environment
 
 OPTIONS = (
     "--model.mpn_args",

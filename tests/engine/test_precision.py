@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from digits_run import quick, quiet, records
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
 
@@ -15,6 +14,7 @@ from ibc_pyg.engine.setup import setup
 from ibc_pyg.engine.step import train_step
 from ibc_pyg.engine.train import train
 from ibc_pyg.errors import ConfigError
+from tests.helpers.digits_run import quick, quiet, records
 
 SHORT = ("--train.epochs", "1", "--train.lr_milestones", "[]")
 EXACT = "32-true"

@@ -7,7 +7,6 @@ import signal
 from pathlib import Path
 
 import pytest
-from digits_run import digits, quick, quiet, records
 
 from ibc_pyg.cli import run as cli
 from ibc_pyg.config.yaml_file import config_from_yaml, config_to_dict, config_to_yaml, parse_config
@@ -25,6 +24,7 @@ from ibc_pyg.engine.setup import setup
 from ibc_pyg.engine.state import restore_state
 from ibc_pyg.engine.train import resume, train
 from ibc_pyg.errors import RunError
+from tests.helpers.digits_run import digits, quick, quiet, records
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import signal
 
 import pytest
 import torch
-from digits_run import digits, quick, quiet, records
 from safetensors.torch import load_file
 
 from ibc_pyg.engine import fit as fit_module
@@ -13,6 +12,7 @@ from ibc_pyg.engine.fit import Interrupted
 from ibc_pyg.engine.load import load_run
 from ibc_pyg.engine.train import resume, train
 from ibc_pyg.errors import ConfigError
+from tests.helpers.digits_run import digits, quick, quiet, records
 
 VAL = ("--select", "val", "--data.val_classes", "0.4", "--data.classes_per_batch", "3")
 

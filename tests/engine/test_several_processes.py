@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from digits_run import quick, quiet, records
-from processes import run_processes, torchrun_environment
 from safetensors.torch import load_file
 
 from ibc_pyg import launch
@@ -26,6 +24,8 @@ from ibc_pyg.engine.setup import setup
 from ibc_pyg.engine.together import by_first, from_all, from_first, in_step, one_for_all
 from ibc_pyg.engine.train import resume, train
 from ibc_pyg.errors import DatasetError, UserError
+from tests.helpers.digits_run import quick, quiet, records
+from tests.helpers.processes import run_processes, torchrun_environment
 
 NO_DROPOUT = [
     "--model.mpn_args",

@@ -1,7 +1,6 @@
 """A run from a file of weights does not need that file once it has weights of its own."""
 
 import pytest
-from digits_run import quick, quiet, records
 from safetensors.torch import load_file, save_file
 
 from ibc_pyg.engine.checkpoint import list_checkpoints
@@ -9,6 +8,7 @@ from ibc_pyg.engine.load import load_run
 from ibc_pyg.engine.setup import setup
 from ibc_pyg.engine.train import resume, train
 from ibc_pyg.errors import ConfigError
+from tests.helpers.digits_run import quick, quiet, records
 
 
 @pytest.fixture(scope="module")

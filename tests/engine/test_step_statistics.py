@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from digits_run import digits, quick, quiet
 from torch import nn
 
 from ibc_pyg.engine.attention_statistics import (
@@ -20,6 +19,7 @@ from ibc_pyg.graph import knn
 from ibc_pyg.nn.heads import LinearHead
 from ibc_pyg.nn.model import IntraBatchModel, complete_batch
 from ibc_pyg.nn.mpn import MPN
+from tests.helpers.digits_run import digits, quick, quiet
 
 CLASSES, IMAGES = 4, 3
 N = CLASSES * IMAGES

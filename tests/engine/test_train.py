@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from digits_run import digits, quiet, records
 from safetensors.torch import load_file
 
 from ibc_pyg.config.yaml_file import config_from_yaml, parse_config
@@ -22,6 +21,7 @@ from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.engine.searching import export_image, search
 from ibc_pyg.engine.train import resume, train
 from ibc_pyg.errors import DatasetError, RunError
+from tests.helpers.digits_run import digits, quiet, records
 
 
 @pytest.fixture(scope="module")

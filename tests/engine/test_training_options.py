@@ -5,7 +5,6 @@ import signal
 
 import pytest
 import torch
-from digits_run import quick, quiet, records
 from safetensors.torch import load_file
 
 from ibc_pyg.cli import run as cli
@@ -17,6 +16,7 @@ from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.engine.setup import setup
 from ibc_pyg.engine.train import resume, train
 from ibc_pyg.errors import ConfigError
+from tests.helpers.digits_run import quick, quiet, records
 
 EVERYTHING = (
     "--model.freeze", "[features.0]", "--model.gradient_checkpointing", "true",

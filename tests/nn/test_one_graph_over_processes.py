@@ -6,7 +6,6 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
-from processes import assert_close, run_processes, to_lists
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -17,6 +16,7 @@ from ibc_pyg.nn.model import IntraBatchModel, complete_batch
 from ibc_pyg.nn.mpn import MPN
 from ibc_pyg.nn.recompute import recompute_blocks
 from ibc_pyg.nn.sync_batch_norm import synchronise_batch_norm
+from tests.helpers.processes import assert_close, run_processes, to_lists
 
 CLASSES, IMAGES, WIDTH, STEPS = 4, 2, 8, 3
 NO_DROPOUT = dict.fromkeys(

@@ -4,10 +4,10 @@ import itertools
 
 import pytest
 import torch
-from processes import assert_close, run_processes, to_lists
 from torch import nn
 
 from ibc_pyg.nn.sync_batch_norm import SyncBatchNorm, synchronise_batch_norm
+from tests.helpers.processes import assert_close, run_processes, to_lists
 
 
 def normalise(rank, world, shape, momentum, affine):

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from digits_run import TIMED
+from tests.helpers.digits_run import TIMED
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["ibc_pyg.engine.train", "ibc_pyg.commands.common"])
