@@ -12,7 +12,7 @@ from typing import NoReturn
 from ibc_pyg import __version__
 from ibc_pyg.commands import COMMANDS
 from ibc_pyg.errors import UserError
-from ibc_pyg.launch import Launch
+from ibc_pyg.parallel.launch import Launch
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from ibc_pyg.console import table
-from ibc_pyg.launch import Launch
+from ibc_pyg.parallel.launch import Launch
 
 if TYPE_CHECKING:
     from ibc_pyg.engine.run_folder import RunFolder

@@ -18,14 +18,14 @@ from ibc_pyg.data.loader import eval_loader
 from ibc_pyg.data.sampling.sharding import shard_rows
 from ibc_pyg.data.splits import Probe
 from ibc_pyg.engine.build import Data
-from ibc_pyg.engine.distributed import share_tensors
-from ibc_pyg.engine.together import from_all, gather_on_all, one_for_all, together
 from ibc_pyg.engine.views import Views
 from ibc_pyg.files import write_atomically
 from ibc_pyg.metrics import Protocol, protocol_for
 from ibc_pyg.metrics.protocols import DEFAULT_PROTOCOL
-from ibc_pyg.nn.distributed import num_processes, process_number
 from ibc_pyg.nn.model import IntraBatchModel
+from ibc_pyg.parallel.collectives import num_processes, process_number
+from ibc_pyg.parallel.fabric import share_tensors
+from ibc_pyg.parallel.processes import from_all, gather_on_all, one_for_all, together
 
 ONE_VIEW = Views()
 

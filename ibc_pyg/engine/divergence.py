@@ -15,7 +15,7 @@ from torch import Tensor
 from ibc_pyg.data.batch import Batch
 from ibc_pyg.engine.setup import Experiment
 from ibc_pyg.engine.statistics import gradient_norms
-from ibc_pyg.engine.together import gather_on_all
+from ibc_pyg.parallel.processes import gather_on_all
 
 SMALLEST_SCALE = 2.0**-14
 """The scale of 16-bit gradients halves at each step with infinite ones; below this none was good

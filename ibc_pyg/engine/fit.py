@@ -25,7 +25,7 @@ from ibc_pyg.engine.speed import Speed, memory_in_use
 from ibc_pyg.engine.state import Progress, restore_state, save_state
 from ibc_pyg.engine.statistics import StepStatistics
 from ibc_pyg.engine.step import train_step
-from ibc_pyg.engine.together import in_step
+from ibc_pyg.parallel.processes import in_step
 from ibc_pyg.track.base import Tracker
 
 

@@ -7,7 +7,7 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-from ibc_pyg.engine.together import any_process
+from ibc_pyg.parallel.processes import any_process
 
 
 class StopRequest:

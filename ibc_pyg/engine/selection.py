@@ -10,7 +10,7 @@ from ibc_pyg.engine.evaluate import score_retrieval
 from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.engine.setup import Experiment
 from ibc_pyg.engine.state import Progress, save_weights
-from ibc_pyg.engine.together import from_first
+from ibc_pyg.parallel.processes import from_first
 from ibc_pyg.track.base import Tracker
 
 

@@ -22,22 +22,22 @@ from ibc_pyg.engine.build import (
 )
 from ibc_pyg.engine.build_loss import build_loss
 from ibc_pyg.engine.compiling import compile_step
-from ibc_pyg.engine.distributed import seed_dropout, share_tensors, start_fabric
 from ibc_pyg.engine.ema import WeightAverage
 from ibc_pyg.engine.freezing import set_frozen
 from ibc_pyg.engine.optimizer import build_optimizer
-from ibc_pyg.engine.precision import (
+from ibc_pyg.engine.statistics import StepStatistics
+from ibc_pyg.losses.intra_batch import IntraBatchLoss
+from ibc_pyg.nn.model import IntraBatchModel
+from ibc_pyg.nn.recompute import recompute_blocks
+from ibc_pyg.parallel.fabric import seed_dropout, share_tensors, start_fabric
+from ibc_pyg.parallel.launch import Launch
+from ibc_pyg.parallel.precision import (
     check_device,
     check_scaling,
     fabric_precision,
     set_multiplication,
 )
-from ibc_pyg.engine.statistics import StepStatistics
-from ibc_pyg.engine.together import first_then_others
-from ibc_pyg.launch import Launch
-from ibc_pyg.losses.intra_batch import IntraBatchLoss
-from ibc_pyg.nn.model import IntraBatchModel
-from ibc_pyg.nn.recompute import recompute_blocks
+from ibc_pyg.parallel.processes import first_then_others
 
 
 @dataclass

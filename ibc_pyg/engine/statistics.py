@@ -14,8 +14,8 @@ from ibc_pyg.engine.attention_statistics import (
     attention_statistics,
     has_attention,
 )
-from ibc_pyg.nn.distributed import gather_rows
 from ibc_pyg.nn.model import IntraBatchModel, ModelOutput
+from ibc_pyg.parallel.collectives import gather_rows
 
 
 class StepStatistics:

@@ -7,8 +7,8 @@ from torch.nn.utils import get_total_norm
 
 from ibc_pyg.data.batch import Batch
 from ibc_pyg.engine.compiling import compiling
-from ibc_pyg.engine.distributed import average_gradients, mean_values
 from ibc_pyg.engine.setup import Experiment
+from ibc_pyg.parallel.fabric import average_gradients, mean_values
 
 
 def train_step(experiment: Experiment, batch: Batch) -> dict[str, Tensor]:

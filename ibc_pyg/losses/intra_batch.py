@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ibc_pyg.losses.term import Features, Term, TermInput
-from ibc_pyg.nn.distributed import draws_of_first, gather_rows
 from ibc_pyg.nn.model import ModelOutput
+from ibc_pyg.parallel.collectives import draws_of_first, gather_rows
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from ibc_pyg.nn.complete_edges import (
     weights_of_rectangle,
 )
 from ibc_pyg.nn.conv_specs import ConvSpec
-from ibc_pyg.nn.distributed import Senders
 from ibc_pyg.nn.fused import CompleteGATConv, CompleteGATv2Conv, CompleteTransformerConv
+from ibc_pyg.parallel.collectives import Senders
 
 _TWINS = (CompleteGATConv, CompleteGATv2Conv, CompleteTransformerConv)
 

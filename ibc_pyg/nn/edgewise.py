@@ -14,8 +14,8 @@ from ibc_pyg.nn.complete_edges import (
     weights_of_edges,
     weights_of_rectangle,
 )
-from ibc_pyg.nn.distributed import Senders
 from ibc_pyg.nn.intra_batch_conv import IntraBatchConv
+from ibc_pyg.parallel.collectives import Senders
 
 
 class EdgewiseIntraBatchConv(IntraBatchConv):

@@ -11,8 +11,8 @@ from torch_geometric.utils import softmax
 
 from ibc_pyg.nn.checks import check_edges, check_heads, check_nodes, check_rate
 from ibc_pyg.nn.dense_attention import dense_attention
-from ibc_pyg.nn.distributed import Senders
 from ibc_pyg.nn.softmax import softmax_plus_one
+from ibc_pyg.parallel.collectives import Senders
 
 
 class IntraBatchConv(MessagePassing):  # type: ignore[misc]

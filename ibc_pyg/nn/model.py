@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from ibc_pyg.nn.distributed import senders_of
 from ibc_pyg.nn.freezing import freeze_parameters, keep_statistics
 from ibc_pyg.nn.mpn import MPN
+from ibc_pyg.parallel.collectives import senders_of
 
 GraphFunction = Callable[..., Data]
 """From nodes [N, D] to a graph; `edge_index` None stands for the complete graph. With several

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ibc_pyg.nn.distributed import gather_rows, num_processes
+from ibc_pyg.parallel.collectives import gather_rows, num_processes
 
 
 class SyncBatchNorm(_BatchNorm):

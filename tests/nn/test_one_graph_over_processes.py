@@ -10,12 +10,12 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ibc_pyg.graph import knn, threshold
-from ibc_pyg.nn.distributed import gather_rows, mean_over_processes
 from ibc_pyg.nn.heads import BNNeckHead
 from ibc_pyg.nn.model import IntraBatchModel, complete_batch
 from ibc_pyg.nn.mpn import MPN
 from ibc_pyg.nn.recompute import recompute_blocks
 from ibc_pyg.nn.sync_batch_norm import synchronise_batch_norm
+from ibc_pyg.parallel.collectives import gather_rows, mean_over_processes
 from tests.helpers.processes import assert_close, run_processes, to_lists
 
 CLASSES, IMAGES, WIDTH, STEPS = 4, 2, 8, 3

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ibc_pyg.nn.checks import check_nodes
-from ibc_pyg.nn.distributed import Senders
+from ibc_pyg.parallel.collectives import Senders
 
 
 def as_batch(x: Tensor, channels: int) -> Tensor:

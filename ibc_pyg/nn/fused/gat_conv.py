@@ -10,7 +10,6 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from torch_geometric.nn import GATConv
 
-from ibc_pyg.nn.distributed import Senders
 from ibc_pyg.nn.fused._dense import (
     as_batch,
     full_precision,
@@ -21,6 +20,7 @@ from ibc_pyg.nn.fused._dense import (
     split_heads,
 )
 from ibc_pyg.nn.fused.sorted_attention import sorted_attention
+from ibc_pyg.parallel.collectives import Senders
 
 # Attention weights of one block of receivers; more receivers are computed block by block.
 _BLOCK_BYTES = 64 * 2**20

@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch_geometric.nn import GATv2Conv
 
-from ibc_pyg.nn.distributed import Senders
 from ibc_pyg.nn.fused._dense import (
     as_batch,
     full_precision,
@@ -19,6 +18,7 @@ from ibc_pyg.nn.fused._dense import (
     split_heads,
 )
 from ibc_pyg.nn.fused.relu_scores import relu_scores
+from ibc_pyg.parallel.collectives import Senders
 
 
 class CompleteGATv2Conv(GATv2Conv):  # type: ignore[misc]

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch_geometric.nn import TransformerConv
 
-from ibc_pyg.nn.distributed import Senders
 from ibc_pyg.nn.fused._dense import (
     as_batch,
     merge_heads,
@@ -18,6 +17,7 @@ from ibc_pyg.nn.fused._dense import (
     senders_as_batch,
     split_heads,
 )
+from ibc_pyg.parallel.collectives import Senders
 
 # Scores that stay in a CPU's cache: keeping them for the backward pass is faster than the flash
 # kernel, which computes them twice.

@@ -21,7 +21,7 @@ from torch import distributed as dist
 
 from ibc_pyg import errors
 from ibc_pyg.errors import RunError, UserError
-from ibc_pyg.nn.distributed import num_processes, process_number
+from ibc_pyg.parallel.collectives import num_processes, process_number
 
 T = TypeVar("T")
 

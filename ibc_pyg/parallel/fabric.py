@@ -15,11 +15,11 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 from torch import distributed as dist
 
-from ibc_pyg.engine.precision import fabric_devices
-from ibc_pyg.engine.together import alone, control_group, together
 from ibc_pyg.errors import ConfigError, RunError
-from ibc_pyg.launch import Launch
-from ibc_pyg.nn.distributed import mean_over_processes, num_processes, process_number
+from ibc_pyg.parallel.collectives import mean_over_processes, num_processes, process_number
+from ibc_pyg.parallel.launch import Launch
+from ibc_pyg.parallel.precision import fabric_devices
+from ibc_pyg.parallel.processes import alone, control_group, together
 
 # What gloo and NCCL say when a peer is gone.
 _GONE = ("closed by peer", "reset by peer", "Broken pipe", "remote process exited", "NCCL", "gloo")

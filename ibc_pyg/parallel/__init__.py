@@ -1,0 +1,1 @@
+"""Processes of one training: launch, device, collectives, random states."""
