@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from ibc_pyg.config import Config
 from ibc_pyg.config.yaml_file import config_to_yaml, parse_config
-from ibc_pyg.data.batch import Batch
+from ibc_pyg.data.loading.batch import Batch
 from ibc_pyg.engine import fit as fit_module
 from ibc_pyg.engine import step as step_module
 from ibc_pyg.engine.optimizer import build_optimizer

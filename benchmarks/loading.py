@@ -30,9 +30,9 @@ from torch.utils.data import DataLoader, Subset
 from torchvision import transforms as T
 from torchvision.datasets import ImageFolder
 
-from ibc_pyg.data.cache import open_cache
-from ibc_pyg.data.decode import decode_image
-from ibc_pyg.data.loader import train_loader
+from ibc_pyg.data.images.cache import open_cache
+from ibc_pyg.data.images.decode import decode_image
+from ibc_pyg.data.loading.loader import train_loader
 from ibc_pyg.data.sampling import make_sampler
 from ibc_pyg.data.table import ImageTable, Role
 from ibc_pyg.data.transforms import transform_preset

@@ -70,7 +70,7 @@ def _download(arguments: argparse.Namespace) -> int:
 
     from ibc_pyg.commands.common import console
     from ibc_pyg.console import progress
-    from ibc_pyg.data.download import download
+    from ibc_pyg.data.fetching.download import download
 
     out = console()
     bars: dict[str, Progress] = {}

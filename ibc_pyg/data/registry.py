@@ -55,7 +55,7 @@ DATASETS: MappingProxyType[str, DatasetInfo] = MappingProxyType(
             DatasetInfo(
                 "glyphs",
                 "characters in the typefaces that come with matplotlib; made on the spot",
-                "ibc_pyg.data.glyphs",
+                "ibc_pyg.data.glyphs.table",
                 "glyphs_table",
                 needs_root=False,
             ),

@@ -17,10 +17,10 @@ from torch_geometric.data import Data as PyGData
 
 from ibc_pyg.config import Config, DataConfig, ModelConfig
 from ibc_pyg.console import progress
-from ibc_pyg.data.cache import ImageCache, open_cache
-from ibc_pyg.data.cache_dir import default_cache_dir
-from ibc_pyg.data.dataset import OnError
-from ibc_pyg.data.loader import suggested_workers
+from ibc_pyg.data.images.cache import ImageCache, open_cache
+from ibc_pyg.data.images.cache_dir import default_cache_dir
+from ibc_pyg.data.loading.dataset import OnError
+from ibc_pyg.data.loading.loader import suggested_workers
 from ibc_pyg.data.registry import load_table
 from ibc_pyg.data.splits import Splits, split
 from ibc_pyg.data.table import ImageTable

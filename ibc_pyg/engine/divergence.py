@@ -12,7 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from ibc_pyg.data.batch import Batch
+from ibc_pyg.data.loading.batch import Batch
 from ibc_pyg.engine.setup import Experiment
 from ibc_pyg.engine.statistics import gradient_norms
 from ibc_pyg.parallel.processes import gather_on_all

@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 
 from ibc_pyg.config import Config
-from ibc_pyg.data.loader import train_loader
+from ibc_pyg.data.loading.loader import train_loader
 from ibc_pyg.data.registry import dataset_info
 from ibc_pyg.data.sample import make_sample
 from ibc_pyg.data.splits import Probe, Rows

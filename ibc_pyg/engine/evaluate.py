@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ibc_pyg.config import EvaluateConfig
-from ibc_pyg.data.glyphs import raw_pixels
+from ibc_pyg.data.glyphs.table import raw_pixels
 from ibc_pyg.data.splits import Probe
 from ibc_pyg.data.table import ImageTable
 from ibc_pyg.engine.describe import Described

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from ibc_pyg.console import Progress as Bar
 from ibc_pyg.console import progress
-from ibc_pyg.data.batch import Batch
-from ibc_pyg.data.loader import train_loader
+from ibc_pyg.data.loading.batch import Batch
+from ibc_pyg.data.loading.loader import train_loader
 from ibc_pyg.engine.compiling import CannotCompileError
 from ibc_pyg.engine.divergence import Diverged, Watch
 from ibc_pyg.engine.freezing import set_frozen

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 
 from ibc_pyg.config.yaml_file import config_to_yaml
-from ibc_pyg.data.decode import decode_image
-from ibc_pyg.data.loader import eval_loader
+from ibc_pyg.data.images.decode import decode_image
+from ibc_pyg.data.loading.loader import eval_loader
 from ibc_pyg.data.table import ImageTable
 from ibc_pyg.engine.describe import Described
 from ibc_pyg.engine.load import Trained

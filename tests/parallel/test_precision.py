@@ -6,7 +6,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
 
 from ibc_pyg.config import TrainConfig
-from ibc_pyg.data.loader import train_loader
+from ibc_pyg.data.loading.loader import train_loader
 from ibc_pyg.engine import setup as setting_up
 from ibc_pyg.engine.checkpoint import load_newest
 from ibc_pyg.engine.setup import setup

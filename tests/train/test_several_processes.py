@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from ibc_pyg.cli import run as run_command
-from ibc_pyg.data.loader import train_loader
+from ibc_pyg.data.loading.loader import train_loader
 from ibc_pyg.engine import fit as fit_module
 from ibc_pyg.engine.checkpoint import list_checkpoints
 from ibc_pyg.engine.describe import describe

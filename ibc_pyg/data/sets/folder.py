@@ -7,7 +7,7 @@ from pathlib import Path
 from ibc_pyg.data.annotations import printable
 from ibc_pyg.data.sets.class_folders import class_rows, subfolders
 from ibc_pyg.data.sets.common import Row, build_table, checked_root
-from ibc_pyg.data.sets.own import finish_own, split_by_class
+from ibc_pyg.data.sets.user_split import finish_own, split_by_class
 from ibc_pyg.data.table import ImageTable, Role
 from ibc_pyg.errors import DatasetError
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ibc_pyg.data.decode import decode_image
+from ibc_pyg.data.images.decode import decode_image
 from ibc_pyg.data.table import ImageTable
 from ibc_pyg.data.transforms.base import Images
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ibc_pyg.data.cache_dir import default_cache_dir
+from ibc_pyg.data.images.cache_dir import default_cache_dir
 
 
 def test_cache_folder_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 import torch
 
-from ibc_pyg.data.buffers import Buffers
+from ibc_pyg.data.loading.buffers import Buffers
 
 
 def test_memory_is_used_again_once_it_is_free():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ibc_pyg.data.glyph_noise import Distortion, bilinear, distort
+from ibc_pyg.data.glyphs.noise import Distortion, bilinear, distort
 
 STILL = Distortion(degrees=0, scale=0, shear=0, shift=0, noise=0)
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from ibc_pyg.data import cache as cache_module
-from ibc_pyg.data.cache import open_cache
-from ibc_pyg.data.cache_index import PIXELS
-from ibc_pyg.data.decode import decode_image
+from ibc_pyg.data.images import cache as cache_module
+from ibc_pyg.data.images.cache import open_cache
+from ibc_pyg.data.images.cache_index import PIXELS
+from ibc_pyg.data.images.decode import decode_image
 from ibc_pyg.data.table import ImageTable, Role
 from ibc_pyg.data.transforms.pixels import resize_shorter
 from ibc_pyg.errors import DatasetError

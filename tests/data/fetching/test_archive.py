@@ -7,7 +7,7 @@ from collections import namedtuple
 
 import pytest
 
-from ibc_pyg.data.archive import unpack
+from ibc_pyg.data.fetching.archive import unpack
 from ibc_pyg.errors import DatasetError
 
 GOOD = {"top/a.txt": b"alpha", "top/inner/b ü.txt": b"beta" * 1000}

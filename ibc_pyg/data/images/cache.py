@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ibc_pyg.data.cache_index import (
+from ibc_pyg.data.images.cache_index import (
     PIXELS,
     CacheIndex,
     StaleCacheError,
@@ -23,11 +23,11 @@ from ibc_pyg.data.cache_index import (
     load_index,
     save_index,
 )
-from ibc_pyg.data.cores import available_cores
-from ibc_pyg.data.dataset import OnError
-from ibc_pyg.data.decode import decode_image
-from ibc_pyg.data.filelock import file_lock
-from ibc_pyg.data.sources import ImageSource
+from ibc_pyg.data.images.cpu_count import available_cores
+from ibc_pyg.data.images.decode import decode_image
+from ibc_pyg.data.images.filelock import file_lock
+from ibc_pyg.data.images.sources import ImageSource
+from ibc_pyg.data.loading.dataset import OnError
 from ibc_pyg.data.table import ImageTable
 from ibc_pyg.data.transforms.pixels import resize_shorter
 from ibc_pyg.errors import DatasetError

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from ibc_pyg.data import fetch as fetch_module
-from ibc_pyg.data.download import INSTRUCTIONS, REMOTES, download
-from ibc_pyg.data.fetch import Remote, fetch
+from ibc_pyg.data.fetching import fetch as fetch_module
+from ibc_pyg.data.fetching.download import INSTRUCTIONS, REMOTES, download
+from ibc_pyg.data.fetching.fetch import Remote, fetch
 from ibc_pyg.data.registry import DATASETS
 from ibc_pyg.data.sample import make_sample
 from ibc_pyg.data.sets import grocery_store

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ibc_pyg.data.glyph_fonts import (
+from ibc_pyg.data.glyphs.fonts import (
     MAX_INK,
     SIDE,
     DrawnGlyphs,
@@ -19,7 +19,7 @@ from ibc_pyg.data.glyph_fonts import (
     is_drawable,
     merge_twins,
 )
-from ibc_pyg.data.glyphs import build, glyphs_table, raw_pixels
+from ibc_pyg.data.glyphs.table import build, glyphs_table, raw_pixels
 from ibc_pyg.data.table import ImageTable, Role
 from ibc_pyg.errors import DatasetError
 
@@ -188,7 +188,7 @@ def test_damaged_cache_is_drawn_again(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("ibc_pyg.data.glyphs.build", lambda seed: small_table())
+    monkeypatch.setattr("ibc_pyg.data.glyphs.table.build", lambda seed: small_table())
     glyphs_table(cache_dir=tmp_path)
     (file,) = tmp_path.iterdir()
     whole = file.read_bytes()
@@ -215,7 +215,7 @@ def test_damaged_cache_is_drawn_again(
 def test_cache_that_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("ibc_pyg.data.glyphs.build", lambda seed: small_table())
+    monkeypatch.setattr("ibc_pyg.data.glyphs.table.build", lambda seed: small_table())
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
     with caplog.at_level(logging.WARNING):

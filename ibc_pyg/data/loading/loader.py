@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from ibc_pyg.data.batch import Batch, Failure, Pixels
-from ibc_pyg.data.buffers import Buffers
-from ibc_pyg.data.cache import ImageCache
-from ibc_pyg.data.cores import available_cores
-from ibc_pyg.data.dataset import BatchDataset, OnError
-from ibc_pyg.data.keys import EvalKeys, TrainKeys
+from ibc_pyg.data.images.cache import ImageCache
+from ibc_pyg.data.images.cpu_count import available_cores
+from ibc_pyg.data.images.sources import ImageSource, Rows, open_source
+from ibc_pyg.data.loading.batch import Batch, Failure, Pixels
+from ibc_pyg.data.loading.batch_keys import EvalKeys, TrainKeys
+from ibc_pyg.data.loading.buffers import Buffers
+from ibc_pyg.data.loading.dataset import BatchDataset, OnError
 from ibc_pyg.data.sampling import PKSampler
-from ibc_pyg.data.sources import ImageSource, Rows, open_source
 from ibc_pyg.data.table import ImageTable
 from ibc_pyg.data.transforms.base import Transform
 from ibc_pyg.errors import DatasetError, RunError

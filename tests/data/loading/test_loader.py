@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ibc_pyg.data.cache import open_cache
-from ibc_pyg.data.loader import eval_loader, suggested_workers, train_loader
+from ibc_pyg.data.images.cache import open_cache
+from ibc_pyg.data.loading.loader import eval_loader, suggested_workers, train_loader
 from ibc_pyg.data.sampling import make_sampler, shard_rows
 from ibc_pyg.data.table import ImageTable, Role
 from ibc_pyg.data.transforms import transform_preset
@@ -306,11 +306,11 @@ def test_large_jpegs_can_be_decoded_smaller(tmp_path):
 
 
 def test_workers_that_suit_the_machine(in_memory, on_disk, monkeypatch):
-    monkeypatch.setattr("ibc_pyg.data.loader.available_cores", lambda: 2)
+    monkeypatch.setattr("ibc_pyg.data.loading.loader.available_cores", lambda: 2)
     assert suggested_workers(in_memory) == 0
     assert suggested_workers(on_disk) == 1
     assert suggested_workers(on_disk, cached=True) == 1
-    monkeypatch.setattr("ibc_pyg.data.loader.available_cores", lambda: 64)
+    monkeypatch.setattr("ibc_pyg.data.loading.loader.available_cores", lambda: 64)
     assert suggested_workers(on_disk) == 8
     assert suggested_workers(on_disk, cached=True) == 4
     assert suggested_workers(on_disk, processes=16) == 3

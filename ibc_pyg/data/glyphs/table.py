@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 import PIL
 
-from ibc_pyg.data.cache_dir import default_cache_dir
-from ibc_pyg.data.glyph_fonts import draw_glyphs, font_files
-from ibc_pyg.data.glyph_noise import Distortion, distort
+from ibc_pyg.data.glyphs.fonts import draw_glyphs, font_files
+from ibc_pyg.data.glyphs.noise import Distortion, distort
+from ibc_pyg.data.images.cache_dir import default_cache_dir
 from ibc_pyg.data.table import ImageTable, Role
 from ibc_pyg.errors import DatasetError
 

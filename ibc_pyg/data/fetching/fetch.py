@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ibc_pyg.data.annotations import printable, reason
-from ibc_pyg.data.archive import BLOCK, Progress, require_space
+from ibc_pyg.data.fetching.archive import BLOCK, Progress, require_space
 from ibc_pyg.errors import DatasetError
 
 log = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ibc_pyg.data.batch import Failure, Pixels, Skipped
-from ibc_pyg.data.sources import ImageSource, Rows
+from ibc_pyg.data.images.sources import ImageSource, Rows
+from ibc_pyg.data.loading.batch import Failure, Pixels, Skipped
 from ibc_pyg.data.transforms.base import Images, Transform
 from ibc_pyg.errors import DatasetError
 

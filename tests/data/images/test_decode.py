@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ibc_pyg.data import decode
-from ibc_pyg.data.decode import decode_bytes, decode_image, decode_with_pillow, jpeg_frame
+from ibc_pyg.data.images import decode
+from ibc_pyg.data.images.decode import decode_bytes, decode_image, decode_with_pillow, jpeg_frame
 from ibc_pyg.errors import DatasetError
 
 

@@ -1,0 +1,1 @@
+"""Download, verification and extraction of archives."""

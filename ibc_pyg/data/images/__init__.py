@@ -1,0 +1,1 @@
+"""Pictures: decoding, where they lie, and the cache of decoded ones."""

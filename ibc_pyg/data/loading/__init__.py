@@ -1,0 +1,1 @@
+"""Batches of images: datasets, loaders, batch keys, reusable buffers."""
