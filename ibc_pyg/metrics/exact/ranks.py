@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ibc_pyg.graph.products import pair_products
-from ibc_pyg.metrics.space import Space, swapped
-from ibc_pyg.metrics.tally import Matches, Tally
+from ibc_pyg.metrics.exact.closeness import Matches, Tally
+from ibc_pyg.metrics.exact.similarity import Space, swapped
 
 _ROWS = 512
 _COLUMNS = 2048

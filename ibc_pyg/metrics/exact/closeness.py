@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ibc_pyg.metrics.space import Space
+from ibc_pyg.metrics.exact.similarity import Space
 
 # Up to this k, what lies closer than a match is listed; above it, some is only counted.
 _LISTED = 32
