@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ibc_pyg.nn.complete_edges import dense_attention_of
+from ibc_pyg.nn.conv.complete_edges import dense_attention_of
 from ibc_pyg.nn.model import IntraBatchModel
 from ibc_pyg.nn.mpn import MPNStep
 

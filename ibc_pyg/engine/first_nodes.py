@@ -8,8 +8,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from ibc_pyg.nn.dense_attention import dense_attention
-from ibc_pyg.nn.intra_batch_conv import IntraBatchConv
+from ibc_pyg.nn.conv.dense_attention import dense_attention
+from ibc_pyg.nn.conv.intra_batch_conv import IntraBatchConv
 from ibc_pyg.nn.mpn import MPN, MPNStep
 
 

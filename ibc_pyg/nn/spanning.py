@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ibc_pyg.errors import ConfigError
-from ibc_pyg.nn.intra_batch_conv import IntraBatchConv
+from ibc_pyg.nn.conv.intra_batch_conv import IntraBatchConv
+from ibc_pyg.nn.conv.no_messages import NoMessages
 from ibc_pyg.nn.mpn import MPN, MPNStep
-from ibc_pyg.nn.no_messages import NoMessages
 from ibc_pyg.parallel.collectives import Senders
 
 _NODES = 6

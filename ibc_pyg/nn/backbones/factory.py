@@ -14,7 +14,7 @@ from ibc_pyg.errors import ConfigError, first_line
 from ibc_pyg.nn.backbones.residual import SmallResNet
 from ibc_pyg.nn.backbones.small import ConvNet
 from ibc_pyg.nn.backbones.timm_networks import PREFIX, PRETRAINED, make_timm
-from ibc_pyg.nn.backbones.vision_factory import make_vision, vision_names
+from ibc_pyg.nn.backbones.torchvision_factory import make_vision, vision_names
 from ibc_pyg.nn.backbones.weights import fit_weights, read_weights
 
 SMALL: dict[str, Callable[..., nn.Module]] = {

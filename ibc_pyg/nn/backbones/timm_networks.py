@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ibc_pyg.errors import ConfigError, first_line
 from ibc_pyg.nn.backbones.images import as_three_channels, check_ends
 from ibc_pyg.nn.backbones.pooling import Pooling, make_pooling
-from ibc_pyg.nn.backbones.vision import set_bn_eps
+from ibc_pyg.nn.backbones.torchvision_networks import set_bn_eps
 from ibc_pyg.nn.backbones.weights import fit_weights, read_weights
 
 PREFIX = "timm:"

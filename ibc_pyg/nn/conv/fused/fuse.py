@@ -8,9 +8,9 @@ from torch import nn
 from torch_geometric.nn import GATConv, GATv2Conv, TransformerConv
 
 from ibc_pyg.errors import ConfigError
-from ibc_pyg.nn.fused.gat_conv import CompleteGATConv
-from ibc_pyg.nn.fused.gatv2_conv import CompleteGATv2Conv
-from ibc_pyg.nn.fused.transformer_conv import CompleteTransformerConv
+from ibc_pyg.nn.conv.fused.gat_conv import CompleteGATConv
+from ibc_pyg.nn.conv.fused.gatv2_conv import CompleteGATv2Conv
+from ibc_pyg.nn.conv.fused.transformer_conv import CompleteTransformerConv
 
 Twin = CompleteGATConv | CompleteGATv2Conv | CompleteTransformerConv
 

@@ -12,8 +12,8 @@ from torch import nn
 
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.nn.backbones import make_backbone
-from ibc_pyg.nn.backbones.vision import VisionBackbone
-from ibc_pyg.nn.backbones.vision_factory import vision_names
+from ibc_pyg.nn.backbones.torchvision_factory import vision_names
+from ibc_pyg.nn.backbones.torchvision_networks import VisionBackbone
 
 SMALLEST: dict[str, dict[str, Any]] = {
     "resnet18": {},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ibc_pyg.nn.dense_attention import dense_attention
+from ibc_pyg.nn.conv.dense_attention import dense_attention
 
 TOL = {"atol": 1e-6, "rtol": 1e-5}
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch_geometric.nn import conv as pyg
 
 from ibc_pyg.errors import ConfigError
-from ibc_pyg.nn.conv_specs import REFUSED, SPECS
-from ibc_pyg.nn.factory import make_conv
-from ibc_pyg.nn.intra_batch_conv import IntraBatchConv
+from ibc_pyg.nn.conv.factory import make_conv
+from ibc_pyg.nn.conv.intra_batch_conv import IntraBatchConv
+from ibc_pyg.nn.conv.specs import REFUSED, SPECS
 from ibc_pyg.nn.mpn import MPN
 
 CHANNELS = 24

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch_geometric.nn import GATv2Conv
 
-from ibc_pyg.nn.fused._dense import (
+from ibc_pyg.nn.conv.fused._dense import (
     as_batch,
     full_precision,
     merge_heads,
@@ -17,7 +17,7 @@ from ibc_pyg.nn.fused._dense import (
     senders_as_batch,
     split_heads,
 )
-from ibc_pyg.nn.fused.relu_scores import relu_scores
+from ibc_pyg.nn.conv.fused.relu_scores import relu_scores
 from ibc_pyg.parallel.collectives import Senders
 
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from ibc_pyg.errors import ConfigError
-from ibc_pyg.nn.complete_edges import CompleteEdges
-from ibc_pyg.nn.conv_adapter import ConvAdapter, ConvInputs, EdgeInput
-from ibc_pyg.nn.conv_lookup import find_conv, is_pyg
-from ibc_pyg.nn.conv_specs import ConvSize, ConvSpec
-from ibc_pyg.nn.intra_batch_conv import IntraBatchConv
+from ibc_pyg.nn.conv.adapter import ConvAdapter, ConvInputs, EdgeInput
+from ibc_pyg.nn.conv.complete_edges import CompleteEdges
+from ibc_pyg.nn.conv.intra_batch_conv import IntraBatchConv
+from ibc_pyg.nn.conv.lookup import find_conv, is_pyg
+from ibc_pyg.nn.conv.specs import ConvSize, ConvSpec
 
 # Names under which PyG's layers ask for the number of edge features.
 _EDGE_WIDTHS = ("edge_dim", "in_edge_channels", "dim")

@@ -9,9 +9,9 @@ from torch import nn
 from torch_geometric.nn import conv
 
 from ibc_pyg.errors import ConfigError
-from ibc_pyg.nn.conv_specs import REFUSED, SPECS, ConvSpec
-from ibc_pyg.nn.intra_batch_conv import IntraBatchConv
-from ibc_pyg.nn.user_conv import load_class
+from ibc_pyg.nn.conv.intra_batch_conv import IntraBatchConv
+from ibc_pyg.nn.conv.specs import REFUSED, SPECS, ConvSpec
+from ibc_pyg.nn.conv.user_conv import load_class
 
 
 def is_pyg(cls: type[nn.Module]) -> bool:

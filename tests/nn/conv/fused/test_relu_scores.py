@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ibc_pyg.nn.fused import relu_scores as module
-from ibc_pyg.nn.fused.relu_scores import relu_scores
+from ibc_pyg.nn.conv.fused import relu_scores as module
+from ibc_pyg.nn.conv.fused.relu_scores import relu_scores
 
 
 def by_pairs(left: Tensor, right: Tensor, weight: Tensor) -> Tensor:

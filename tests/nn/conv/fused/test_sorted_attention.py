@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from ibc_pyg.nn.fused.sorted_attention import sorted_attention
+from ibc_pyg.nn.conv.fused.sorted_attention import sorted_attention
 
 
 def by_pairs(sent: Tensor, received: Tensor, value: Tensor, slope: float) -> Tensor:

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 from torch_geometric.utils import softmax
 
-from ibc_pyg.nn.checks import check_edges, check_heads, check_nodes, check_rate
-from ibc_pyg.nn.dense_attention import dense_attention
-from ibc_pyg.nn.softmax import softmax_plus_one
+from ibc_pyg.nn.conv.checks import check_edges, check_heads, check_nodes, check_rate
+from ibc_pyg.nn.conv.dense_attention import dense_attention
+from ibc_pyg.nn.conv.softmax import softmax_plus_one
 from ibc_pyg.parallel.collectives import Senders
 
 

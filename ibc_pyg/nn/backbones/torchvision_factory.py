@@ -10,7 +10,7 @@ import torchvision.models as tv
 from torch import Tensor, nn
 
 from ibc_pyg.errors import ConfigError, first_line
-from ibc_pyg.nn.backbones.vision import CLASSIFIERS, VisionBackbone
+from ibc_pyg.nn.backbones.torchvision_networks import CLASSIFIERS, VisionBackbone
 from ibc_pyg.nn.backbones.weights import fit_weights, read_weights
 
 OWN_ARGS = ("pooling", "grid", "last_stride", "bn_eps")

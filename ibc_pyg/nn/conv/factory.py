@@ -9,22 +9,22 @@ from typing import Any
 from torch import nn
 
 from ibc_pyg.errors import ConfigError
-from ibc_pyg.nn.checks import check_rate
-from ibc_pyg.nn.conv_adapter import ConvAdapter, ConvInputs
-from ibc_pyg.nn.conv_build import (
+from ibc_pyg.nn.conv.adapter import ConvAdapter, ConvInputs
+from ibc_pyg.nn.conv.build import (
     check_args,
     construct,
     constructor_arguments,
     edge_input,
     probe_width,
 )
-from ibc_pyg.nn.conv_lookup import find_conv
-from ibc_pyg.nn.conv_specs import ConvSize
-from ibc_pyg.nn.edgewise import EdgewiseIntraBatchConv
-from ibc_pyg.nn.fused import fuse as make_twin
-from ibc_pyg.nn.fused import why_not_fusable
-from ibc_pyg.nn.intra_batch_conv import IntraBatchConv
-from ibc_pyg.nn.no_messages import NoMessages
+from ibc_pyg.nn.conv.checks import check_rate
+from ibc_pyg.nn.conv.edgewise import EdgewiseIntraBatchConv
+from ibc_pyg.nn.conv.fused import fuse as make_twin
+from ibc_pyg.nn.conv.fused import why_not_fusable
+from ibc_pyg.nn.conv.intra_batch_conv import IntraBatchConv
+from ibc_pyg.nn.conv.lookup import find_conv
+from ibc_pyg.nn.conv.no_messages import NoMessages
+from ibc_pyg.nn.conv.specs import ConvSize
 
 _log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from torch_geometric.nn import GATConv
 
-from ibc_pyg.nn.fused._dense import (
+from ibc_pyg.nn.conv.fused._dense import (
     as_batch,
     full_precision,
     merge_heads,
@@ -19,7 +19,7 @@ from ibc_pyg.nn.fused._dense import (
     senders_as_batch,
     split_heads,
 )
-from ibc_pyg.nn.fused.sorted_attention import sorted_attention
+from ibc_pyg.nn.conv.fused.sorted_attention import sorted_attention
 from ibc_pyg.parallel.collectives import Senders
 
 # Attention weights of one block of receivers; more receivers are computed block by block.

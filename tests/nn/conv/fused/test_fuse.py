@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch_geometric.nn import GATConv, GATv2Conv, GCNConv, TransformerConv
 
 from ibc_pyg.errors import ConfigError
-from ibc_pyg.nn.fused import CompleteGATConv, fuse, why_not_fusable
+from ibc_pyg.nn.conv.fused import CompleteGATConv, fuse, why_not_fusable
 
 # float32 sums of at most a few hundred terms in another order.
 TOLERANCE = {"atol": 1e-5, "rtol": 1e-5}

@@ -4,10 +4,10 @@ Dense counterparts in PyG take an adjacency matrix and cover fewer layers: ``Den
 still asked for in https://github.com/pyg-team/pytorch_geometric/issues/10722.
 """
 
-from ibc_pyg.nn.fused.fuse import fuse, why_not_fusable
-from ibc_pyg.nn.fused.gat_conv import CompleteGATConv
-from ibc_pyg.nn.fused.gatv2_conv import CompleteGATv2Conv
-from ibc_pyg.nn.fused.transformer_conv import CompleteTransformerConv
+from ibc_pyg.nn.conv.fused.fuse import fuse, why_not_fusable
+from ibc_pyg.nn.conv.fused.gat_conv import CompleteGATConv
+from ibc_pyg.nn.conv.fused.gatv2_conv import CompleteGATv2Conv
+from ibc_pyg.nn.conv.fused.transformer_conv import CompleteTransformerConv
 
 __all__ = [
     "CompleteGATConv",

@@ -11,16 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from ibc_pyg.errors import ConfigError
-from ibc_pyg.nn.checks import check_edges, check_nodes
-from ibc_pyg.nn.complete_edges import (
+from ibc_pyg.nn.conv.checks import check_edges, check_nodes
+from ibc_pyg.nn.conv.complete_edges import (
     CompleteEdges,
     attention_of_rectangle,
     dense_attention_of,
     weights_of_edges,
     weights_of_rectangle,
 )
-from ibc_pyg.nn.conv_specs import ConvSpec
-from ibc_pyg.nn.fused import CompleteGATConv, CompleteGATv2Conv, CompleteTransformerConv
+from ibc_pyg.nn.conv.fused import CompleteGATConv, CompleteGATv2Conv, CompleteTransformerConv
+from ibc_pyg.nn.conv.specs import ConvSpec
 from ibc_pyg.parallel.collectives import Senders
 
 _TWINS = (CompleteGATConv, CompleteGATv2Conv, CompleteTransformerConv)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch_geometric.nn import TransformerConv
 
-from ibc_pyg.nn.fused._dense import (
+from ibc_pyg.nn.conv.fused._dense import (
     as_batch,
     merge_heads,
     sender_softmax,

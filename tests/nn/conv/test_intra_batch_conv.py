@@ -14,7 +14,7 @@ from torch import Tensor
 from torch_geometric.nn import MessagePassing
 
 from ibc_pyg.graph import complete
-from ibc_pyg.nn.intra_batch_conv import IntraBatchConv
+from ibc_pyg.nn.conv.intra_batch_conv import IntraBatchConv
 
 # float32 sums of a few dozen terms in another order.
 TOL = {"atol": 1e-5, "rtol": 1e-5}

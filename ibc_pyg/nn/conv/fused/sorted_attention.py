@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ibc_pyg.nn.fused._dense import full_precision
+from ibc_pyg.nn.conv.fused._dense import full_precision
 
 
 def _running_sums(x: Tensor) -> Tensor:

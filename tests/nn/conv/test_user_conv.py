@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ibc_pyg.errors import ConfigError
-from ibc_pyg.nn.factory import make_conv
+from ibc_pyg.nn.conv.factory import make_conv
 
 CHANNELS = 24
 OWN = """

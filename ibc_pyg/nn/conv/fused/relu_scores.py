@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ibc_pyg.nn.fused._dense import receiver_blocks
+from ibc_pyg.nn.conv.fused._dense import receiver_blocks
 
 # A block of pairs is written and read a few times: on a CPU it should stay in the caches, on a
 # GPU it should be large enough to fill the device.

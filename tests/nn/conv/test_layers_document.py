@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 
-from ibc_pyg.nn.conv_specs import REFUSED, SPECS
-from ibc_pyg.nn.factory import make_conv
+from ibc_pyg.nn.conv.factory import make_conv
+from ibc_pyg.nn.conv.specs import REFUSED, SPECS
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "layers.md"
+DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "layers.md"
 
 
 def table(heading: str) -> dict[str, str]:

@@ -6,15 +6,15 @@ from typing import Any
 
 from torch import Tensor
 
-from ibc_pyg.nn.checks import check_edges, check_nodes
-from ibc_pyg.nn.complete_edges import (
+from ibc_pyg.nn.conv.checks import check_edges, check_nodes
+from ibc_pyg.nn.conv.complete_edges import (
     CompleteEdges,
     attention_of_rectangle,
     dense_attention_of,
     weights_of_edges,
     weights_of_rectangle,
 )
-from ibc_pyg.nn.intra_batch_conv import IntraBatchConv
+from ibc_pyg.nn.conv.intra_batch_conv import IntraBatchConv
 from ibc_pyg.parallel.collectives import Senders
 
 

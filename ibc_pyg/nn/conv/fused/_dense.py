@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ibc_pyg.nn.checks import check_nodes
+from ibc_pyg.nn.conv.checks import check_nodes
 from ibc_pyg.parallel.collectives import Senders
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch_geometric.nn import TransformerConv
 
-from ibc_pyg.nn.fused import fuse, transformer_conv
+from ibc_pyg.nn.conv.fused import fuse, transformer_conv
 
 
 @pytest.mark.parametrize("self_loops", [True, False])

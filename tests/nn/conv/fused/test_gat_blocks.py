@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch_geometric.nn import GATConv
 
-from ibc_pyg.nn.fused import fuse, gat_conv
+from ibc_pyg.nn.conv.fused import fuse, gat_conv
 
 
 @pytest.mark.parametrize("slope", [0.2, -0.5])
