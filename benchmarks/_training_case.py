@@ -31,9 +31,9 @@ from ibc_pyg.data.loading.batch import Batch
 from ibc_pyg.engine import fit as fit_module
 from ibc_pyg.engine import step as step_module
 from ibc_pyg.engine.optimizer import build_optimizer
-from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.engine.setup import Experiment, setup
 from ibc_pyg.nn.model import IntraBatchModel, ModelOutput
+from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.track import JsonlTracker, MultiTracker
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"

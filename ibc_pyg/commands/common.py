@@ -13,7 +13,7 @@ from ibc_pyg.console import table
 from ibc_pyg.parallel.launch import Launch
 
 if TYPE_CHECKING:
-    from ibc_pyg.engine.run_folder import RunFolder
+    from ibc_pyg.runs.run_folder import RunFolder
 
 CHOSEN_ON_TEST = "Note: the epoch was chosen on the test classes (select = test)."
 

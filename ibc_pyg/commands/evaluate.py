@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
     """Refuse what could not be written in the end, or would overwrite what is read."""
-    from ibc_pyg.engine.run_folder import RUN_FILES
+    from ibc_pyg.runs.run_folder import RUN_FILES
 
     runs = [run.resolve() for run in arguments.run_dirs]
     inputs = [] if arguments.embeddings is None else [arguments.embeddings.resolve()]

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from ibc_pyg.config import Config, TermConfig
 from ibc_pyg.config.yaml_file import config_from_yaml
-from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.losses.factory import DISTILLATION, make_loss
 from ibc_pyg.losses.intra_batch import IntraBatchLoss
 from ibc_pyg.losses.term import Term
 from ibc_pyg.nn.model import IntraBatchModel
+from ibc_pyg.runs.run_folder import RunFolder
 
 _LOG = logging.getLogger(__name__)
 

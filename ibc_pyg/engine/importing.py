@@ -14,7 +14,6 @@ from ibc_pyg.config import Config
 from ibc_pyg.config.yaml_file import config_to_yaml, parse_config
 from ibc_pyg.engine.build import build_model
 from ibc_pyg.engine.load import fit_weights
-from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.files import write_atomically
 from ibc_pyg.official import (
@@ -24,6 +23,7 @@ from ibc_pyg.official import (
     load_state_dict_file,
     mpn_from_state_dict,
 )
+from ibc_pyg.runs.run_folder import RunFolder
 
 
 def import_official(

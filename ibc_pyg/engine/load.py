@@ -24,13 +24,13 @@ from ibc_pyg.engine.describe import (
     read_descriptors,
     save_descriptors,
 )
-from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.engine.setup import make_fabric
 from ibc_pyg.engine.views import Views
 from ibc_pyg.errors import ConfigError, RunError
 from ibc_pyg.metrics import protocol_for
 from ibc_pyg.nn.model import IntraBatchModel
 from ibc_pyg.parallel.precision import check_device
+from ibc_pyg.runs.run_folder import RunFolder
 
 _LOG = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ibc_pyg.engine.checkpoint import random_state, set_random_state
 from ibc_pyg.parallel.collectives import num_processes, process_number
 from ibc_pyg.parallel.fabric import seed_dropout
 from ibc_pyg.parallel.processes import gather_on_all, is_first, together
+from ibc_pyg.runs.checkpoint import random_state, set_random_state
 
 _LOG = logging.getLogger(__name__)
 

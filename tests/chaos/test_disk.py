@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from ibc_pyg.engine.checkpoint import list_checkpoints, load_newest
+from ibc_pyg.runs.checkpoint import list_checkpoints, load_newest
 from tests.helpers.chaos_runs import RELOADS, Kill, finish, go_on, new, outcome, start, train_whole
 
 OPTIONS = RELOADS | {"--train.checkpoint_every": "1", "--track.report": "false"}

@@ -18,7 +18,7 @@ from tests.helpers.chaos_runs import (
     train_with_kills,
 )
 
-FIT, CHECKPOINT = "ibc_pyg.engine.fit:", "ibc_pyg.engine.checkpoint:"
+FIT, CHECKPOINT = "ibc_pyg.engine.fit:", "ibc_pyg.runs.checkpoint:"
 SELECTION = "ibc_pyg.engine.selection:"
 TRAIN, STATE = "ibc_pyg.engine.train:", "ibc_pyg.engine.state:"
 LOG = "ibc_pyg.track.jsonl:JsonlTracker.log"
@@ -34,7 +34,7 @@ SHORT = [
 """One of each kind, all in the life of one run."""
 
 LONG = [
-    Kill("start", "ibc_pyg.engine.run_folder:write_json", 1),
+    Kill("start", "ibc_pyg.runs.run_folder:write_json", 1),
     Kill("start", "ibc_pyg.track.jsonl:JsonlTracker.__init__", 1, "after"),
     Kill("step", FIT + "train_step", 1),
     Kill("step", FIT + "train_step", 30, "after"),

@@ -13,7 +13,7 @@ import pytest
 from ibc_pyg.compare.pool import Task, run_tasks
 from ibc_pyg.config.yaml_file import config_to_yaml, parse_config
 from ibc_pyg.data.sample import make_sample
-from ibc_pyg.engine.environment import command_line
+from ibc_pyg.runs.environment import command_line
 
 
 @pytest.fixture(scope="module")

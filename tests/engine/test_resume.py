@@ -16,14 +16,14 @@ from ibc_pyg.data.table import Role
 from ibc_pyg.engine import fit as fit_module
 from ibc_pyg.engine import selection
 from ibc_pyg.engine import train as train_module
-from ibc_pyg.engine.checkpoint import load_newest
 from ibc_pyg.engine.fit import Interrupted
-from ibc_pyg.engine.resuming import first_difference
-from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.engine.setup import setup
 from ibc_pyg.engine.state import restore_state
 from ibc_pyg.engine.train import resume, train
 from ibc_pyg.errors import RunError
+from ibc_pyg.runs.checkpoint import load_newest
+from ibc_pyg.runs.resume import first_difference
+from ibc_pyg.runs.run_folder import RunFolder
 from tests.helpers.digits_run import digits, quick, quiet, records
 
 

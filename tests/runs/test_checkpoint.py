@@ -5,7 +5,8 @@ import os
 import pytest
 import torch
 
-from ibc_pyg.engine.checkpoint import (
+from ibc_pyg.errors import RunError
+from ibc_pyg.runs.checkpoint import (
     list_checkpoints,
     load_checkpoint,
     load_newest,
@@ -13,7 +14,6 @@ from ibc_pyg.engine.checkpoint import (
     save_checkpoint,
     set_random_state,
 )
-from ibc_pyg.errors import RunError
 
 
 def trained_parts():

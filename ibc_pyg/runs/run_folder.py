@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ibc_pyg.engine.environment import environment
 from ibc_pyg.errors import RunError
 from ibc_pyg.files import read_json, write_atomically, write_json
+from ibc_pyg.runs.environment import environment
 from ibc_pyg.track import Record, read_jsonl
 
 RUN_FILES = frozenset(
