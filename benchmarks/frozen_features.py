@@ -17,8 +17,8 @@ from _output import add_outputs, write_outputs
 from _timing import machine
 from torch import nn
 
+from ibc_pyg.builders.model import build_data, build_model
 from ibc_pyg.config.yaml_file import parse_config
-from ibc_pyg.engine.build import build_data, build_model
 from ibc_pyg.engine.describe import describe_probe
 from ibc_pyg.engine.evaluate import score
 from ibc_pyg.engine.setup import make_fabric

@@ -14,10 +14,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from ibc_pyg.builders.model import Data
 from ibc_pyg.data.loading.loader import eval_loader
 from ibc_pyg.data.sampling.sharding import shard_rows
 from ibc_pyg.data.splits import Probe
-from ibc_pyg.engine.build import Data
 from ibc_pyg.engine.views import Views
 from ibc_pyg.files import write_atomically
 from ibc_pyg.metrics import Protocol, protocol_for

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ibc_pyg.builders.model import Data
 from ibc_pyg.data.splits import Probe, Rows
 from ibc_pyg.data.table import ImageTable
-from ibc_pyg.engine.build import Data
 from ibc_pyg.engine.describe import Described, Descriptors
 from ibc_pyg.errors import RunError
 

@@ -7,17 +7,17 @@ from typing import Any
 
 from rich.console import Console
 
+from ibc_pyg.builders.compiling import CannotCompileError
+from ibc_pyg.builders.freezing import set_frozen
+from ibc_pyg.builders.optimizer import learning_rates, set_lr
 from ibc_pyg.console import Progress as Bar
 from ibc_pyg.console import progress
 from ibc_pyg.data.loading.batch import Batch
 from ibc_pyg.data.loading.loader import train_loader
-from ibc_pyg.engine.compiling import CannotCompileError
 from ibc_pyg.engine.divergence import Diverged, Watch
-from ibc_pyg.engine.freezing import set_frozen
 from ibc_pyg.engine.go_back import go_back
 from ibc_pyg.engine.interrupt import StopRequest
 from ibc_pyg.engine.load import fit_weights, read_weights
-from ibc_pyg.engine.optimizer import learning_rates, set_lr
 from ibc_pyg.engine.selection import evaluate_and_select
 from ibc_pyg.engine.setup import Experiment
 from ibc_pyg.engine.speed import Speed, memory_in_use

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from ibc_pyg.builders.model import build_model
 from ibc_pyg.config import Config
 from ibc_pyg.config.yaml_file import config_to_yaml, parse_config
-from ibc_pyg.engine.build import build_model
 from ibc_pyg.engine.load import fit_weights
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.files import write_atomically

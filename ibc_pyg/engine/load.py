@@ -13,9 +13,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ibc_pyg.builders.model import Data, build_data, build_model
 from ibc_pyg.config import Config, ModelConfig, TrainConfig
 from ibc_pyg.config.yaml_file import config_from_yaml
-from ibc_pyg.engine.build import Data, build_data, build_model
 from ibc_pyg.engine.describe import (
     ONE_VIEW,
     Described,

@@ -9,10 +9,11 @@ from lightning_fabric import Fabric
 from rich.console import Console
 from torch import nn
 
-from ibc_pyg.config import Config
-from ibc_pyg.data.sampling import PKSampler, make_sampler
-from ibc_pyg.engine.allocator import keep_freed_memory
-from ibc_pyg.engine.build import (
+from ibc_pyg.builders.compiling import compile_step
+from ibc_pyg.builders.ema import WeightAverage
+from ibc_pyg.builders.freezing import set_frozen
+from ibc_pyg.builders.loss import build_loss
+from ibc_pyg.builders.model import (
     Data,
     build_data,
     build_model,
@@ -20,11 +21,10 @@ from ibc_pyg.engine.build import (
     check_graph,
     span_processes,
 )
-from ibc_pyg.engine.build_loss import build_loss
-from ibc_pyg.engine.compiling import compile_step
-from ibc_pyg.engine.ema import WeightAverage
-from ibc_pyg.engine.freezing import set_frozen
-from ibc_pyg.engine.optimizer import build_optimizer
+from ibc_pyg.builders.optimizer import build_optimizer
+from ibc_pyg.config import Config
+from ibc_pyg.data.sampling import PKSampler, make_sampler
+from ibc_pyg.engine.allocator import keep_freed_memory
 from ibc_pyg.engine.statistics import StepStatistics
 from ibc_pyg.losses.intra_batch import IntraBatchLoss
 from ibc_pyg.nn.model import IntraBatchModel

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
+from ibc_pyg.builders.compiling import compiling
 from ibc_pyg.data.loading.batch import Batch
-from ibc_pyg.engine.compiling import compiling
 from ibc_pyg.engine.setup import Experiment
 from ibc_pyg.parallel.fabric import average_gradients, mean_values
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from ibc_pyg.builders.model import Data
 from ibc_pyg.data.splits import Probe, split
 from ibc_pyg.data.table import ImageTable, Role
 from ibc_pyg.data.transforms import transform_preset
-from ibc_pyg.engine.build import Data
 from ibc_pyg.engine.describe import Described, Descriptors
 from ibc_pyg.engine.ensemble import check_same_images, concatenate, mean_scores
 from ibc_pyg.errors import RunError

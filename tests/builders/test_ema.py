@@ -5,7 +5,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ibc_pyg.engine.ema import WeightAverage
+from ibc_pyg.builders.ema import WeightAverage
 from ibc_pyg.engine.train import train
 from ibc_pyg.runs.checkpoint import load_newest
 from tests.helpers.digits_run import quick, quiet, records

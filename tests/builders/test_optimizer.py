@@ -7,8 +7,8 @@ from itertools import pairwise
 import pytest
 import torch
 
+from ibc_pyg.builders.optimizer import lr_factor
 from ibc_pyg.config import TrainConfig
-from ibc_pyg.engine.optimizer import lr_factor
 from ibc_pyg.errors import ConfigError
 
 STEPS = 7

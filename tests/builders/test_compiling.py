@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch._dynamo.utils import counters
 
-from ibc_pyg.engine.compiling import compile_step
+from ibc_pyg.builders.compiling import compile_step
 from ibc_pyg.engine.evaluate import score
 from ibc_pyg.engine.fit import Interrupted
 from ibc_pyg.engine.load import load_run
