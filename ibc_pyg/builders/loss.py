@@ -84,7 +84,7 @@ def _term(
 def _teacher(
     path: Path, term: TermConfig, student: Config, width: int, num_classes: int, channels: int
 ) -> IntraBatchModel:
-    from ibc_pyg.engine.load import read_weights, rebuild_model
+    from ibc_pyg.inference.trained import read_weights, rebuild_model
 
     run = RunFolder.open(path)
     config = config_from_yaml(run.config)

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ibc_pyg.engine.load import Trained
 from ibc_pyg.errors import ConfigError, RunError
 from ibc_pyg.files import write_atomically
+from ibc_pyg.inference.trained import Trained
 
 OPSET = 18
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from ibc_pyg.builders.model import build_model
 from ibc_pyg.config import Config
 from ibc_pyg.config.yaml_file import config_to_yaml, parse_config
-from ibc_pyg.engine.load import fit_weights
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.files import write_atomically
+from ibc_pyg.inference.trained import fit_weights
 from ibc_pyg.official import (
     OfficialEncoder,
     OfficialMPN,

@@ -14,9 +14,9 @@ from ibc_pyg.config.yaml_file import config_to_yaml
 from ibc_pyg.data.images.decode import decode_image
 from ibc_pyg.data.loading.loader import eval_loader
 from ibc_pyg.data.table import ImageTable
-from ibc_pyg.engine.describe import Described
-from ibc_pyg.engine.load import Trained
 from ibc_pyg.files import read_json
+from ibc_pyg.inference.extract import Described
+from ibc_pyg.inference.trained import Trained
 from ibc_pyg.metrics import nearest_neighbours
 from ibc_pyg.report import (
     AttentionMap,

@@ -11,16 +11,16 @@ from rich.console import Console
 from ibc_pyg.config import Config
 from ibc_pyg.config.yaml_file import config_to_dict, config_to_yaml
 from ibc_pyg.console import info
-from ibc_pyg.engine.describe import Described, describe_probe, save_descriptors
-from ibc_pyg.engine.evaluate import refine_and_score, score, score_raw_pixels
 from ibc_pyg.engine.fit import Interrupted, fit
-from ibc_pyg.engine.load import Trained, fit_weights, load_run, read_weights
 from ibc_pyg.engine.reporting import make_pictures, make_report
 from ibc_pyg.engine.retrain import retrain
 from ibc_pyg.engine.setup import Experiment, make_fabric, setup
 from ibc_pyg.engine.state import Progress, save_weights
 from ibc_pyg.errors import RunError
+from ibc_pyg.evaluation.scores import refine_and_score, score, score_raw_pixels
 from ibc_pyg.files import read_json, write_json
+from ibc_pyg.inference.extract import Described, describe_probe, save_descriptors
+from ibc_pyg.inference.trained import Trained, fit_weights, load_run, read_weights
 from ibc_pyg.parallel.collectives import num_processes
 from ibc_pyg.parallel.fabric import nobody_missing
 from ibc_pyg.parallel.processes import by_first, from_all, from_first, is_first, one_for_all

@@ -3,10 +3,10 @@
 import pytest
 from safetensors.torch import load_file, save_file
 
-from ibc_pyg.engine.load import load_run
 from ibc_pyg.engine.setup import setup
 from ibc_pyg.engine.train import resume, train
 from ibc_pyg.errors import ConfigError
+from ibc_pyg.inference.trained import load_run
 from ibc_pyg.runs.checkpoint import list_checkpoints
 from tests.helpers.digits_run import quick, quiet, records
 

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from ibc_pyg.cli import run
 from ibc_pyg.data.sample import make_sample
 from ibc_pyg.engine.importing import import_official
-from ibc_pyg.engine.load import load_run
 from ibc_pyg.errors import ConfigError, RunError
+from ibc_pyg.inference.trained import load_run
 from ibc_pyg.official import (
     OfficialEncoder,
     OfficialMPN,

@@ -9,9 +9,9 @@ from safetensors.torch import load_file
 
 from ibc_pyg.engine import fit as fit_module
 from ibc_pyg.engine.fit import Interrupted
-from ibc_pyg.engine.load import load_run
 from ibc_pyg.engine.train import resume, train
 from ibc_pyg.errors import ConfigError
+from ibc_pyg.inference.trained import load_run
 from tests.helpers.digits_run import digits, quick, quiet, records
 
 VAL = ("--select", "val", "--data.val_classes", "0.4", "--data.classes_per_batch", "3")

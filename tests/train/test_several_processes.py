@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 from ibc_pyg.cli import run as run_command
 from ibc_pyg.data.loading.loader import train_loader
 from ibc_pyg.engine import fit as fit_module
-from ibc_pyg.engine.describe import describe
 from ibc_pyg.engine.fit import Interrupted
 from ibc_pyg.engine.setup import setup
 from ibc_pyg.engine.train import resume, train
 from ibc_pyg.errors import DatasetError, UserError
+from ibc_pyg.inference.extract import describe
 from ibc_pyg.parallel import launch
 from ibc_pyg.parallel.processes import by_first, from_all, from_first, in_step, one_for_all
 from ibc_pyg.runs.checkpoint import list_checkpoints

@@ -14,10 +14,10 @@ from torch import Tensor
 from torch_geometric.data import Batch
 
 from ibc_pyg.config import RefineMethod
-from ibc_pyg.engine.describe import Described
-from ibc_pyg.engine.first_nodes import FirstNodes
-from ibc_pyg.engine.neighbourhoods import neighbours_for
 from ibc_pyg.errors import RunError
+from ibc_pyg.inference.extract import Described
+from ibc_pyg.inference.fast_refine import FirstNodes
+from ibc_pyg.inference.neighbour_groups import neighbours_for
 from ibc_pyg.nn.model import IntraBatchModel, complete_batch
 from ibc_pyg.nn.mpn import MPN, MPNOutput
 

@@ -12,9 +12,9 @@ from ibc_pyg.config import EvaluateConfig
 from ibc_pyg.data.glyphs.table import raw_pixels
 from ibc_pyg.data.splits import Probe
 from ibc_pyg.data.table import ImageTable
-from ibc_pyg.engine.describe import Described
-from ibc_pyg.engine.refine import refine
 from ibc_pyg.errors import RunError, UserError
+from ibc_pyg.inference.extract import Described
+from ibc_pyg.inference.refine import refine
 from ibc_pyg.metrics import (
     Protocol,
     clustering_metrics,

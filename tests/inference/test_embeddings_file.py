@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from ibc_pyg.data.table import ImageTable, Role
-from ibc_pyg.engine.describe import Described, Descriptors
-from ibc_pyg.engine.embeddings_file import read_embeddings, save_embeddings
 from ibc_pyg.errors import RunError
+from ibc_pyg.inference.embeddings_file import read_embeddings, save_embeddings
+from ibc_pyg.inference.extract import Described, Descriptors
 
 X = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
 Y = np.array([0, 1, 2, 0, 1, 2])

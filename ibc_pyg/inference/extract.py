@@ -18,8 +18,8 @@ from ibc_pyg.builders.model import Data
 from ibc_pyg.data.loading.loader import eval_loader
 from ibc_pyg.data.sampling.sharding import shard_rows
 from ibc_pyg.data.splits import Probe
-from ibc_pyg.engine.views import Views
 from ibc_pyg.files import write_atomically
+from ibc_pyg.inference.test_time_views import Views
 from ibc_pyg.metrics import Protocol, protocol_for
 from ibc_pyg.metrics.protocols import DEFAULT_PROTOCOL
 from ibc_pyg.nn.model import IntraBatchModel

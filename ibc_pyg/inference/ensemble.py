@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from ibc_pyg.builders.model import Data
 from ibc_pyg.data.splits import Probe, Rows
 from ibc_pyg.data.table import ImageTable
-from ibc_pyg.engine.describe import Described, Descriptors
 from ibc_pyg.errors import RunError
+from ibc_pyg.inference.extract import Described, Descriptors
 
 METRICS = ("MAP@R", "RP", "NMI", "AMI", "ARI")
 

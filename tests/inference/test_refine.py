@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from ibc_pyg.config import EvaluateConfig
-from ibc_pyg.engine.describe import Described, Descriptors
-from ibc_pyg.engine.evaluate import refine_and_score, score
-from ibc_pyg.engine.neighbourhoods import neighbours_for
-from ibc_pyg.engine.refine import refine, refined_vectors
 from ibc_pyg.errors import RunError
+from ibc_pyg.evaluation.scores import refine_and_score, score
 from ibc_pyg.graph import k_reciprocal_groups, knn, threshold
+from ibc_pyg.inference.extract import Described, Descriptors
+from ibc_pyg.inference.neighbour_groups import neighbours_for
+from ibc_pyg.inference.refine import refine, refined_vectors
 from ibc_pyg.metrics.clustering import kmeans
 from ibc_pyg.nn.model import IntraBatchModel, complete_batch
 from ibc_pyg.nn.mpn import MPN

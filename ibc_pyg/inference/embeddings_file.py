@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ibc_pyg.data.annotations import printable, reason
 from ibc_pyg.data.table import ImageTable
-from ibc_pyg.engine.describe import Described, Descriptors
 from ibc_pyg.errors import RunError
 from ibc_pyg.files import write_atomically
+from ibc_pyg.inference.extract import Described, Descriptors
 from ibc_pyg.metrics.inputs import as_embeddings, as_labels, class_indices
 
 Labels = npt.NDArray[np.generic]

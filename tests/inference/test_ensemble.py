@@ -11,9 +11,9 @@ from ibc_pyg.builders.model import Data
 from ibc_pyg.data.splits import Probe, split
 from ibc_pyg.data.table import ImageTable, Role
 from ibc_pyg.data.transforms import transform_preset
-from ibc_pyg.engine.describe import Described, Descriptors
-from ibc_pyg.engine.ensemble import check_same_images, concatenate, mean_scores
 from ibc_pyg.errors import RunError
+from ibc_pyg.inference.ensemble import check_same_images, concatenate, mean_scores
+from ibc_pyg.inference.extract import Described, Descriptors
 
 
 def described(width, seed, *, gallery=0):

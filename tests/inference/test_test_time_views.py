@@ -9,8 +9,8 @@ from torchvision.transforms.v2 import functional as V2
 
 from ibc_pyg.data.table import ImageTable, Role
 from ibc_pyg.data.transforms import transform_preset
-from ibc_pyg.engine.views import Views
 from ibc_pyg.errors import ConfigError
+from ibc_pyg.inference.test_time_views import Views
 from ibc_pyg.nn.model import IntraBatchModel
 
 PHOTO = transform_preset("imagenet", image_size=20, resize=26)

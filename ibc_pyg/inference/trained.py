@@ -16,7 +16,9 @@ from torch import Tensor
 from ibc_pyg.builders.model import Data, build_data, build_model
 from ibc_pyg.config import Config, ModelConfig, TrainConfig
 from ibc_pyg.config.yaml_file import config_from_yaml
-from ibc_pyg.engine.describe import (
+from ibc_pyg.engine.setup import make_fabric
+from ibc_pyg.errors import ConfigError, RunError
+from ibc_pyg.inference.extract import (
     ONE_VIEW,
     Described,
     Descriptors,
@@ -24,9 +26,7 @@ from ibc_pyg.engine.describe import (
     read_descriptors,
     save_descriptors,
 )
-from ibc_pyg.engine.setup import make_fabric
-from ibc_pyg.engine.views import Views
-from ibc_pyg.errors import ConfigError, RunError
+from ibc_pyg.inference.test_time_views import Views
 from ibc_pyg.metrics import protocol_for
 from ibc_pyg.nn.model import IntraBatchModel
 from ibc_pyg.parallel.precision import check_device

@@ -9,13 +9,13 @@ from typing import Any
 
 from ibc_pyg.config import EvaluateConfig, RefineMethod
 from ibc_pyg.data.table import ImageTable
-from ibc_pyg.engine.describe import ONE_VIEW, Described
-from ibc_pyg.engine.ensemble import check_same_images, concatenate, mean_scores
-from ibc_pyg.engine.evaluate import score, score_refined, score_reranked
-from ibc_pyg.engine.load import load_run
-from ibc_pyg.engine.refine import check_refine, refine
-from ibc_pyg.engine.views import Views
 from ibc_pyg.errors import RunError
+from ibc_pyg.evaluation.scores import score, score_refined, score_reranked
+from ibc_pyg.inference.ensemble import check_same_images, concatenate, mean_scores
+from ibc_pyg.inference.extract import ONE_VIEW, Described
+from ibc_pyg.inference.refine import check_refine, refine
+from ibc_pyg.inference.test_time_views import Views
+from ibc_pyg.inference.trained import load_run
 
 
 @dataclass(frozen=True)
