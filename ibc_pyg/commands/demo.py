@@ -33,9 +33,9 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
 
     from ibc_pyg.commands.search import print_hits
     from ibc_pyg.engine.fit import Interrupted
-    from ibc_pyg.engine.searching import export_image, search
     from ibc_pyg.engine.train import train
     from ibc_pyg.inference.trained import load_run
+    from ibc_pyg.retrieval.search import export_image, search
 
     out = console()
     try:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ibc_pyg.compare.grid import Cell
-from ibc_pyg.compare.pool import Task, run_tasks
 from ibc_pyg.config import Config
 from ibc_pyg.config.yaml_file import config_from_yaml, config_to_dict, parse_config
 from ibc_pyg.errors import RunError
+from ibc_pyg.jobs.pool import Task, run_tasks
 from ibc_pyg.runs.resume import MAY_CHANGE
 from ibc_pyg.runs.run_folder import RunFolder
 

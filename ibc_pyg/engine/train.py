@@ -12,7 +12,6 @@ from ibc_pyg.config import Config
 from ibc_pyg.config.yaml_file import config_to_dict, config_to_yaml
 from ibc_pyg.console import info
 from ibc_pyg.engine.fit import Interrupted, fit
-from ibc_pyg.engine.reporting import make_pictures, make_report
 from ibc_pyg.engine.retrain import retrain
 from ibc_pyg.engine.setup import Experiment, make_fabric, setup
 from ibc_pyg.engine.state import Progress, save_weights
@@ -24,6 +23,7 @@ from ibc_pyg.inference.trained import Trained, fit_weights, load_run, read_weigh
 from ibc_pyg.parallel.collectives import num_processes
 from ibc_pyg.parallel.fabric import nobody_missing
 from ibc_pyg.parallel.processes import by_first, from_all, from_first, is_first, one_for_all
+from ibc_pyg.report.from_run import make_pictures, make_report
 from ibc_pyg.runs.checkpoint import list_checkpoints
 from ibc_pyg.runs.resume import find_cut
 from ibc_pyg.runs.run_folder import RunFolder

@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import pytest
 
-from ibc_pyg.compare.pool import Task, run_tasks
 from ibc_pyg.config.yaml_file import config_to_yaml, parse_config
 from ibc_pyg.data.sample import make_sample
+from ibc_pyg.jobs.pool import Task, run_tasks
 from ibc_pyg.runs.environment import command_line
 
 

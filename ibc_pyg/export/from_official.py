@@ -14,15 +14,15 @@ from ibc_pyg.builders.model import build_model
 from ibc_pyg.config import Config
 from ibc_pyg.config.yaml_file import config_to_yaml, parse_config
 from ibc_pyg.errors import ConfigError
-from ibc_pyg.files import write_atomically
-from ibc_pyg.inference.trained import fit_weights
-from ibc_pyg.official import (
+from ibc_pyg.export.official import (
     OfficialEncoder,
     OfficialMPN,
     encoder_from_state_dict,
     load_state_dict_file,
     mpn_from_state_dict,
 )
+from ibc_pyg.files import write_atomically
+from ibc_pyg.inference.trained import fit_weights
 from ibc_pyg.runs.run_folder import RunFolder
 
 

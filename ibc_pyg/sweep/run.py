@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ibc_pyg.compare.curves import write_curves
-from ibc_pyg.compare.pool import Failure, Task, run_tasks
 from ibc_pyg.config.yaml_file import config_to_yaml
 from ibc_pyg.errors import RunError
 from ibc_pyg.files import write_atomically
+from ibc_pyg.jobs.pool import Failure, Task, run_tasks
 from ibc_pyg.sweep.plan import Plan
 from ibc_pyg.sweep.trials import Trial, choose, has_failed, read_trial, record_failure
 

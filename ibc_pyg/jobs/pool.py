@@ -160,7 +160,7 @@ def _attempt(
 
 
 class _Worker:
-    """The other side of `ibc_pyg.compare.worker`; started with its first task."""
+    """The other side of `ibc_pyg.jobs.worker`; started with its first task."""
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
@@ -241,7 +241,7 @@ def _start(threads: int, log: IO[str]) -> subprocess.Popen[str]:
     root = str(Path(__file__).resolve().parents[2])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.Popen(
-        [sys.executable, "-m", "ibc_pyg.compare.worker"],
+        [sys.executable, "-m", "ibc_pyg.jobs.worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,

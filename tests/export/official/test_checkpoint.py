@@ -12,7 +12,11 @@ import torch
 from torch import Tensor
 
 from ibc_pyg.errors import RunError
-from ibc_pyg.official import encoder_from_state_dict, load_state_dict_file, mpn_from_state_dict
+from ibc_pyg.export.official import (
+    encoder_from_state_dict,
+    load_state_dict_file,
+    mpn_from_state_dict,
+)
 
 
 def some_weights() -> dict[str, Tensor]:

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from ibc_pyg.cli import run
-from ibc_pyg.compare.pool import Failure
 from ibc_pyg.config.yaml_file import config_to_yaml, parse_config
-from ibc_pyg.sweep import search
+from ibc_pyg.jobs.pool import Failure
+from ibc_pyg.sweep import run as search
 
 SWEEP = {
     "method": "random",

@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional as F
 from ibc_pyg.data.images.decode import decode_image
 from ibc_pyg.errors import DatasetError, RunError
 from ibc_pyg.inference.trained import Trained
-from ibc_pyg.search.index import SearchIndex
+from ibc_pyg.retrieval.index import SearchIndex
 
 
 @dataclass(frozen=True)

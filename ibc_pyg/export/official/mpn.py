@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from ibc_pyg.errors import ConfigError, RunError
-from ibc_pyg.nn.heads import BNNeckHead, LinearHead
-from ibc_pyg.nn.mpn import MPN
-from ibc_pyg.official.checkpoint import (
+from ibc_pyg.export.official.checkpoint import (
     check_known,
     clean_state_dict,
     count_numbered,
     load_renamed,
     require,
 )
+from ibc_pyg.nn.heads import BNNeckHead, LinearHead
+from ibc_pyg.nn.mpn import MPN
 
 _WHAT = "a released MPN"
 _STEP = "gnn_model.node_model.layers."

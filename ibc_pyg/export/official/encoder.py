@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from ibc_pyg.errors import RunError
-from ibc_pyg.nn.heads import BNNeckHead, LinearHead
-from ibc_pyg.official.checkpoint import (
+from ibc_pyg.export.official.checkpoint import (
     check_known,
     clean_state_dict,
     count_numbered,
     load_renamed,
     require,
 )
+from ibc_pyg.nn.heads import BNNeckHead, LinearHead
 
 _WHAT = "a released ResNet encoder"
 _NORM = r"(weight|bias|running_mean|running_var|num_batches_tracked)"

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ibc_pyg.errors import RunError
-from ibc_pyg.official import mpn_from_state_dict
+from ibc_pyg.export.official import mpn_from_state_dict
 
 StateDict = dict[str, Tensor]
 TOL = {"atol": 1e-5, "rtol": 1e-5}

@@ -1,8 +1,8 @@
 """Released checkpoints: their key names, their layouts, and nothing of them ever run."""
 
-from ibc_pyg.official.checkpoint import load_state_dict_file
-from ibc_pyg.official.encoder import OfficialEncoder, encoder_from_state_dict
-from ibc_pyg.official.mpn import MPNPrediction, OfficialMPN, mpn_from_state_dict
+from ibc_pyg.export.official.checkpoint import load_state_dict_file
+from ibc_pyg.export.official.encoder import OfficialEncoder, encoder_from_state_dict
+from ibc_pyg.export.official.mpn import MPNPrediction, OfficialMPN, mpn_from_state_dict
 
 __all__ = [
     "MPNPrediction",

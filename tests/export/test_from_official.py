@@ -6,18 +6,18 @@ import torch.nn.functional as F
 
 from ibc_pyg.cli import run
 from ibc_pyg.data.sample import make_sample
-from ibc_pyg.engine.importing import import_official
 from ibc_pyg.errors import ConfigError, RunError
-from ibc_pyg.inference.trained import load_run
-from ibc_pyg.official import (
+from ibc_pyg.export.from_official import import_official
+from ibc_pyg.export.official import (
     OfficialEncoder,
     OfficialMPN,
     encoder_from_state_dict,
     mpn_from_state_dict,
 )
-from ibc_pyg.official.encoder import _released_name as encoder_name
-from ibc_pyg.official.mpn import MPNLayout
-from ibc_pyg.official.mpn import _released_name as mpn_name
+from ibc_pyg.export.official.encoder import _released_name as encoder_name
+from ibc_pyg.export.official.mpn import MPNLayout
+from ibc_pyg.export.official.mpn import _released_name as mpn_name
+from ibc_pyg.inference.trained import load_run
 
 CLASSES = 5
 

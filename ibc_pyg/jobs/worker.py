@@ -1,7 +1,7 @@
 """A process that trains one run after another: importing torch and PyG takes longer than many runs.
 
-`python -m ibc_pyg.compare.worker` reads one JSON object a line, `{config, out, log, resume, argv}`,
-and answers each with `{status, message, final}`; see `ibc_pyg.compare.pool`, which starts it. Each
+`python -m ibc_pyg.jobs.worker` reads one JSON object a line, `{config, out, log, resume, argv}`,
+and answers each with `{status, message, final}`; see `ibc_pyg.jobs.pool`, which starts it. Each
 run starts as in a fresh process: its weights are those of `python run.py train`, bit by bit. What
 it prints goes to its log. When the other side is gone, the run is stopped behind a checkpoint.
 """
