@@ -19,9 +19,9 @@ from torch import nn
 
 from ibc_pyg.builders.model import build_data, build_model
 from ibc_pyg.config.yaml_file import parse_config
-from ibc_pyg.engine.setup import make_fabric
 from ibc_pyg.evaluation.scores import score
 from ibc_pyg.inference.extract import describe_probe
+from ibc_pyg.train.experiment import make_fabric
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:

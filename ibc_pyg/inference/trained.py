@@ -16,7 +16,6 @@ from torch import Tensor
 from ibc_pyg.builders.model import Data, build_data, build_model
 from ibc_pyg.config import Config, ModelConfig, TrainConfig
 from ibc_pyg.config.yaml_file import config_from_yaml
-from ibc_pyg.engine.setup import make_fabric
 from ibc_pyg.errors import ConfigError, RunError
 from ibc_pyg.inference.extract import (
     ONE_VIEW,
@@ -31,6 +30,7 @@ from ibc_pyg.metrics import protocol_for
 from ibc_pyg.nn.model import IntraBatchModel
 from ibc_pyg.parallel.precision import check_device
 from ibc_pyg.runs.run_folder import RunFolder
+from ibc_pyg.train.experiment import make_fabric
 
 _LOG = logging.getLogger(__name__)
 

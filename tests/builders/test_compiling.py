@@ -10,12 +10,12 @@ from safetensors.torch import load_file
 from torch._dynamo.utils import counters
 
 from ibc_pyg.builders.compiling import compile_step
-from ibc_pyg.engine.fit import Interrupted
-from ibc_pyg.engine.setup import setup
-from ibc_pyg.engine.train import train
 from ibc_pyg.errors import ConfigError, RunError
 from ibc_pyg.evaluation.scores import score
 from ibc_pyg.inference.trained import load_run
+from ibc_pyg.train.experiment import setup
+from ibc_pyg.train.fit import Interrupted
+from ibc_pyg.train.run import train
 from tests.helpers.digits_run import digits, quick, quiet, records
 
 CPU = torch.device("cpu")

@@ -6,11 +6,11 @@ import shutil
 import pytest
 import torch
 
-from ibc_pyg.engine.setup import setup
-from ibc_pyg.engine.train import resume, train
 from ibc_pyg.errors import ConfigError, RunError
 from ibc_pyg.runs.checkpoint import load_newest
 from ibc_pyg.runs.run_folder import RunFolder
+from ibc_pyg.train.experiment import setup
+from ibc_pyg.train.run import resume, train
 from tests.helpers.digits_run import quick, quiet, records
 
 PROXIES = (

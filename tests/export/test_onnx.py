@@ -13,8 +13,8 @@ from rich.console import Console
 
 from ibc_pyg.cli import run
 from ibc_pyg.config.yaml_file import parse_config
-from ibc_pyg.engine.train import train
 from ibc_pyg.inference.trained import load_run
+from ibc_pyg.train.run import train
 
 
 @pytest.fixture(scope="module", params=["conv4", "resnet18"])

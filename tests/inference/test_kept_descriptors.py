@@ -9,11 +9,11 @@ from rich.console import Console
 from ibc_pyg.config.yaml_file import parse_config
 from ibc_pyg.data.sample import make_sample
 from ibc_pyg.data.table import Role
-from ibc_pyg.engine.train import train
 from ibc_pyg.errors import RunError
 from ibc_pyg.inference import trained as load_module
 from ibc_pyg.inference.trained import load_run
 from ibc_pyg.retrieval.search import search
+from ibc_pyg.train.run import train
 
 SAMPLE = Path(__file__).resolve().parents[2] / "experiments" / "sample.yaml"
 

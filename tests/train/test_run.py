@@ -14,13 +14,13 @@ from ibc_pyg.config.yaml_file import config_from_yaml, parse_config
 from ibc_pyg.data.registry import load_table
 from ibc_pyg.data.sample import make_sample
 from ibc_pyg.data.table import Role
-from ibc_pyg.engine.train import resume, train
 from ibc_pyg.errors import DatasetError, RunError
 from ibc_pyg.evaluation.scores import score
 from ibc_pyg.inference.trained import load_run
 from ibc_pyg.retrieval.search import export_image, search
 from ibc_pyg.runs.checkpoint import list_checkpoints
 from ibc_pyg.runs.run_folder import RunFolder
+from ibc_pyg.train.run import resume, train
 from tests.helpers.digits_run import digits, quiet, records
 
 

@@ -13,17 +13,17 @@ from ibc_pyg.config.yaml_file import config_from_yaml, config_to_dict, config_to
 from ibc_pyg.data.registry import load_table
 from ibc_pyg.data.sample import make_sample
 from ibc_pyg.data.table import Role
-from ibc_pyg.engine import fit as fit_module
-from ibc_pyg.engine import selection
-from ibc_pyg.engine import train as train_module
-from ibc_pyg.engine.fit import Interrupted
-from ibc_pyg.engine.setup import setup
-from ibc_pyg.engine.state import restore_state
-from ibc_pyg.engine.train import resume, train
 from ibc_pyg.errors import RunError
 from ibc_pyg.runs.checkpoint import load_newest
 from ibc_pyg.runs.resume import first_difference
 from ibc_pyg.runs.run_folder import RunFolder
+from ibc_pyg.train import fit as fit_module
+from ibc_pyg.train import run as train_module
+from ibc_pyg.train import selection
+from ibc_pyg.train.experiment import setup
+from ibc_pyg.train.fit import Interrupted
+from ibc_pyg.train.run import resume, train
+from ibc_pyg.train.snapshot import restore_state
 from tests.helpers.digits_run import digits, quick, quiet, records
 
 

@@ -7,7 +7,7 @@ import pytest
 
 CODE = """
 import resource, sys, torch
-from ibc_pyg.engine.allocator import keep_freed_memory
+from ibc_pyg.train.allocator import keep_freed_memory
 if sys.argv[1] == "keep" and not keep_freed_memory():
     print("unsupported")
     sys.exit()

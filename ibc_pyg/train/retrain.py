@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from ibc_pyg.engine.fit import fit
-from ibc_pyg.engine.setup import Experiment, setup
-from ibc_pyg.engine.state import Progress
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.track.base import Tracker
+from ibc_pyg.train.experiment import Experiment, setup
+from ibc_pyg.train.fit import fit
+from ibc_pyg.train.snapshot import Progress
 
 
 def retrain(

@@ -13,9 +13,9 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from ibc_pyg.data.loading.batch import Batch
-from ibc_pyg.engine.setup import Experiment
-from ibc_pyg.engine.statistics import gradient_norms
 from ibc_pyg.parallel.processes import gather_on_all
+from ibc_pyg.train.experiment import Experiment
+from ibc_pyg.train.monitor.statistics import gradient_norms
 
 SMALLEST_SCALE = 2.0**-14
 """The scale of 16-bit gradients halves at each step with infinite ones; below this none was good

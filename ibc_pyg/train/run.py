@@ -11,10 +11,6 @@ from rich.console import Console
 from ibc_pyg.config import Config
 from ibc_pyg.config.yaml_file import config_to_dict, config_to_yaml
 from ibc_pyg.console import info
-from ibc_pyg.engine.fit import Interrupted, fit
-from ibc_pyg.engine.retrain import retrain
-from ibc_pyg.engine.setup import Experiment, make_fabric, setup
-from ibc_pyg.engine.state import Progress, save_weights
 from ibc_pyg.errors import RunError
 from ibc_pyg.evaluation.scores import refine_and_score, score, score_raw_pixels
 from ibc_pyg.files import read_json, write_json
@@ -29,6 +25,10 @@ from ibc_pyg.runs.resume import find_cut
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.track import JsonlTracker, MultiTracker, WandbTracker
 from ibc_pyg.track.base import Tracker
+from ibc_pyg.train.experiment import Experiment, make_fabric, setup
+from ibc_pyg.train.fit import Interrupted, fit
+from ibc_pyg.train.retrain import retrain
+from ibc_pyg.train.snapshot import Progress, save_weights
 
 
 def train(config: Config, out: Path, console: Console) -> RunFolder:

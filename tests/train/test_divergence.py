@@ -9,14 +9,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ibc_pyg.engine import fit as fit_module
-from ibc_pyg.engine import train as train_module
-from ibc_pyg.engine.divergence import Diverged, Watch
-from ibc_pyg.engine.fit import Interrupted
-from ibc_pyg.engine.train import resume, train
 from ibc_pyg.errors import RunError
 from ibc_pyg.runs.checkpoint import list_checkpoints, load_checkpoint
 from ibc_pyg.runs.run_folder import RunFolder
+from ibc_pyg.train import fit as fit_module
+from ibc_pyg.train import run as train_module
+from ibc_pyg.train.divergence import Diverged, Watch
+from ibc_pyg.train.fit import Interrupted
+from ibc_pyg.train.run import resume, train
 from tests.helpers.digits_run import quick, quiet, records
 
 RESTART = ("--train.on_divergence", "restart")

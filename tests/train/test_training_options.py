@@ -9,13 +9,13 @@ from safetensors.torch import load_file
 
 from ibc_pyg.cli import run as cli
 from ibc_pyg.config.yaml_file import config_to_yaml
-from ibc_pyg.engine import fit as fit_module
-from ibc_pyg.engine.fit import Interrupted
-from ibc_pyg.engine.setup import setup
-from ibc_pyg.engine.train import resume, train
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.runs.checkpoint import load_newest
 from ibc_pyg.runs.run_folder import RunFolder
+from ibc_pyg.train import fit as fit_module
+from ibc_pyg.train.experiment import setup
+from ibc_pyg.train.fit import Interrupted
+from ibc_pyg.train.run import resume, train
 from tests.helpers.digits_run import quick, quiet, records
 
 EVERYTHING = (

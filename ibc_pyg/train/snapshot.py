@@ -11,7 +11,6 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ibc_pyg.config.yaml_file import config_to_dict
-from ibc_pyg.engine.setup import Experiment
 from ibc_pyg.errors import RunError
 from ibc_pyg.files import write_atomically
 from ibc_pyg.inference.trained import fit_weights
@@ -19,6 +18,7 @@ from ibc_pyg.parallel.processes import by_first, from_all
 from ibc_pyg.parallel.random_states import random_states, set_random_states
 from ibc_pyg.runs.checkpoint import checkpoint_path, save_checkpoint
 from ibc_pyg.runs.run_folder import RunFolder
+from ibc_pyg.train.experiment import Experiment
 
 _LOG = logging.getLogger(__name__)
 _BEST = "best.safetensors"

@@ -24,8 +24,6 @@ from ibc_pyg.builders.model import (
 from ibc_pyg.builders.optimizer import build_optimizer
 from ibc_pyg.config import Config
 from ibc_pyg.data.sampling import PKSampler, make_sampler
-from ibc_pyg.engine.allocator import keep_freed_memory
-from ibc_pyg.engine.statistics import StepStatistics
 from ibc_pyg.losses.intra_batch import IntraBatchLoss
 from ibc_pyg.nn.model import IntraBatchModel
 from ibc_pyg.nn.recompute import recompute_blocks
@@ -38,6 +36,8 @@ from ibc_pyg.parallel.precision import (
     set_multiplication,
 )
 from ibc_pyg.parallel.processes import first_then_others
+from ibc_pyg.train.allocator import keep_freed_memory
+from ibc_pyg.train.monitor.statistics import StepStatistics
 
 
 @dataclass

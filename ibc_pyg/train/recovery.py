@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from ibc_pyg.engine.divergence import Diverged, describe_divergence
-from ibc_pyg.engine.setup import Experiment
-from ibc_pyg.engine.state import Progress, restore_state, save_state
 from ibc_pyg.errors import RunError
 from ibc_pyg.files import write_json
 from ibc_pyg.parallel.processes import by_first
 from ibc_pyg.runs.checkpoint import checkpoint_path, drop_after, list_checkpoints, load_newest
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.track.base import Tracker
+from ibc_pyg.train.divergence import Diverged, describe_divergence
+from ibc_pyg.train.experiment import Experiment
+from ibc_pyg.train.snapshot import Progress, restore_state, save_state
 
 _LOG = logging.getLogger(__name__)
 

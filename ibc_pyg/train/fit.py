@@ -14,19 +14,19 @@ from ibc_pyg.console import Progress as Bar
 from ibc_pyg.console import progress
 from ibc_pyg.data.loading.batch import Batch
 from ibc_pyg.data.loading.loader import train_loader
-from ibc_pyg.engine.divergence import Diverged, Watch
-from ibc_pyg.engine.go_back import go_back
-from ibc_pyg.engine.interrupt import StopRequest
-from ibc_pyg.engine.selection import evaluate_and_select
-from ibc_pyg.engine.setup import Experiment
-from ibc_pyg.engine.speed import Speed, memory_in_use
-from ibc_pyg.engine.state import Progress, restore_state, save_state
-from ibc_pyg.engine.statistics import StepStatistics
-from ibc_pyg.engine.step import train_step
 from ibc_pyg.inference.trained import fit_weights, read_weights
 from ibc_pyg.parallel.processes import in_step
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.track.base import Tracker
+from ibc_pyg.train.divergence import Diverged, Watch
+from ibc_pyg.train.experiment import Experiment
+from ibc_pyg.train.interrupt import StopRequest
+from ibc_pyg.train.monitor.speed import Speed, memory_in_use
+from ibc_pyg.train.monitor.statistics import StepStatistics
+from ibc_pyg.train.recovery import go_back
+from ibc_pyg.train.selection import evaluate_and_select
+from ibc_pyg.train.snapshot import Progress, restore_state, save_state
+from ibc_pyg.train.step import train_step
 
 
 class Interrupted(Exception):  # noqa: N818

@@ -18,11 +18,11 @@ from ibc_pyg.data.loading.loader import train_loader
 from ibc_pyg.data.registry import dataset_info
 from ibc_pyg.data.sample import make_sample
 from ibc_pyg.data.splits import Probe, Rows
-from ibc_pyg.engine.setup import Experiment, setup
-from ibc_pyg.engine.step import train_step
 from ibc_pyg.errors import ConfigError, RunError
 from ibc_pyg.evaluation.scores import score_retrieval
 from ibc_pyg.inference.extract import describe_probe
+from ibc_pyg.train.experiment import Experiment, setup
+from ibc_pyg.train.step import train_step
 
 TEST_CLASSES = 2
 TEST_IMAGES = 4

@@ -9,13 +9,13 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-from ibc_pyg.engine.attention_statistics import (
+from ibc_pyg.nn.model import IntraBatchModel, ModelOutput
+from ibc_pyg.parallel.collectives import gather_rows
+from ibc_pyg.train.monitor.attention_statistics import (
     attention_of,
     attention_statistics,
     has_attention,
 )
-from ibc_pyg.nn.model import IntraBatchModel, ModelOutput
-from ibc_pyg.parallel.collectives import gather_rows
 
 
 class StepStatistics:

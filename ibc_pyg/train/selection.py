@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 
-from ibc_pyg.engine.divergence import Watch
-from ibc_pyg.engine.setup import Experiment
-from ibc_pyg.engine.state import Progress, save_weights
 from ibc_pyg.evaluation.scores import score_retrieval
 from ibc_pyg.inference.extract import describe_probe
 from ibc_pyg.parallel.processes import from_first
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.track.base import Tracker
+from ibc_pyg.train.divergence import Watch
+from ibc_pyg.train.experiment import Experiment
+from ibc_pyg.train.snapshot import Progress, save_weights
 
 
 def evaluate_and_select(
