@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from pathlib import Path
 
+from ibc_pyg.builders.model import rebuild_model
 from ibc_pyg.config import Config, TermConfig
 from ibc_pyg.config.yaml_file import config_from_yaml
 from ibc_pyg.errors import ConfigError
@@ -13,6 +14,7 @@ from ibc_pyg.losses.factory import DISTILLATION, make_loss
 from ibc_pyg.losses.intra_batch import IntraBatchLoss
 from ibc_pyg.losses.term import Term
 from ibc_pyg.nn.model import IntraBatchModel
+from ibc_pyg.nn.weights import read_weights
 from ibc_pyg.runs.run_folder import RunFolder
 
 _LOG = logging.getLogger(__name__)
@@ -84,8 +86,6 @@ def _term(
 def _teacher(
     path: Path, term: TermConfig, student: Config, width: int, num_classes: int, channels: int
 ) -> IntraBatchModel:
-    from ibc_pyg.inference.trained import read_weights, rebuild_model
-
     run = RunFolder.open(path)
     config = config_from_yaml(run.config)
     weights = read_weights(run.weights)

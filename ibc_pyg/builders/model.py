@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 from torch_geometric.data import Data as PyGData
 
 from ibc_pyg.config import Config, DataConfig, ModelConfig
@@ -33,6 +33,7 @@ from ibc_pyg.nn.model import GraphFunction, IntraBatchModel, complete_batch
 from ibc_pyg.nn.mpn import MPN
 from ibc_pyg.nn.spanning import check_spanning
 from ibc_pyg.nn.sync_batch_norm import synchronise_batch_norm
+from ibc_pyg.nn.weights import fit_weights
 
 GRAPHS: Mapping[str, Callable[..., PyGData]] = {"threshold": threshold, "knn": knn}
 
@@ -170,6 +171,32 @@ def build_model(config: ModelConfig, *, num_classes: int, channels: int) -> Intr
         _graph(config),
         freeze_batch_norm=config.freeze_batch_norm,
     )
+
+
+def rebuild_model(
+    config: ModelConfig,
+    weights: Mapping[str, Tensor],
+    path: Path,
+    *,
+    num_classes: int,
+    channels: int,
+) -> IntraBatchModel:
+    """Make a trained model from its weights, which have what its backbone started from.
+
+    Args:
+        config: Names and sizes; its `weights` are not read, and may have gone.
+        weights: Of the whole model.
+        path: Their file, for messages.
+        num_classes: Classes of the heads.
+        channels: Colour channels of the images.
+
+    Raises:
+        UserError: If the weights do not fit.
+    """
+    bare = replace(config, weights=None)
+    model = build_model(bare, num_classes=num_classes, channels=channels)
+    fit_weights(model, weights, path)
+    return model
 
 
 def _head(neck: bool, channels: int, num_classes: int) -> nn.Module:

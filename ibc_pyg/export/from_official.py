@@ -22,7 +22,7 @@ from ibc_pyg.export.official import (
     mpn_from_state_dict,
 )
 from ibc_pyg.files import write_atomically
-from ibc_pyg.inference.trained import fit_weights
+from ibc_pyg.nn.weights import fit_weights
 from ibc_pyg.runs.run_folder import RunFolder
 
 

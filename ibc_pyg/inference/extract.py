@@ -18,7 +18,7 @@ from ibc_pyg.builders.model import Data
 from ibc_pyg.data.loading.loader import eval_loader
 from ibc_pyg.data.sampling.sharding import shard_rows
 from ibc_pyg.data.splits import Probe
-from ibc_pyg.files import write_atomically
+from ibc_pyg.files import file_digest, write_atomically
 from ibc_pyg.inference.test_time_views import Views
 from ibc_pyg.metrics import Protocol, protocol_for
 from ibc_pyg.metrics.protocols import DEFAULT_PROTOCOL
@@ -176,10 +176,4 @@ def _made_of(data: Data, weights: Path) -> dict[str, str]:
     images = hashlib.sha256("\n".join(data.table.paths).encode(errors="surrogateescape"))
     images.update(data.table.labels.tobytes())
     images.update(data.table.roles.tobytes())
-    return {"weights_sha256": file_hash(weights), "images_sha256": images.hexdigest()}
-
-
-def file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {"weights_sha256": file_digest(weights), "images_sha256": images.hexdigest()}

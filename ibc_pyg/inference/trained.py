@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
 
-from ibc_pyg.builders.model import Data, build_data, build_model
-from ibc_pyg.config import Config, ModelConfig, TrainConfig
+from ibc_pyg.builders.model import Data, build_data, rebuild_model
+from ibc_pyg.config import Config, TrainConfig
 from ibc_pyg.config.yaml_file import config_from_yaml
 from ibc_pyg.errors import ConfigError, RunError
 from ibc_pyg.inference.extract import (
@@ -28,9 +24,10 @@ from ibc_pyg.inference.extract import (
 from ibc_pyg.inference.test_time_views import Views
 from ibc_pyg.metrics import protocol_for
 from ibc_pyg.nn.model import IntraBatchModel
+from ibc_pyg.nn.weights import read_weights
+from ibc_pyg.parallel.fabric import make_fabric
 from ibc_pyg.parallel.precision import check_device
 from ibc_pyg.runs.run_folder import RunFolder
-from ibc_pyg.train.experiment import make_fabric
 
 _LOG = logging.getLogger(__name__)
 
@@ -108,7 +105,7 @@ def load_run(path: Path) -> Trained:
         raise RunError(
             f"{path} has no model.safetensors yet; finish it: python run.py train --resume {path}"
         )
-    fabric = make_fabric(replace(config, train=_usable(config.train, path)))
+    fabric = make_fabric(_usable(config.train, path))
     data = build_data(config.on_all_classes() if config.retrain else config)
     weights = read_weights(run.weights)
     # The heads are as wide as the weights say: the data set may be at hand in part only.
@@ -124,32 +121,6 @@ def load_run(path: Path) -> Trained:
     return Trained(run, config, fabric, data, model)
 
 
-def rebuild_model(
-    config: ModelConfig,
-    weights: Mapping[str, Tensor],
-    path: Path,
-    *,
-    num_classes: int,
-    channels: int,
-) -> IntraBatchModel:
-    """Make a trained model from its weights, which have what its backbone started from.
-
-    Args:
-        config: Names and sizes; its `weights` are not read, and may have gone.
-        weights: Of the whole model.
-        path: Their file, for messages.
-        num_classes: Classes of the heads.
-        channels: Colour channels of the images.
-
-    Raises:
-        UserError: If the weights do not fit.
-    """
-    bare = replace(config, weights=None)
-    model = build_model(bare, num_classes=num_classes, channels=channels)
-    fit_weights(model, weights, path)
-    return model
-
-
 def _usable(train: TrainConfig, path: Path) -> TrainConfig:
     """Take what device there is: a run is also used where the GPU that trained it is not."""
     try:
@@ -158,36 +129,3 @@ def _usable(train: TrainConfig, path: Path) -> TrainConfig:
         _LOG.warning("%s was trained on %s, which is not here; taking what is", path, train.device)
         return replace(train, device="auto", precision="32-true")
     return train
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a file of weights.
-
-    Raises:
-        RunError: If the file is missing or damaged.
-    """
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise RunError(f"{path} cannot be read: {error}") from error
-
-
-def fit_weights(model: IntraBatchModel, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Put weights into a model.
-
-    Raises:
-        RunError: Naming the file and the first key that does not fit.
-    """
-    wanted = model.state_dict()
-    for name, value in wanted.items():
-        if name not in weights:
-            raise RunError(f"{path} does not fit the model: {name} is missing")
-        if weights[name].shape != value.shape:
-            raise RunError(
-                f"{path} does not fit the model: {name} is {list(weights[name].shape)}, "
-                f"not {list(value.shape)}"
-            )
-    for name in weights:
-        if name not in wanted:
-            raise RunError(f"{path} does not fit the model: it has {name}, the model has not")
-    model.load_state_dict(weights)

@@ -13,7 +13,8 @@ from ibc_pyg.nn.conv.adapter import ConvAdapter
 from ibc_pyg.nn.conv.checks import check_edges, check_nodes, check_rate
 from ibc_pyg.nn.conv.factory import make_conv
 from ibc_pyg.nn.conv.intra_batch_conv import IntraBatchConv
-from ibc_pyg.parallel.collectives import num_processes, senders_of
+from ibc_pyg.nn.senders import senders_of
+from ibc_pyg.parallel.collectives import num_processes
 
 
 @dataclass

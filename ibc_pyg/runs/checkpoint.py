@@ -16,13 +16,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from ibc_pyg.errors import RunError
-from ibc_pyg.files import read_json, write_atomically
+from ibc_pyg.files import file_digest, read_json, write_atomically
 
 _LOG = logging.getLogger(__name__)
 _TENSOR = "__tensor__"
@@ -69,7 +68,7 @@ def save_checkpoint(
         hashes = {_TENSORS: hashlib.sha256(blob).hexdigest()}
         for name, path in (files or {}).items():
             _link(path, partial / name)
-            hashes[name] = _hash(partial / name)
+            hashes[name] = file_digest(partial / name)
         document = {"step": step, "sha256": hashes, "state": skeleton}
         document[_OWN] = _hash_of(document)
         write_atomically(partial / "state.json", json.dumps(document).encode())
@@ -127,7 +126,7 @@ def load_checkpoint(path: Path) -> tuple[int, Tree]:
         hashes = document["sha256"]
         blob = (path / _TENSORS).read_bytes()
         found = {_TENSORS: hashlib.sha256(blob).hexdigest()}
-        found |= {name: _hash(path / name) for name in hashes if name != _TENSORS}
+        found |= {name: file_digest(path / name) for name in hashes if name != _TENSORS}
         for name, value in hashes.items():
             if found[name] != value:
                 raise RunError(f"checkpoint {path} is damaged: {name} was cut or changed")
@@ -152,21 +151,6 @@ def load_newest(folder: Path) -> tuple[int, Tree]:
     raise RunError(
         f"{folder} has no whole checkpoint to go on from; start again, with another --out"
     )
-
-
-def random_state() -> dict[str, Tensor]:
-    """Return the states of torch's global generators, of which dropout draws."""
-    state = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state()
-    return state
-
-
-def set_random_state(state: dict[str, Tensor]) -> None:
-    """Put the generators back to where `random_state` saw them."""
-    torch.set_rng_state(state["cpu"])
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"])
 
 
 def _pack(tree: Tree, path: str, tensors: dict[str, Tensor]) -> Tree:
@@ -198,11 +182,6 @@ def _link(source: Path, target: Path) -> None:
     except OSError:
         # A file system without hard links.
         shutil.copyfile(source, target)
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _hash_of(document: Mapping[str, Any]) -> str:

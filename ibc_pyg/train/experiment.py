@@ -27,16 +27,10 @@ from ibc_pyg.data.sampling import PKSampler, make_sampler
 from ibc_pyg.losses.intra_batch import IntraBatchLoss
 from ibc_pyg.nn.model import IntraBatchModel
 from ibc_pyg.nn.recompute import recompute_blocks
-from ibc_pyg.parallel.fabric import seed_dropout, share_tensors, start_fabric
-from ibc_pyg.parallel.launch import Launch
-from ibc_pyg.parallel.precision import (
-    check_device,
-    check_scaling,
-    fabric_precision,
-    set_multiplication,
-)
+from ibc_pyg.parallel.fabric import make_fabric, share_tensors
+from ibc_pyg.parallel.precision import check_scaling
 from ibc_pyg.parallel.processes import first_then_others
-from ibc_pyg.train.allocator import keep_freed_memory
+from ibc_pyg.parallel.random_states import seed_dropout
 from ibc_pyg.train.monitor.statistics import StepStatistics
 
 
@@ -69,23 +63,6 @@ class Experiment:
     statistics: StepStatistics | None = None
 
 
-def make_fabric(config: Config) -> Fabric:
-    """Return the device that `config.train` names.
-
-    Raises:
-        ConfigError: If the device is not there.
-    """
-    train = config.train
-    check_device(train, processes=Launch.from_environment().world_size)
-    if train.threads:
-        torch.set_num_threads(train.threads)
-    fabric = start_fabric(train.device, fabric_precision(train.precision))
-    set_multiplication(train.precision, fabric.device)
-    if fabric.device.type == "cpu":
-        keep_freed_memory()
-    return fabric
-
-
 def setup(
     config: Config,
     console: Console | None = None,
@@ -106,7 +83,7 @@ def setup(
         UserError: If the configuration, the data set or the device does not fit.
     """
     check_scaling(config.train)
-    fabric = make_fabric(config)
+    fabric = make_fabric(config.train)
     wanted = config.on_all_classes() if all_classes else config
     # The first process leaves what is decoded or drawn once for all.
     data = first_then_others(lambda: build_data(wanted, console))

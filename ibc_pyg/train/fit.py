@@ -14,7 +14,7 @@ from ibc_pyg.console import Progress as Bar
 from ibc_pyg.console import progress
 from ibc_pyg.data.loading.batch import Batch
 from ibc_pyg.data.loading.loader import train_loader
-from ibc_pyg.inference.trained import fit_weights, read_weights
+from ibc_pyg.nn.weights import fit_weights, read_weights
 from ibc_pyg.parallel.processes import in_step
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.track.base import Tracker

@@ -15,9 +15,10 @@ from ibc_pyg.errors import RunError
 from ibc_pyg.evaluation.scores import refine_and_score, score, score_raw_pixels
 from ibc_pyg.files import read_json, write_json
 from ibc_pyg.inference.extract import Described, describe_probe, save_descriptors
-from ibc_pyg.inference.trained import Trained, fit_weights, load_run, read_weights
+from ibc_pyg.inference.trained import Trained, load_run
+from ibc_pyg.nn.weights import fit_weights, read_weights
 from ibc_pyg.parallel.collectives import num_processes
-from ibc_pyg.parallel.fabric import nobody_missing
+from ibc_pyg.parallel.fabric import make_fabric, nobody_missing
 from ibc_pyg.parallel.processes import by_first, from_all, from_first, is_first, one_for_all
 from ibc_pyg.report.from_run import make_pictures, make_report
 from ibc_pyg.runs.checkpoint import list_checkpoints
@@ -25,7 +26,7 @@ from ibc_pyg.runs.resume import find_cut
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.track import JsonlTracker, MultiTracker, WandbTracker
 from ibc_pyg.track.base import Tracker
-from ibc_pyg.train.experiment import Experiment, make_fabric, setup
+from ibc_pyg.train.experiment import Experiment, setup
 from ibc_pyg.train.fit import Interrupted, fit
 from ibc_pyg.train.retrain import retrain
 from ibc_pyg.train.snapshot import Progress, save_weights
@@ -70,7 +71,7 @@ def resume(path: Path, console: Console, wanted: Config | None = None) -> RunFol
     if run.summary.is_file():
         run.read_summary()
         if config.track.report and not run.report.is_file():
-            make_fabric(config)
+            make_fabric(config.train)
             by_first(run.sweep)
             by_first(lambda: make_report(load_run(path)))
         info(console, f"{path} is finished; nothing to resume")

@@ -13,7 +13,7 @@ from torch import Tensor
 from ibc_pyg.config.yaml_file import config_to_dict
 from ibc_pyg.errors import RunError
 from ibc_pyg.files import write_atomically
-from ibc_pyg.inference.trained import fit_weights
+from ibc_pyg.nn.weights import fit_weights
 from ibc_pyg.parallel.processes import by_first, from_all
 from ibc_pyg.parallel.random_states import random_states, set_random_states
 from ibc_pyg.runs.checkpoint import checkpoint_path, save_checkpoint

@@ -10,9 +10,7 @@ from ibc_pyg.runs.checkpoint import (
     list_checkpoints,
     load_checkpoint,
     load_newest,
-    random_state,
     save_checkpoint,
-    set_random_state,
 )
 
 
@@ -124,10 +122,3 @@ def test_a_folder_in_the_way_leaves_the_earlier_one(tmp_path):
     with pytest.raises(RunError, match="cannot be written"):
         save_checkpoint(tmp_path, 2, {"x": torch.ones(3)})
     assert load_newest(tmp_path)[0] == 1
-
-
-def test_random_state_repeats_the_draws():
-    state = random_state()
-    first = torch.rand(5)
-    set_random_state(state)
-    assert torch.equal(first, torch.rand(5))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ibc_pyg.errors import ConfigError, first_line
 from ibc_pyg.nn.backbones.torchvision_networks import CLASSIFIERS, VisionBackbone
-from ibc_pyg.nn.backbones.weights import fit_weights, read_weights
+from ibc_pyg.nn.weights import fit_backbone_weights, read_backbone_weights
 
 OWN_ARGS = ("pooling", "grid", "last_stride", "bn_eps")
 """Arguments of `VisionBackbone`; all others go to torchvision's network."""
@@ -54,10 +54,10 @@ def make_vision(
     state = None if weights is None else find_weights(name, weights)
     whole = state is not None and any(key.startswith("body.") for key in state)
     if state is not None and not whole:
-        fit_weights(model, state, source=str(weights), fresh=fresh_names(model))
+        fit_backbone_weights(model, state, str(weights), fresh=fresh_names(model))
     backbone = VisionBackbone(model, embedding_dim, in_channels=in_channels, **own)
     if state is not None and whole:
-        fit_weights(backbone, state, source=str(weights))
+        fit_backbone_weights(backbone, state, str(weights))
     return backbone
 
 
@@ -79,7 +79,7 @@ def find_weights(name: str, weights: str) -> dict[str, Tensor]:
     weights = "DEFAULT" if weights == "pretrained" else weights
     if weights != "DEFAULT" and weights not in published.__members__:
         try:
-            return read_weights(weights)
+            return read_backbone_weights(weights)
         except ConfigError as error:
             names = ", ".join(published.__members__)
             raise ConfigError(f"{error} (names that torchvision knows: {names})") from error

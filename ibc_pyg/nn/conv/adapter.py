@@ -21,7 +21,7 @@ from ibc_pyg.nn.conv.complete_edges import (
 )
 from ibc_pyg.nn.conv.fused import CompleteGATConv, CompleteGATv2Conv, CompleteTransformerConv
 from ibc_pyg.nn.conv.specs import ConvSpec
-from ibc_pyg.parallel.collectives import Senders
+from ibc_pyg.nn.senders import Senders
 
 _TWINS = (CompleteGATConv, CompleteGATv2Conv, CompleteTransformerConv)
 

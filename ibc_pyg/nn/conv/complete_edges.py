@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ibc_pyg.graph.complete import complete
-from ibc_pyg.parallel.collectives import Senders
+from ibc_pyg.nn.senders import Senders
 
 
 class CompleteEdges:

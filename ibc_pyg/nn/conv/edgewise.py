@@ -15,7 +15,7 @@ from ibc_pyg.nn.conv.complete_edges import (
     weights_of_rectangle,
 )
 from ibc_pyg.nn.conv.intra_batch_conv import IntraBatchConv
-from ibc_pyg.parallel.collectives import Senders
+from ibc_pyg.nn.senders import Senders
 
 
 class EdgewiseIntraBatchConv(IntraBatchConv):

@@ -12,7 +12,7 @@ from torch_geometric.utils import softmax
 from ibc_pyg.nn.conv.checks import check_edges, check_heads, check_nodes, check_rate
 from ibc_pyg.nn.conv.dense_attention import dense_attention
 from ibc_pyg.nn.conv.softmax import softmax_plus_one
-from ibc_pyg.parallel.collectives import Senders
+from ibc_pyg.nn.senders import Senders
 
 
 class IntraBatchConv(MessagePassing):  # type: ignore[misc]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ibc_pyg.parallel.collectives import Senders
+from ibc_pyg.nn.senders import Senders
 
 
 class NoMessages(nn.Module):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ibc_pyg.nn.conv.checks import check_nodes
-from ibc_pyg.parallel.collectives import Senders
+from ibc_pyg.nn.senders import Senders
 
 
 def as_batch(x: Tensor, channels: int) -> Tensor:

@@ -20,7 +20,7 @@ from ibc_pyg.nn.conv.fused._dense import (
     split_heads,
 )
 from ibc_pyg.nn.conv.fused.sorted_attention import sorted_attention
-from ibc_pyg.parallel.collectives import Senders
+from ibc_pyg.nn.senders import Senders
 
 # Attention weights of one block of receivers; more receivers are computed block by block.
 _BLOCK_BYTES = 64 * 2**20

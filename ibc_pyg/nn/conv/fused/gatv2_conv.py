@@ -18,7 +18,7 @@ from ibc_pyg.nn.conv.fused._dense import (
     split_heads,
 )
 from ibc_pyg.nn.conv.fused.relu_scores import relu_scores
-from ibc_pyg.parallel.collectives import Senders
+from ibc_pyg.nn.senders import Senders
 
 
 class CompleteGATv2Conv(GATv2Conv):  # type: ignore[misc]

@@ -17,7 +17,7 @@ from ibc_pyg.nn.conv.fused._dense import (
     senders_as_batch,
     split_heads,
 )
-from ibc_pyg.parallel.collectives import Senders
+from ibc_pyg.nn.senders import Senders
 
 # Scores that stay in a CPU's cache: keeping them for the backward pass is faster than the flash
 # kernel, which computes them twice.
