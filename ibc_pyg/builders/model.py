@@ -19,8 +19,8 @@ from ibc_pyg.config import Config, DataConfig, ModelConfig
 from ibc_pyg.console import progress
 from ibc_pyg.data.images.cache import ImageCache, open_cache
 from ibc_pyg.data.images.cache_dir import default_cache_dir
-from ibc_pyg.data.loading.dataset import OnError
-from ibc_pyg.data.loading.loader import suggested_workers
+from ibc_pyg.data.images.sources import OnError
+from ibc_pyg.data.loading.loader import Loading, suggested_workers
 from ibc_pyg.data.registry import load_table
 from ibc_pyg.data.splits import Splits, split
 from ibc_pyg.data.table import ImageTable
@@ -59,6 +59,10 @@ class Data:
     workers: int = 0
     on_error: OnError = "stop"
     skipped: dict[int, str] = field(default_factory=dict)
+
+    def loading(self, device: torch.device) -> Loading:
+        """Return the settings of a loader of these images."""
+        return Loading(self.workers, device, cache=self.cache, on_error=self.on_error)
 
     @property
     def train_table(self) -> ImageTable:

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ibc_pyg.data.table import ImageTable, Role
+from ibc_pyg.data.table import ImageTable, Role, Rows
 from ibc_pyg.errors import DatasetError
-
-Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

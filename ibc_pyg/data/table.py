@@ -11,6 +11,9 @@ import numpy.typing as npt
 
 from ibc_pyg.errors import DatasetError
 
+Rows = npt.NDArray[np.int64]
+"""Row numbers of a table, int64."""
+
 
 class Role(enum.IntFlag):
     """What an image is used for. In most sets a test image is query and gallery at once."""

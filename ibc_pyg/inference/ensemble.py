@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 
 from ibc_pyg.builders.model import Data
-from ibc_pyg.data.splits import Probe, Rows
-from ibc_pyg.data.table import ImageTable
+from ibc_pyg.data.splits import Probe
+from ibc_pyg.data.table import ImageTable, Rows
 from ibc_pyg.errors import RunError
 from ibc_pyg.inference.extract import Described, Descriptors
 

@@ -83,10 +83,7 @@ def describe(
             _own_batches(rows, size),
             views.transform(data.table, data.transform),
             size,
-            workers=data.workers,
-            device=fabric.device,
-            cache=data.cache,
-            on_error=data.on_error,
+            data.loading(fabric.device),
         )
         for batch in loader:
             with fabric.autocast():

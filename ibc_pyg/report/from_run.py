@@ -12,7 +12,7 @@ import torch
 
 from ibc_pyg.config.yaml_file import config_to_yaml
 from ibc_pyg.data.images.decode import decode_image
-from ibc_pyg.data.loading.loader import eval_loader
+from ibc_pyg.data.loading.loader import Loading, eval_loader
 from ibc_pyg.data.table import ImageTable
 from ibc_pyg.files import read_json
 from ibc_pyg.inference.extract import Described
@@ -149,9 +149,8 @@ def _attention(trained: Trained, described: Described) -> AttentionMap | None:
             for label in np.sort(classes)
         ]
     )
-    loader = eval_loader(
-        table, batch_rows, trained.data.transform, len(batch_rows), device=trained.fabric.device
-    )
+    loading = Loading(device=trained.fabric.device)
+    loader = eval_loader(table, batch_rows, trained.data.transform, len(batch_rows), loading)
     trained.model.eval()
     output = trained.model(next(iter(loader)).images, return_attention=True)
     weights = output.attention[-1].float().cpu().numpy()  # [H, N, N]

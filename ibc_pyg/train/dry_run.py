@@ -14,10 +14,11 @@ import numpy as np
 from rich.console import Console
 
 from ibc_pyg.config import Config
-from ibc_pyg.data.loading.loader import train_loader
+from ibc_pyg.data.loading.loader import Loading, train_loader
 from ibc_pyg.data.registry import dataset_info
 from ibc_pyg.data.sample import make_sample
-from ibc_pyg.data.splits import Probe, Rows
+from ibc_pyg.data.splits import Probe
+from ibc_pyg.data.table import Rows
 from ibc_pyg.errors import ConfigError, RunError
 from ibc_pyg.evaluation.scores import score_retrieval
 from ibc_pyg.inference.extract import describe_probe
@@ -127,10 +128,8 @@ def _step_and_score(experiment: Experiment, data: str, weights: str) -> DryRun:
         sources.train_table,
         experiment.sampler,
         sources.transform,
+        Loading(device=experiment.fabric.device, on_error=sources.on_error),
         seed=config.train.seed,
-        workers=0,
-        device=experiment.fabric.device,
-        on_error=sources.on_error,
     )
     experiment.step_model.train()
     batch = next(iter(loader))

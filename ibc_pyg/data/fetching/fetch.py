@@ -17,7 +17,7 @@ from ibc_pyg.data.fetching.archive import BLOCK, Progress, require_space
 from ibc_pyg.errors import DatasetError
 from ibc_pyg.files import file_digest
 
-log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 TIMEOUT_S = 30.0
 ATTEMPTS = 6
@@ -118,7 +118,7 @@ def fetch(
                         f"{remote.url}: cannot be fetched: {reason(error)}; run the command "
                         "again to continue where it stopped"
                     ) from error
-                log.warning("%s: transfer broken (%s), continuing", remote.url, error)
+                _logger.warning("%s: transfer broken (%s), continuing", remote.url, error)
                 time.sleep(pause_s * 2**failures)
         try:
             check(part, remote)

@@ -25,7 +25,7 @@ from ibc_pyg.data.images.cache_dir import default_cache_dir
 from ibc_pyg.data.table import ImageTable, Role
 from ibc_pyg.errors import DatasetError
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 FORMAT = 1
 """Raised when the drawing changes, so that older cached tables are not read."""
@@ -103,12 +103,12 @@ def cached_table(folder: Path, key: str, draw: Callable[[], ImageTable]) -> Imag
     except FileNotFoundError:
         pass
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, DatasetError) as error:
-        logger.warning("%s cannot be read (%s); drawing the characters again", path, error)
+        _logger.warning("%s cannot be read (%s); drawing the characters again", path, error)
     table = draw()
     try:
         save(table, path)
     except OSError as error:
-        logger.warning("%s cannot be written (%s); going on without a cache", path, error)
+        _logger.warning("%s cannot be written (%s); going on without a cache", path, error)
     return table
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 from ibc_pyg.data.images.cache_index import (
@@ -23,16 +24,14 @@ from ibc_pyg.data.images.cache_index import (
     load_index,
     save_index,
 )
-from ibc_pyg.data.images.cpu_count import available_cores
+from ibc_pyg.data.images.cpu_count import cpu_count
 from ibc_pyg.data.images.decode import decode_image
-from ibc_pyg.data.images.filelock import file_lock
-from ibc_pyg.data.images.sources import ImageSource
-from ibc_pyg.data.loading.dataset import OnError
+from ibc_pyg.data.images.sources import ImageSource, OnError
 from ibc_pyg.data.table import ImageTable
 from ibc_pyg.data.transforms.pixels import resize_shorter
 from ibc_pyg.errors import DatasetError
 
-_LOGGER = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 _DAMAGED = "damaged"
 _CHUNK = 64  # pictures decoded at once; bounds the memory of the build
 
@@ -72,7 +71,7 @@ def open_cache(
     place = folder / f"{table.name}-{resize}-{key[:16]}"
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        with file_lock(place.with_name(place.name + ".lock")):
+        with FileLock(place.with_name(place.name + ".lock")):
             index = _open_or_build(place, key, table, resize, progress, threads)
     except OSError as error:
         raise DatasetError(
@@ -135,7 +134,7 @@ class ImageCache(ImageSource):
         return flat.view(height, width, 3).permute(2, 0, 1)  # [3, H, W]
 
     def _read_file(self, row: int) -> Tensor:
-        _LOGGER.warning(
+        _logger.warning(
             "%s: picture %d is damaged; its file is read instead, and the cache will be made anew "
             "when it is next opened",
             self.place,
@@ -187,7 +186,7 @@ def _open_or_build(
         return load_index(place, key)
     except StaleCacheError as reason:
         if place.exists():
-            _LOGGER.warning("%s: %s; making the image cache anew", place, reason)
+            _logger.warning("%s: %s; making the image cache anew", place, reason)
             shutil.rmtree(place)
     # What an interrupted process left behind: the lock says that nobody works on it any more.
     building = place.with_name(place.name + ".building")
@@ -220,7 +219,7 @@ def _build(
     at = 0
     with (
         (folder / PIXELS).open("wb") as file,
-        ThreadPoolExecutor(threads or available_cores()) as pool,
+        ThreadPoolExecutor(threads or cpu_count()) as pool,
     ):
         for start in range(0, count, _CHUNK):
             rows = range(start, min(start + _CHUNK, count))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 
-def available_cores() -> int:
+def cpu_count() -> int:
     """Return the number of cores that this process may use: a container may have a part only."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +12,11 @@ import torch
 from torch import Tensor
 
 from ibc_pyg.data.images.decode import decode_image
-from ibc_pyg.data.table import ImageTable
+from ibc_pyg.data.table import ImageTable, Rows
 from ibc_pyg.data.transforms.base import Images
 
-Rows = npt.NDArray[np.int64]
+OnError = Literal["stop", "skip"]
+"""Whether an image that cannot be read stops the work or is skipped."""
 
 
 class ImageSource(ABC):

@@ -79,7 +79,7 @@ class Pixels:
 
 
 @dataclass(frozen=True)
-class Failure:
+class ReadFailure:
     """A `DatasetError` on its way from a worker, where raising it would add a traceback."""
 
     message: str

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from torch.utils.data import Sampler
 
-from ibc_pyg.data.images.sources import Rows
 from ibc_pyg.data.loading.dataset import BatchKey
 from ibc_pyg.data.sampling import PKSampler
+from ibc_pyg.data.table import Rows
 
 
 class TrainKeys(Sampler[BatchKey]):

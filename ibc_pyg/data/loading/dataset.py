@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ibc_pyg.data.images.sources import ImageSource, Rows
-from ibc_pyg.data.loading.batch import Failure, Pixels, Skipped
+from ibc_pyg.data.images.sources import ImageSource, OnError
+from ibc_pyg.data.loading.batch import Pixels, ReadFailure, Skipped
+from ibc_pyg.data.table import Rows
 from ibc_pyg.data.transforms.base import Images, Transform
 from ibc_pyg.errors import DatasetError
-
-OnError = Literal["stop", "skip"]
 
 # Leading word of the seed sequence of augmentation; see `ibc_pyg.data.sampling.base`.
 _STREAM = 2
@@ -40,7 +38,7 @@ class BatchKey:
     batch_size: int = 0
 
 
-class BatchDataset(Dataset["Pixels | Failure"]):
+class BatchDataset(Dataset["Pixels | ReadFailure"]):
     """Makes the pixels of the batch of a `BatchKey`.
 
     The random numbers of a training batch are drawn for the global batch from
@@ -73,12 +71,12 @@ class BatchDataset(Dataset["Pixels | Failure"]):
         self.seed = seed
         self.on_error = on_error
 
-    def __getitem__(self, key: BatchKey) -> Pixels | Failure:
+    def __getitem__(self, key: BatchKey) -> Pixels | ReadFailure:
         """Return the batch, or why there is none."""
         try:
             return self.load(key)
         except DatasetError as error:
-            return Failure(str(error))
+            return ReadFailure(str(error))
 
     def load(self, key: BatchKey) -> Pixels:
         """Return the batch.

@@ -16,7 +16,7 @@ from ibc_pyg.data.annotations import printable, reason, shown
 from ibc_pyg.data.table import ImageTable, Role, SplitSizes
 from ibc_pyg.errors import DatasetError
 
-log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = frozenset(
     {
@@ -195,7 +195,7 @@ def finish(
                 raise DatasetError(
                     f"{report}; put them there or go on with the others by data.allow_partial"
                 )
-            log.warning("%s; going on with the others", report)
+            _logger.warning("%s; going on with the others", report)
             table = table.take(np.flatnonzero(there))
     if expected is not None and table.sizes() != expected:
         sizes = table.sizes()
@@ -207,16 +207,16 @@ def finish(
         )
         if not allow_partial:
             raise DatasetError(f"{report}; complete it or go on by data.allow_partial")
-        log.warning("%s; results are not comparable", report)
+        _logger.warning("%s; results are not comparable", report)
     return without_unmatched(table).compact() if allow_partial else table
 
 
 def without_unmatched(table: ImageTable) -> ImageTable:
-    """Leave out test images for which no right answer exists, and say so in the log."""
+    """Leave out test images for which no right answer exists, and say so in the _logger."""
     rows = table.unmatched()
     if not len(rows):
         return table
-    log.warning(
+    _logger.warning(
         "%s: %d test images have no other image of their class to be found and are left out: %s%s",
         table.name,
         len(rows),

@@ -13,7 +13,7 @@ from ibc_pyg.data.sets.common import Row, finish, natural
 from ibc_pyg.data.table import ImageTable, Role
 from ibc_pyg.errors import ConfigError, DatasetError
 
-log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 def split_by_class(name: str, rows: Sequence[Row], *, test_fraction: float, seed: int) -> list[Row]:
@@ -78,7 +78,7 @@ def finish_own(table: ImageTable, *, allow_partial: bool) -> ImageTable:
         table.labels[table.where(Role.TRAIN)], table.labels[table.where(Role.TEST)]
     )
     if len(shared):
-        log.warning(
+        _logger.warning(
             "%s: %d classes have both training and test images, so test classes are not unseen",
             table.name,
             len(shared),

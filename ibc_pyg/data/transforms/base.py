@@ -86,17 +86,13 @@ class Transform(ABC):
         """
 
     @abstractmethod
-    def finish(
-        self, pixels: Tensor, draws: Draws, out: Tensor | None = None, first: int = 0
-    ) -> Tensor:
+    def finish(self, pixels: Tensor, draws: Draws, first: int = 0) -> Tensor:
         """Normalise the pictures, and change what is changed for a whole batch at once.
 
         Args:
             pixels: What `pixels` returned, on any device.
             draws: The same numbers, or those of the G images of a global batch that these are a
                 share of, `[G, num_draws]`.
-            out: Memory that may be used for the result, float32
-                `[B, image_size, image_size, channels]`.
             first: Place of the first image in the global batch.
 
         Returns:
@@ -129,9 +125,9 @@ class Transform(ABC):
             out[i].copy_(self._centre(image[None])[0])  # [S, S, channels]
         return out
 
-    def normalise(self, pixels: Tensor, out: Tensor | None = None) -> Tensor:
+    def normalise(self, pixels: Tensor) -> Tensor:
         """Return `(pixels / 255 - mean) / std`, `[B, S, S, channels] -> [B, channels, S, S]`."""
-        return normalised(pixels, self.mean, self.std, out)
+        return normalised(pixels, self.mean, self.std)
 
     def _centre(self, images: Tensor) -> Tensor:
         images = resize_shorter(as_channels(images, self.channels), self.resize)

@@ -92,11 +92,9 @@ class PhotoTransform(Transform):
             out[i].copy_(picture.permute(1, 2, 0))  # [S, S, channels]
         return out
 
-    def finish(
-        self, pixels: Tensor, draws: Draws, out: Tensor | None = None, first: int = 0
-    ) -> Tensor:
+    def finish(self, pixels: Tensor, draws: Draws, first: int = 0) -> Tensor:
         """Normalise and erase boxes, float32 `[B, channels, S, S]`."""
-        images = self.normalise(pixels, out)  # [B, channels, S, S]
+        images = self.normalise(pixels)  # [B, channels, S, S]
         if not self.erase_probability:
             return images
         _, _, erase, _ = self._split(draws[first : first + len(pixels)])

@@ -71,9 +71,7 @@ class SmallTransform(Transform):
         """Fit pictures as for a test, uint8 `[B, S, S, channels]`."""
         return self.fit(images)
 
-    def finish(
-        self, pixels: Tensor, draws: Draws, out: Tensor | None = None, first: int = 0
-    ) -> Tensor:
+    def finish(self, pixels: Tensor, draws: Draws, first: int = 0) -> Tensor:
         """Map, change contrast, add noise, normalise, float32 `[B, channels, S, S]`."""
         device = pixels.device
         pixels = pixels.permute(0, 3, 1, 2) / 255  # [B, C, S, S]
@@ -144,8 +142,6 @@ class PlainTransform(Transform):
         """Fit pictures as for a test, uint8 `[B, S, S, channels]`."""
         return self.fit(images)
 
-    def finish(
-        self, pixels: Tensor, draws: Draws, out: Tensor | None = None, first: int = 0
-    ) -> Tensor:
+    def finish(self, pixels: Tensor, draws: Draws, first: int = 0) -> Tensor:
         """Normalise, float32 `[B, channels, S, S]`."""
-        return self.normalise(pixels, out)
+        return self.normalise(pixels)
