@@ -11,8 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
-from ibc_pyg.data.annotations import printable
-from ibc_pyg.errors import ConfigError, DatasetError
+from ibc_pyg.errors import ConfigError, DatasetError, printable
 
 if TYPE_CHECKING:
     from ibc_pyg.data.table import ImageTable

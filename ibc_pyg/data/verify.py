@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from ibc_pyg.data.annotations import printable, reason
 from ibc_pyg.data.table import ImageTable, Role, SplitSizes
+from ibc_pyg.errors import printable, reason
 
 SHOWN = 10
 CHUNK = 256

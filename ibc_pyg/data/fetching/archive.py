@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from ibc_pyg.data.annotations import path_problem, printable, reason, shown
-from ibc_pyg.errors import DatasetError
+from ibc_pyg.data.annotations.text import path_problem
+from ibc_pyg.errors import DatasetError, printable, reason, shown
 
 Progress = Callable[[str, int, int | None], None]
 BLOCK = 2**20

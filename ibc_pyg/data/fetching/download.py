@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from ibc_pyg.data.annotations import printable
 from ibc_pyg.data.fetching.archive import Progress, unpack
 from ibc_pyg.data.fetching.fetch import Remote, fetch
 from ibc_pyg.data.registry import dataset_info, load_table
-from ibc_pyg.errors import DatasetError
+from ibc_pyg.errors import DatasetError, printable
 
 TFDS = "tensorflow/datasets, url_checksums/"
 

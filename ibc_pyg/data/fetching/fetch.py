@@ -12,9 +12,8 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from ibc_pyg.data.annotations import printable, reason
 from ibc_pyg.data.fetching.archive import BLOCK, Progress, require_space
-from ibc_pyg.errors import DatasetError
+from ibc_pyg.errors import DatasetError, printable, reason
 from ibc_pyg.files import file_digest
 
 _logger = logging.getLogger(__name__)

@@ -11,8 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
-from ibc_pyg.data.annotations import printable
-from ibc_pyg.errors import ConfigError, DatasetError
+from ibc_pyg.errors import ConfigError, DatasetError, printable
 
 SAMPLES = ("cub", "cars", "sop", "inshop", "omniglot", "grocery_store", "folder", "csv")
 

@@ -8,19 +8,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ibc_pyg.data.annotations import Line, printable, read_lines
-from ibc_pyg.data.sets.class_folders import ordered_split
-from ibc_pyg.data.sets.common import (
-    Row,
-    build_table,
-    checked_root,
-    class_base,
-    find_base,
-    finish,
-)
-from ibc_pyg.data.sets.matfile import MatEntry, read_strings, read_struct
+from ibc_pyg.data.annotations.completeness import check_complete
+from ibc_pyg.data.annotations.folders import checked_root, find_base, ordered_split
+from ibc_pyg.data.annotations.listed_images import ListedImage, build_table, class_base
+from ibc_pyg.data.annotations.matlab import MatEntry, read_strings, read_struct
+from ibc_pyg.data.annotations.text import Line, read_lines
 from ibc_pyg.data.table import ImageTable, Role, SplitSizes
-from ibc_pyg.errors import DatasetError
+from ibc_pyg.errors import DatasetError, printable
 
 TRAIN_CLASSES = 98
 CLASSES = 196
@@ -101,7 +95,7 @@ def cars_annotations(base: Path) -> ImageTable:
         if not first <= label < first + CLASSES:
             raise source.error(f"class {label} is not within {first} ... {first + CLASSES - 1}")
         role = Role.TRAIN if label - first < TRAIN_CLASSES else Role.TEST
-        rows.append(Row(path, label, role, source))
+        rows.append(ListedImage(path, label, role, source))
     names_file = one or _find(base, "cars_meta.mat")
     names = read_strings(names_file, "class_names") if names_file is not None else []
     return build_table("cars", base, rows, dict(enumerate(names, start=first)))
@@ -136,4 +130,4 @@ def cars_table(root: Path, *, allow_partial: bool = False) -> ImageTable:
                 f"{printable(root)}"
             )
         table = build_table("cars", base, rows)
-    return finish(table, expected=SIZES, allow_partial=allow_partial)
+    return check_complete(table, expected=SIZES, allow_partial=allow_partial)

@@ -7,17 +7,19 @@ import io
 from dataclasses import replace
 from pathlib import Path
 
-from ibc_pyg.data.annotations import Line, printable, read_text, shown
-from ibc_pyg.data.sets.common import Row, build_table, checked_root
+from ibc_pyg.data.annotations.completeness import check_user_set
+from ibc_pyg.data.annotations.folders import checked_root
+from ibc_pyg.data.annotations.listed_images import ListedImage, build_table
+from ibc_pyg.data.annotations.text import Line, read_text
+from ibc_pyg.data.annotations.user_split import split_by_class
 from ibc_pyg.data.sets.folder import PARTS
-from ibc_pyg.data.sets.user_split import finish_own, split_by_class
 from ibc_pyg.data.table import ImageTable, Role
-from ibc_pyg.errors import DatasetError
+from ibc_pyg.errors import DatasetError, printable, shown
 
 COLUMNS = ("path", "label", "split")
 
 
-def read_csv(file: Path) -> tuple[list[Row], bool]:
+def read_csv(file: Path) -> tuple[list[ListedImage], bool]:
     """Read the rows of a CSV file, separated by commas, semicolons or tabs.
 
     Returns:
@@ -30,7 +32,7 @@ def read_csv(file: Path) -> tuple[list[Row], bool]:
     first = text.split("\n", 1)[0]
     delimiter = next((mark for mark in ",;\t" if mark in first), ",")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows: list[Row] = []
+    rows: list[ListedImage] = []
     lines: dict[str, tuple[int, int]] = {}  # path -> (place in rows, line number)
     header: list[str] | None = None
     try:
@@ -68,7 +70,7 @@ def _header(line: Line, cells: list[str]) -> list[str]:
     return names
 
 
-def _row(line: Line, header: list[str], cells: list[str]) -> Row:
+def _row(line: Line, header: list[str], cells: list[str]) -> ListedImage:
     if len(cells) != len(header):
         raise line.error(f"{len(cells)} fields, but the header has {len(header)}")
     path, label, split = (
@@ -84,7 +86,7 @@ def _row(line: Line, header: list[str], cells: list[str]) -> Row:
     line.relative_path(path.replace("..", "").lstrip("/"))
     if split.lower() not in PARTS:
         raise line.error(f"split {shown(split)} is none of {', '.join(PARTS)}")
-    return Row(path, label, PARTS[split.lower()])
+    return ListedImage(path, label, PARTS[split.lower()])
 
 
 def csv_table(
@@ -120,4 +122,4 @@ def csv_table(
     rows, has_split = read_csv(Path(file))
     if not has_split:
         rows = split_by_class("csv", rows, test_fraction=test_fraction, seed=seed)
-    return finish_own(build_table("csv", root, rows), allow_partial=allow_partial)
+    return check_user_set(build_table("csv", root, rows), allow_partial=allow_partial)

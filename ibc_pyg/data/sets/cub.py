@@ -8,18 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ibc_pyg.data.annotations import Line, printable, read_lines
-from ibc_pyg.data.sets.class_folders import ordered_split
-from ibc_pyg.data.sets.common import (
-    Row,
-    build_table,
-    checked_root,
-    class_base,
-    find_base,
-    finish,
-)
+from ibc_pyg.data.annotations.completeness import check_complete
+from ibc_pyg.data.annotations.folders import checked_root, find_base, ordered_split
+from ibc_pyg.data.annotations.listed_images import ListedImage, build_table, class_base
+from ibc_pyg.data.annotations.text import Line, read_lines
 from ibc_pyg.data.table import ImageTable, Role, SplitSizes
-from ibc_pyg.errors import DatasetError
+from ibc_pyg.errors import DatasetError, printable
 
 TRAIN_CLASSES = 100
 CLASSES = 200
@@ -70,7 +64,7 @@ def cub_annotations(base: Path) -> ImageTable:
         if not first <= label < first + CLASSES:
             raise label_line.error(f"class {label} is not within {first} ... {first + 199}")
         role = Role.TRAIN if label - first < TRAIN_CLASSES else Role.TEST
-        rows.append(Row(f"images/{line.relative_path(path)}", label, role, line))
+        rows.append(ListedImage(f"images/{line.relative_path(path)}", label, role, line))
     if extra := sorted(set(labels) - set(images)):
         raise labels[extra[0]][0].error(f"image {extra[0]} is not in images.txt")
     names: dict[int, str] = {}
@@ -104,4 +98,4 @@ def cub_table(root: Path, *, allow_partial: bool = False) -> ImageTable:
                 "CUB_200_2011.tgz there"
             )
         table = build_table("cub", base, rows)
-    return finish(table, expected=SIZES, allow_partial=allow_partial)
+    return check_complete(table, expected=SIZES, allow_partial=allow_partial)

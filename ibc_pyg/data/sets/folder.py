@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ibc_pyg.data.annotations import printable
-from ibc_pyg.data.sets.class_folders import class_rows, subfolders
-from ibc_pyg.data.sets.common import Row, build_table, checked_root
-from ibc_pyg.data.sets.user_split import finish_own, split_by_class
+from ibc_pyg.data.annotations.completeness import check_user_set
+from ibc_pyg.data.annotations.folders import checked_root, class_rows, subfolders
+from ibc_pyg.data.annotations.listed_images import ListedImage, build_table
+from ibc_pyg.data.annotations.user_split import split_by_class
 from ibc_pyg.data.table import ImageTable, Role
-from ibc_pyg.errors import DatasetError
+from ibc_pyg.errors import DatasetError, printable
 
 PARTS = {
     "train": Role.TRAIN,
@@ -30,7 +30,7 @@ def folder_table(
 
     Args:
         root: The folder.
-        allow_partial: Whether to go on with classes of one image; see `finish_own`.
+        allow_partial: Whether to go on with classes of one image; see `check_user_set`.
         test_fraction: Share of classes for test, in [0, 1], where there are no parts.
         seed: Seed of that draw.
 
@@ -40,7 +40,7 @@ def folder_table(
     """
     root = checked_root(root)
     names = subfolders(root)
-    rows: list[Row]
+    rows: list[ListedImage]
     if names and set(names) <= set(PARTS):
         rows = [row for name in names for row in class_rows(root, name, PARTS[name])]
     else:
@@ -52,4 +52,4 @@ def folder_table(
         )
     if not set(names) <= set(PARTS):
         rows = split_by_class("folder", rows, test_fraction=test_fraction, seed=seed)
-    return finish_own(build_table("folder", root, rows), allow_partial=allow_partial)
+    return check_user_set(build_table("folder", root, rows), allow_partial=allow_partial)

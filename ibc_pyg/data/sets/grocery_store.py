@@ -10,10 +10,12 @@ import csv
 import io
 from pathlib import Path
 
-from ibc_pyg.data.annotations import Line, printable, read_lines, read_text
-from ibc_pyg.data.sets.common import Row, build_table, checked_root, find_base, finish
+from ibc_pyg.data.annotations.completeness import check_complete
+from ibc_pyg.data.annotations.folders import checked_root, find_base
+from ibc_pyg.data.annotations.listed_images import ListedImage, build_table
+from ibc_pyg.data.annotations.text import Line, read_lines, read_text
 from ibc_pyg.data.table import ImageTable, Role, SplitSizes
-from ibc_pyg.errors import DatasetError
+from ibc_pyg.errors import DatasetError, printable
 
 TRAIN_CLASSES = 41
 CLASSES = 81
@@ -77,7 +79,7 @@ def grocery_store_annotations(base: Path) -> ImageTable:
         if not first <= label < first + CLASSES:
             raise line.error(f"class {label} is not within {first} ... {first + CLASSES - 1}")
         role = Role.TRAIN if label - first < TRAIN_CLASSES else Role.TEST
-        rows.append(Row(path, label, role, line))
+        rows.append(ListedImage(path, label, role, line))
     return build_table("grocery_store", base, rows, names)
 
 
@@ -97,4 +99,6 @@ def grocery_store_table(root: Path, *, allow_partial: bool = False) -> ImageTabl
         raise DatasetError(
             f"grocery_store: no train.txt, val.txt and test.txt in {printable(root)}"
         )
-    return finish(grocery_store_annotations(base), expected=SIZES, allow_partial=allow_partial)
+    return check_complete(
+        grocery_store_annotations(base), expected=SIZES, allow_partial=allow_partial
+    )

@@ -10,10 +10,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from ibc_pyg.data.annotations import Line, printable, read_lines, shown
-from ibc_pyg.data.sets.common import Row, build_table, checked_root, find_base, finish
+from ibc_pyg.data.annotations.completeness import check_complete
+from ibc_pyg.data.annotations.folders import checked_root, find_base
+from ibc_pyg.data.annotations.listed_images import ListedImage, build_table
+from ibc_pyg.data.annotations.text import Line, read_lines
 from ibc_pyg.data.table import ImageTable, Role, SplitSizes
-from ibc_pyg.errors import ConfigError, DatasetError
+from ibc_pyg.errors import ConfigError, DatasetError, printable, shown
 
 SIZES = SplitSizes(3997, 25_882, 3985, 26_830, 14_218, 12_612)
 PARTITION = "list_eval_partition.txt"
@@ -30,7 +32,7 @@ COLUMNS = "image_name item_id evaluation_status"
 STATUS = {"train": Role.TRAIN, "query": Role.QUERY, "gallery": Role.GALLERY}
 
 
-def read_partition(file: Path) -> list[Row]:
+def read_partition(file: Path) -> list[ListedImage]:
     """Read `list_eval_partition.txt`: a count, column names, then `image item status` lines.
 
     Raises:
@@ -49,17 +51,19 @@ def read_partition(file: Path) -> list[Row]:
     return rows
 
 
-def _rows(lines: Iterable[Line]) -> Iterable[Row]:
+def _rows(lines: Iterable[Line]) -> Iterable[ListedImage]:
     for line in lines:
         path, item, status = line.fields(COLUMNS, long=0)
         if status not in STATUS:
             raise line.error(f"status {shown(status)} is none of {', '.join(STATUS)}")
         _, _, number = item.rpartition("_")
         line.integer(number, "item_id")
-        yield Row(line.relative_path(path), f"id_{int(number):08d}", STATUS[status], line)
+        yield ListedImage(line.relative_path(path), f"id_{int(number):08d}", STATUS[status], line)
 
 
-def _place(base: Path, rows: list[Row], *, high_resolution: bool | None) -> list[Row]:
+def _place(
+    base: Path, rows: list[ListedImage], *, high_resolution: bool | None
+) -> list[ListedImage]:
     """Give every row the path where its image lies in this layout."""
     if (base / "images").is_dir():  # images/<item, six digits>/<file>, as the paper's code has it
         return [
@@ -115,4 +119,4 @@ def inshop_table(
     file = next(base / place for place in PLACES if (base / place).exists())
     rows = _place(base, read_partition(file), high_resolution=high_resolution)
     table = build_table("inshop", base, rows)
-    return finish(table, expected=SIZES, allow_partial=allow_partial)
+    return check_complete(table, expected=SIZES, allow_partial=allow_partial)

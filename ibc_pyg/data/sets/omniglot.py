@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ibc_pyg.data.annotations import path_problem, printable, reason, shown
-from ibc_pyg.data.sets.class_folders import images_below
-from ibc_pyg.data.sets.common import Row, build_table, checked_root, finish, natural
+from ibc_pyg.data.annotations.completeness import check_complete
+from ibc_pyg.data.annotations.folders import checked_root, images_below
+from ibc_pyg.data.annotations.listed_images import ListedImage, build_table, natural
+from ibc_pyg.data.annotations.text import path_problem
 from ibc_pyg.data.table import ImageTable, Role, SplitSizes
-from ibc_pyg.errors import DatasetError
+from ibc_pyg.errors import DatasetError, printable, reason, shown
 
 TRAIN, TEST = "images_background_small1", "images_background_small2"
 TEST_ALPHABETS = ("Japanese_(katakana)", "Sanskrit", "Tagalog")  # Greek and Latin are in both
@@ -55,10 +56,10 @@ def omniglot_table(root: Path, *, allow_partial: bool = False) -> ImageTable:
         raise DatasetError(
             f"omniglot: {TRAIN}.zip and {TEST}.zip (or both folders) must be in {printable(root)}"
         )
-    return finish(table, expected=SIZES, allow_partial=allow_partial)
+    return check_complete(table, expected=SIZES, allow_partial=allow_partial)
 
 
-def _row(part: str, path: str) -> Row | None:
+def _row(part: str, path: str) -> ListedImage | None:
     """Return the row of `<part>/<alphabet>/<character>/<drawing>.png`; None if it is unused."""
     parts = PurePosixPath(path).parts
     if len(parts) != 4 or parts[0] != part or parts[-1].startswith("."):
@@ -67,7 +68,7 @@ def _row(part: str, path: str) -> Row | None:
         return None
     if part == TEST and parts[1] not in TEST_ALPHABETS:
         return None
-    return Row(path, f"{parts[1]}/{parts[2]}", Role.TRAIN if part == TRAIN else Role.TEST)
+    return ListedImage(path, f"{parts[1]}/{parts[2]}", Role.TRAIN if part == TRAIN else Role.TEST)
 
 
 def _from_folders(root: Path) -> ImageTable:
@@ -76,7 +77,7 @@ def _from_folders(root: Path) -> ImageTable:
 
 
 def _from_archives(root: Path) -> ImageTable:
-    rows: list[Row] = []
+    rows: list[ListedImage] = []
     images: list[Pixels] = []
     for part in (TRAIN, TEST):
         for row, pixels in read_archive(root / f"{part}.zip", part):
@@ -98,7 +99,7 @@ def _from_archives(root: Path) -> ImageTable:
     )
 
 
-def read_archive(file: Path, part: str) -> Iterator[tuple[Row, Pixels]]:
+def read_archive(file: Path, part: str) -> Iterator[tuple[ListedImage, Pixels]]:
     """Yield the drawings of a zip archive as row and uint8 `[H, W, 1]`, without unpacking it.
 
     Raises:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from ibc_pyg.data.annotations import printable, read_lines
-from ibc_pyg.data.sets.class_folders import ordered_split
-from ibc_pyg.data.sets.common import Row, build_table, checked_root, find_base, finish
+from ibc_pyg.data.annotations.completeness import check_complete
+from ibc_pyg.data.annotations.folders import checked_root, find_base, ordered_split
+from ibc_pyg.data.annotations.listed_images import ListedImage, build_table
+from ibc_pyg.data.annotations.text import read_lines
 from ibc_pyg.data.table import ImageTable, Role, SplitSizes
-from ibc_pyg.errors import DatasetError
+from ibc_pyg.errors import DatasetError, printable
 
 TRAIN_CLASSES = 11_318
 SIZES = SplitSizes(11_318, 59_551, 11_316, 60_502, 60_502, 60_502)
@@ -22,7 +23,7 @@ LISTS = (("Ebay_train.txt", Role.TRAIN), ("Ebay_test.txt", Role.TEST))
 COLUMNS = "image_id class_id super_class_id path"
 
 
-def read_list(file: Path, role: Role) -> list[Row]:
+def read_list(file: Path, role: Role) -> list[ListedImage]:
     """Read `image_id class_id super_class_id path` lines.
 
     Raises:
@@ -36,7 +37,9 @@ def read_list(file: Path, role: Role) -> list[Row]:
         image, label, group, path = fields
         line.integer(image, "image_id")
         line.integer(group, "super_class_id")
-        rows.append(Row(line.relative_path(path), line.integer(label, "class_id"), role, line))
+        rows.append(
+            ListedImage(line.relative_path(path), line.integer(label, "class_id"), role, line)
+        )
     return rows
 
 
@@ -90,4 +93,4 @@ def sop_table(root: Path, *, allow_partial: bool = False) -> ImageTable:
                 "Stanford_Online_Products.zip there"
             )
         table = build_table("sop", base, rows)
-    return finish(table, expected=SIZES, allow_partial=allow_partial)
+    return check_complete(table, expected=SIZES, allow_partial=allow_partial)

@@ -1,14 +1,78 @@
-"""Listing folders of images, one folder per class."""
+"""Folders of images: finding, listing, and files that are missing."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from ibc_pyg.data.annotations import printable
-from ibc_pyg.data.sets.common import IMAGE_SUFFIXES, Row, natural
+import numpy as np
+
+from ibc_pyg.data.annotations.listed_images import ListedImage, natural
 from ibc_pyg.data.table import Role
-from ibc_pyg.errors import DatasetError
+from ibc_pyg.errors import DatasetError, printable, reason
+
+IMAGE_SUFFIXES = frozenset(
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif"),
+        *(".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"),
+    }
+)
+
+
+def checked_root(root: Path) -> Path:
+    """Return `root` with `~` expanded, once it is known to be a readable folder.
+
+    Raises:
+        DatasetError: If it is missing, a file, unreadable or empty.
+    """
+    root = root.expanduser()
+    try:
+        with os.scandir(root) as entries:
+            empty = next(entries, None) is None
+    except (OSError, ValueError) as error:
+        raise DatasetError(
+            f"data.root: folder {printable(root)} cannot be read: {reason(error)}"
+        ) from error
+    if empty:
+        raise DatasetError(f"data.root: folder {printable(root)} is empty")
+    return root
+
+
+def find_base(root: Path, markers: Sequence[str], subfolders: Sequence[str]) -> Path | None:
+    """Return the first of `root` and its `subfolders` that holds one of `markers`, or None."""
+    for base in (root, *(root / name for name in subfolders)):
+        if any((base / marker).exists() for marker in markers):
+            return base
+    return None
+
+
+def present(root: Path, paths: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Return which files are there, bool `[M]`; one directory listing per folder, links followed.
+
+    Raises:
+        DatasetError: If a folder may not be read.
+    """
+    folders: dict[str, set[str]] = {}
+    found = np.zeros(len(paths), dtype=np.bool_)
+    for row, path in enumerate(paths):
+        folder, file = os.path.split(path)
+        if folder not in folders:
+            folders[folder] = _files_of(root / folder)
+        found[row] = file in folders[folder]
+    return found
+
+
+def _files_of(folder: Path) -> set[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if entry.is_file()}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+    except OSError as error:
+        raise DatasetError(
+            f"folder {printable(folder)} cannot be read: {error.strerror}"
+        ) from error
 
 
 def subfolders(folder: Path) -> list[str]:
@@ -67,16 +131,18 @@ def images_below(root: Path, folder: str) -> list[str]:
     return sorted(found, key=natural)
 
 
-def class_rows(root: Path, folder: str, role: Role) -> list[Row]:
+def class_rows(root: Path, folder: str, role: Role) -> list[ListedImage]:
     """Return the images of `root / folder`, whose subfolders are the classes."""
     return [
-        Row(path, name, role)
+        ListedImage(path, name, role)
         for name in subfolders(root / folder)
         for path in images_below(root, str(Path(folder) / name))
     ]
 
 
-def ordered_split(root: Path, train_classes: int, pooled: tuple[str, ...]) -> list[Row] | None:
+def ordered_split(
+    root: Path, train_classes: int, pooled: tuple[str, ...]
+) -> list[ListedImage] | None:
     """Return the images of class folders, the first `train_classes` classes for training.
 
     Args:
@@ -100,5 +166,6 @@ def ordered_split(root: Path, train_classes: int, pooled: tuple[str, ...]) -> li
     order = sorted({str(row.label) for row in rows}, key=natural)
     training = set(order[:train_classes])
     return [
-        Row(row.path, row.label, Role.TRAIN if row.label in training else Role.TEST) for row in rows
+        ListedImage(row.path, row.label, Role.TRAIN if row.label in training else Role.TEST)
+        for row in rows
     ]

@@ -1,0 +1,114 @@
+"""Checks that a data set is complete."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from ibc_pyg.data.annotations.folders import present
+from ibc_pyg.data.table import ImageTable, Role, SplitSizes
+from ibc_pyg.errors import DatasetError, printable, shown
+
+_logger = logging.getLogger(__name__)
+
+
+def check_complete(
+    table: ImageTable, *, expected: SplitSizes | None = None, allow_partial: bool = False
+) -> ImageTable:
+    """Assert that the images are there and the split has its published sizes.
+
+    Args:
+        table: What the annotation files say, with `root`.
+        expected: Published sizes; None for a set of the user's own.
+        allow_partial: Whether to go on with what is there. Classes are then numbered anew, and
+            test images without any match are left out; both are logged.
+
+    Raises:
+        DatasetError: If the set is not whole and that is not allowed, or nothing is there.
+    """
+    if table.root is not None:
+        there = present(table.root, table.paths)
+        missing = np.flatnonzero(~there)
+        if len(missing):
+            first = ", ".join(shown(table.paths[row], 200) for row in missing[:5])
+            where = printable(table.root)
+            report = (
+                f"{table.name}: {len(missing):,} of {len(table):,} images are missing under "
+                f"{where}: {first}{', ...' if len(missing) > 5 else ''}"
+            )
+            if len(missing) == len(table):
+                raise DatasetError(f"{report}; put them there")
+            if not allow_partial:
+                raise DatasetError(
+                    f"{report}; put them there or go on with the others by data.allow_partial"
+                )
+            _logger.warning("%s; going on with the others", report)
+            table = table.take(np.flatnonzero(there))
+    if expected is not None and table.sizes() != expected:
+        sizes = table.sizes()
+        lacking = expected.train_images + expected.test_images - len(table)
+        report = (
+            f"{table.name}: the set is not whole"
+            + (f", {lacking:,} images are not listed" if lacking > 0 else "")
+            + f": {sizes}; the published split has {expected}"
+        )
+        if not allow_partial:
+            raise DatasetError(f"{report}; complete it or go on by data.allow_partial")
+        _logger.warning("%s; results are not comparable", report)
+    return without_unmatched(table).compact() if allow_partial else table
+
+
+def without_unmatched(table: ImageTable) -> ImageTable:
+    """Leave out test images for which no right answer exists, and say so in the _logger."""
+    rows = table.unmatched()
+    if not len(rows):
+        return table
+    _logger.warning(
+        "%s: %d test images have no other image of their class to be found and are left out: %s%s",
+        table.name,
+        len(rows),
+        ", ".join(shown(table.paths[row], 200) for row in rows[:5]),
+        ", ..." if len(rows) > 5 else "",
+    )
+    keep = np.setdiff1d(np.arange(len(table)), rows)
+    return table.take(keep)
+
+
+def check_user_set(table: ImageTable, *, allow_partial: bool) -> ImageTable:
+    """Check a set of the user's own: files there, every class with something to compare with.
+
+    Raises:
+        DatasetError: If files are missing, a class has one image, or a query has no match, unless
+            `allow_partial` (then training classes of one image stay, and what cannot be
+            found is left out and logged).
+    """
+    table = check_complete(table, allow_partial=allow_partial)
+    single = table.single_image_classes()
+    if len(single) and not allow_partial:
+        label = int(single[0])
+        row = int(np.flatnonzero(table.labels == label)[0])
+        more = f" (and {len(single) - 1} more such classes)" if len(single) > 1 else ""
+        raise DatasetError(
+            f"{table.name}: class {shown(table.class_names[label])} has one image, "
+            f"{shown(table.paths[row], 200)}{more}; add a second one, remove the class, "
+            "or go on by data.allow_partial"
+        )
+    unmatched = table.unmatched()
+    if len(unmatched) and not allow_partial:
+        row = int(unmatched[0])
+        raise DatasetError(
+            f"{table.name}: query {shown(table.paths[row], 200)} has no gallery image of its class "
+            f"{shown(table.class_names[table.labels[row]])} ({len(unmatched)} such queries); "
+            "add one, or leave these queries out by data.allow_partial"
+        )
+    shared = np.intersect1d(
+        table.labels[table.where(Role.TRAIN)], table.labels[table.where(Role.TEST)]
+    )
+    if len(shared):
+        _logger.warning(
+            "%s: %d classes have both training and test images, so test classes are not unseen",
+            table.name,
+            len(shared),
+        )
+    return table
