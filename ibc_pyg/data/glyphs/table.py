@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import tempfile
 import unicodedata
 import zipfile
 from collections.abc import Callable
@@ -23,7 +22,8 @@ from ibc_pyg.data.glyphs.fonts import draw_glyphs, font_files
 from ibc_pyg.data.glyphs.noise import Distortion, distort
 from ibc_pyg.data.images.cache_dir import default_cache_dir
 from ibc_pyg.data.table import ImageTable, Role
-from ibc_pyg.errors import DatasetError
+from ibc_pyg.errors import DatasetError, RunError
+from ibc_pyg.files import atomic_writer
 
 _logger = logging.getLogger(__name__)
 
@@ -107,35 +107,29 @@ def cached_table(folder: Path, key: str, draw: Callable[[], ImageTable]) -> Imag
     table = draw()
     try:
         save(table, path)
-    except OSError as error:
-        _logger.warning("%s cannot be written (%s); going on without a cache", path, error)
+    except (OSError, RunError) as error:
+        _logger.warning("%s cannot be written (%s); continuing without a cache", path, error)
     return table
 
 
 def save(table: ImageTable, path: Path) -> None:
-    """Write a table in memory to an `.npz` file, whole or not at all.
+    """Write a table held in memory to an `.npz` file, atomically.
 
     Raises:
-        OSError: If the folder cannot be made or written.
-
+        OSError: If the folder cannot be made.
+        RunError: If the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-        try:
-            np.savez(
-                file,
-                name=np.array(table.name),
-                paths=np.array(table.paths),
-                labels=table.labels,
-                roles=table.roles,
-                class_names=np.array(table.class_names),
-                images=np.asarray(table.images),
-            )
-            file.close()
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+    with atomic_writer(path) as file:
+        np.savez(
+            file,
+            name=np.array(table.name),
+            paths=np.array(table.paths),
+            labels=table.labels,
+            roles=table.roles,
+            class_names=np.array(table.class_names),
+            images=np.asarray(table.images),
+        )
 
 
 def load(path: Path) -> ImageTable:
@@ -143,7 +137,7 @@ def load(path: Path) -> ImageTable:
 
     Raises:
         OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile: If it is not there or damaged.
-        DatasetError: If its columns do not belong together.
+        DatasetError: If its columns do not match.
 
     """
     archive = np.load(path, allow_pickle=False)
