@@ -17,7 +17,7 @@ from torch import Tensor
 from ibc_pyg.builders.model import Data
 from ibc_pyg.data.loading.loader import eval_loader
 from ibc_pyg.data.sampling.sharding import shard_rows
-from ibc_pyg.data.splits import Probe
+from ibc_pyg.data.splits import EvalSplit
 from ibc_pyg.files import file_digest, write_atomically
 from ibc_pyg.inference.test_time_views import Views
 from ibc_pyg.metrics import Protocol, protocol_for
@@ -129,7 +129,7 @@ def describe_probe(
     fabric: Fabric,
     model: IntraBatchModel,
     data: Data,
-    probe: Probe,
+    probe: EvalSplit,
     *,
     batch_size: int,
     views: Views = ONE_VIEW,

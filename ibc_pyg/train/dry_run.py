@@ -17,7 +17,7 @@ from ibc_pyg.config import Config
 from ibc_pyg.data.loading.loader import Loading, train_loader
 from ibc_pyg.data.registry import dataset_info
 from ibc_pyg.data.sample import make_sample
-from ibc_pyg.data.splits import Probe
+from ibc_pyg.data.splits import EvalSplit
 from ibc_pyg.data.table import Rows
 from ibc_pyg.errors import ConfigError, RunError
 from ibc_pyg.evaluation.scores import score_retrieval
@@ -154,7 +154,7 @@ def _step_and_score(experiment: Experiment, data: str, weights: str) -> DryRun:
     )
 
 
-def _few(experiment: Experiment) -> Probe:
+def _few(experiment: Experiment) -> EvalSplit:
     """Return a few images of a few test classes."""
     labels, test = experiment.data.table.labels, experiment.data.splits.test
     classes = np.unique(labels[test.queries])[:TEST_CLASSES]
@@ -163,4 +163,4 @@ def _few(experiment: Experiment) -> Probe:
         picked = [rows[labels[rows] == label][:TEST_IMAGES] for label in classes]
         return np.concatenate(picked)
 
-    return Probe(few(test.queries), None if test.gallery is None else few(test.gallery))
+    return EvalSplit(few(test.queries), None if test.gallery is None else few(test.gallery))

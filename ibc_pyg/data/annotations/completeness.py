@@ -16,16 +16,16 @@ _logger = logging.getLogger(__name__)
 def check_complete(
     table: ImageTable, *, expected: SplitSizes | None = None, allow_partial: bool = False
 ) -> ImageTable:
-    """Assert that the images are there and the split has its published sizes.
+    """Check that the images exist and that the split has its published sizes.
 
     Args:
-        table: What the annotation files say, with `root`.
-        expected: Published sizes; None for a set of the user's own.
-        allow_partial: Whether to go on with what is there. Classes are then numbered anew, and
-            test images without any match are left out; both are logged.
+        table: The listed images, with `root`.
+        expected: Published sizes; None for a data set of the user.
+        allow_partial: Whether an incomplete set is accepted. Classes are then renumbered, and test
+            images without any match are removed, with a warning in the log.
 
     Raises:
-        DatasetError: If the set is not whole and that is not allowed, or nothing is there.
+        DatasetError: If the set is incomplete and that is not allowed, or no image exists.
     """
     if table.root is not None:
         there = present(table.root, table.paths)
@@ -38,34 +38,32 @@ def check_complete(
                 f"{where}: {first}{', ...' if len(missing) > 5 else ''}"
             )
             if len(missing) == len(table):
-                raise DatasetError(f"{report}; put them there")
+                raise DatasetError(f"{report}; add them")
             if not allow_partial:
-                raise DatasetError(
-                    f"{report}; put them there or go on with the others by data.allow_partial"
-                )
-            _logger.warning("%s; going on with the others", report)
+                raise DatasetError(f"{report}; add them, or use the others with data.allow_partial")
+            _logger.warning("%s; using the others", report)
             table = table.take(np.flatnonzero(there))
     if expected is not None and table.sizes() != expected:
         sizes = table.sizes()
         lacking = expected.train_images + expected.test_images - len(table)
         report = (
-            f"{table.name}: the set is not whole"
+            f"{table.name}: the data set is incomplete"
             + (f", {lacking:,} images are not listed" if lacking > 0 else "")
             + f": {sizes}; the published split has {expected}"
         )
         if not allow_partial:
-            raise DatasetError(f"{report}; complete it or go on by data.allow_partial")
+            raise DatasetError(f"{report}; complete it, or use it with data.allow_partial")
         _logger.warning("%s; results are not comparable", report)
     return without_unmatched(table).compact() if allow_partial else table
 
 
 def without_unmatched(table: ImageTable) -> ImageTable:
-    """Leave out test images for which no right answer exists, and say so in the _logger."""
+    """Remove test images without a match in the gallery, with a warning in the log."""
     rows = table.unmatched()
     if not len(rows):
         return table
     _logger.warning(
-        "%s: %d test images have no other image of their class to be found and are left out: %s%s",
+        "%s: %d test images have no other image of their class and are removed: %s%s",
         table.name,
         len(rows),
         ", ".join(shown(table.paths[row], 200) for row in rows[:5]),
@@ -76,12 +74,12 @@ def without_unmatched(table: ImageTable) -> ImageTable:
 
 
 def check_user_set(table: ImageTable, *, allow_partial: bool) -> ImageTable:
-    """Check a set of the user's own: files there, every class with something to compare with.
+    """Check a user's data set: files exist, every class has two images, every query a match.
 
     Raises:
-        DatasetError: If files are missing, a class has one image, or a query has no match, unless
-            `allow_partial` (then training classes of one image stay, and what cannot be
-            found is left out and logged).
+        DatasetError: If files are missing, a class has one image, or a query has no match. With
+            `allow_partial`, training classes of one image are kept, and missing files and
+            queries without a match are removed with a warning in the log.
     """
     table = check_complete(table, allow_partial=allow_partial)
     single = table.single_image_classes()
@@ -92,7 +90,7 @@ def check_user_set(table: ImageTable, *, allow_partial: bool) -> ImageTable:
         raise DatasetError(
             f"{table.name}: class {shown(table.class_names[label])} has one image, "
             f"{shown(table.paths[row], 200)}{more}; add a second one, remove the class, "
-            "or go on by data.allow_partial"
+            "or accept it with data.allow_partial"
         )
     unmatched = table.unmatched()
     if len(unmatched) and not allow_partial:
@@ -100,7 +98,7 @@ def check_user_set(table: ImageTable, *, allow_partial: bool) -> ImageTable:
         raise DatasetError(
             f"{table.name}: query {shown(table.paths[row], 200)} has no gallery image of its class "
             f"{shown(table.class_names[table.labels[row]])} ({len(unmatched)} such queries); "
-            "add one, or leave these queries out by data.allow_partial"
+            "add one, or remove these queries with data.allow_partial"
         )
     shared = np.intersect1d(
         table.labels[table.where(Role.TRAIN)], table.labels[table.where(Role.TEST)]

@@ -21,7 +21,7 @@ IMAGE_SUFFIXES = frozenset(
 
 
 def checked_root(root: Path) -> Path:
-    """Return `root` with `~` expanded, once it is known to be a readable folder.
+    """Expand `~` in `root` and check that it is a readable folder with content.
 
     Raises:
         DatasetError: If it is missing, a file, unreadable or empty.
@@ -40,7 +40,7 @@ def checked_root(root: Path) -> Path:
 
 
 def find_base(root: Path, markers: Sequence[str], subfolders: Sequence[str]) -> Path | None:
-    """Return the first of `root` and its `subfolders` that holds one of `markers`, or None."""
+    """Return the first of `root` and its `subfolders` that contains a marker, or None."""
     for base in (root, *(root / name for name in subfolders)):
         if any((base / marker).exists() for marker in markers):
             return base
@@ -48,10 +48,10 @@ def find_base(root: Path, markers: Sequence[str], subfolders: Sequence[str]) -> 
 
 
 def present(root: Path, paths: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Return which files are there, bool `[M]`; one directory listing per folder, links followed.
+    """Return which files exist, bool `[M]`, from one listing per folder; links are followed.
 
     Raises:
-        DatasetError: If a folder may not be read.
+        DatasetError: If a folder cannot be read.
     """
     folders: dict[str, set[str]] = {}
     found = np.zeros(len(paths), dtype=np.bool_)
@@ -76,7 +76,7 @@ def _files_of(folder: Path) -> set[str]:
 
 
 def subfolders(folder: Path) -> list[str]:
-    """Return the names of the folders in `folder`, hidden ones left out, in natural order.
+    """Return the names of the folders in `folder`, except hidden ones, in natural order.
 
     Raises:
         DatasetError: If the folder cannot be read.
@@ -94,8 +94,8 @@ def subfolders(folder: Path) -> list[str]:
 def images_below(root: Path, folder: str) -> list[str]:
     """Return the image files below `root / folder`, relative to `root`, in natural order.
 
-    Hidden files (`._x.jpg` of macOS) and files that are no images by their suffix are left out.
-    Symbolic links are followed, each folder once.
+    Hidden files (`._x.jpg` of macOS) and files without an image suffix are ignored. Symbolic
+    links are followed, each folder once.
 
     Raises:
         DatasetError: If a name is not valid UTF-8, or a folder cannot be read.
@@ -146,13 +146,13 @@ def ordered_split(
     """Return the images of class folders, the first `train_classes` classes for training.
 
     Args:
-        root: Folder with `images/<class>/`, or with the class folders themselves.
-        train_classes: How many classes in natural order are for training.
-        pooled: Folders of class folders that are joined by class name when all are there
-            (`train/<class>/` with `test/<class>/` of a classification split).
+        root: Folder with `images/<class>/`, or of the class folders.
+        train_classes: Number of training classes, the first in natural order.
+        pooled: Folders of class folders that are merged by class name if all of them exist
+            (`train/<class>/` and `test/<class>/` of a classification split).
 
     Returns:
-        The rows, or None if `root` holds no class folders with images.
+        The images, or None if `root` has no class folders with images.
     """
     if (root / "images").is_dir():
         parts: tuple[str, ...] = ("images",)

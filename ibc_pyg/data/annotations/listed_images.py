@@ -15,22 +15,22 @@ from ibc_pyg.errors import DatasetError, printable, shown
 
 
 class Source(Protocol):
-    """A place in an annotation file."""
+    """A position in an annotation file."""
 
     def error(self, problem: str) -> DatasetError:
-        """Return the error that names this place."""
+        """Return the error that names this position."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ListedImage:
-    """One image as an annotation file lists it.
+    """One image listed in an annotation file or found in a folder.
 
     Attributes:
         path: Path relative to the root.
-        label: The label as written: all integers or all strings in one set.
-        role: What the image is used for.
-        source: The line or entry that lists it, for messages.
+        label: The label as written; one data set has only integers or only strings.
+        role: Use of the image.
+        source: The line or entry of the annotation file, for messages.
     """
 
     path: str
@@ -40,7 +40,7 @@ class ListedImage:
 
 
 def natural(text: str) -> tuple[tuple[int, int, str], ...]:
-    """Return a sort key under which `class 2` comes before `class 10`."""
+    """Return a sort key that puts `class 2` before `class 10`."""
     parts = re.findall(r"[0-9]+|[^0-9]+", text)
     return tuple(
         (0, int(part[:18]), part) if part[0] in "0123456789" else (1, 0, part) for part in parts
@@ -53,16 +53,16 @@ def build_table(
     rows: Sequence[ListedImage],
     names: Mapping[int, str] | None = None,
 ) -> ImageTable:
-    """Give the classes numbers, training classes first and each part in natural order.
+    """Build a table; classes are numbered training first, each part in natural order.
 
     Args:
         name: Name of the data set.
-        root: Folder that the paths are relative to.
+        root: Folder of the relative paths.
         rows: The images.
-        names: Class names for integer labels; others are named by their label.
+        names: Class names of integer labels; other classes are named by their label.
 
     Raises:
-        DatasetError: If there are no rows, or one path is listed twice.
+        DatasetError: If there are no rows, or a path is listed twice.
     """
     if not rows:
         raise DatasetError(f"{name}: no images listed under {printable(root or '')}")

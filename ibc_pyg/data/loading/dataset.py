@@ -1,4 +1,4 @@
-"""From the rows of a batch to its images."""
+"""Data set of whole batches: from row numbers to pixels."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from ibc_pyg.data.table import Rows
 from ibc_pyg.data.transforms.base import Images, Transform
 from ibc_pyg.errors import DatasetError
 
-# Leading word of the seed sequence of augmentation; see `ibc_pyg.data.sampling.base`.
+# First word of the seed sequences of augmentation; see `ibc_pyg.data.sampling.base`.
 _STREAM = 2
 
 
 @dataclass(frozen=True)
 class BatchKey:
-    """Which rows make a batch, and where in the run it stands.
+    """Rows of a batch and its position in the run.
 
     Attributes:
         rows: Rows of the table, int64 `[B]`.
         epoch: Epoch of training; None for test images.
-        step: Number of the batch in its epoch.
-        first: Place of `rows[0]` in the global batch.
+        step: Index of the batch in its epoch.
+        first: Index of `rows[0]` in the global batch.
         batch_size: Images in the global batch.
     """
 
@@ -39,21 +39,21 @@ class BatchKey:
 
 
 class BatchDataset(Dataset["Pixels | ReadFailure"]):
-    """Makes the pixels of the batch of a `BatchKey`.
+    """Pixels of whole batches, by `BatchKey`.
 
     The random numbers of a training batch are drawn for the global batch from
-    `(seed, epoch, step)`, and each process takes those of its share: they depend neither on the
-    number of workers nor on that of processes, and resuming needs no saved state.
+    `(seed, epoch, step)`, and each process takes those of its share: they are independent of the
+    numbers of workers and processes, and resuming needs no saved state.
 
-    An image that cannot be read stops the run, or with `on_error="skip"` is replaced by the next
-    readable image of its class (training), or left out (test); the batch's `skipped` names it.
+    An image that cannot be read stops the run. With `on_error="skip"` it is listed in the batch's
+    `skipped` and replaced by the next readable image of its class (training) or left out (test).
 
     Args:
-        source: Where the pictures come from.
+        source: Source of the images.
         labels: Class of each row, int64 `[M]`.
-        transform: What is done to them.
+        transform: Transform of the images.
         seed: Seed of the run.
-        on_error: What to do with an image that cannot be read.
+        on_error: Handling of an image that cannot be read.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class BatchDataset(Dataset["Pixels | ReadFailure"]):
         self.on_error = on_error
 
     def __getitem__(self, key: BatchKey) -> Pixels | ReadFailure:
-        """Return the batch, or why there is none."""
+        """Return the batch, or the reason why it cannot be read."""
         try:
             return self.load(key)
         except DatasetError as error:
@@ -95,7 +95,7 @@ class BatchDataset(Dataset["Pixels | ReadFailure"]):
             own = draws[key.first : key.first + len(rows)]
             pixels = self.transform.pixels(images, own)  # [B, S, S, C]
         labels = torch.from_numpy(self.labels[rows])
-        # A copy: rows is a view of the sampler's plan, and a batch belongs to its user.
+        # A copy, because `rows` is a view of the sampler's plan and batches may be modified.
         return Pixels(pixels, draws, labels, torch.from_numpy(rows.copy()), skipped, key.first)
 
     def _read(self, key: BatchKey) -> tuple[Images, Rows, tuple[Skipped, ...]]:

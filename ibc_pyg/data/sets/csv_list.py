@@ -1,4 +1,4 @@
-"""The user's own pictures: a CSV file `path,label[,split]`."""
+"""Images listed in a CSV file `path,label[,split]`."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def read_csv(file: Path) -> tuple[list[ListedImage], bool]:
     """Read the rows of a CSV file, separated by commas, semicolons or tabs.
 
     Returns:
-        The rows, and whether the file has a column `split`.
+        The images, and whether the file has a column `split`.
 
     Raises:
-        DatasetError: With file and line, if anything in it is wrong.
+        DatasetError: If a line is invalid; names file and line.
     """
     text = read_text(file)
     first = text.split("\n", 1)[0]
@@ -82,10 +82,10 @@ def _row(line: Line, header: list[str], cells: list[str]) -> ListedImage:
         raise line.error(f"label {shown(label)} has control characters")
     if "\\" in path and "/" not in path:
         path = path.replace("\\", "/")  # written on Windows
-    # The list is the user's own, so unlike an archive's it may point anywhere.
+    # Unlike the list of an archive, the user's own may contain absolute paths and `..`.
     line.relative_path(path.replace("..", "").lstrip("/"))
     if split.lower() not in PARTS:
-        raise line.error(f"split {shown(split)} is none of {', '.join(PARTS)}")
+        raise line.error(f"split {shown(split)} is not one of {', '.join(PARTS)}")
     return ListedImage(path, label, PARTS[split.lower()])
 
 
@@ -97,20 +97,20 @@ def csv_table(
     test_fraction: float = 0.5,
     seed: int = 0,
 ) -> ImageTable:
-    """List the images of a CSV file with the columns `path`, `label` and perhaps `split`.
+    """Load the images of a CSV file with the columns `path`, `label` and optionally `split`.
 
-    Labels are any text. `split` is one of train, test, query and gallery; without that column
-    whole classes are drawn for the test.
+    Labels are any text. `split` is one of train, test, query and gallery; without that column,
+    test classes are drawn at random.
 
     Args:
-        root: The CSV file itself, or a folder: that of the images, with `images.csv` in it.
-        allow_partial: Whether to go on without missing files and classes of one image.
+        root: The CSV file, or the folder of the images with `images.csv` in it.
+        allow_partial: Whether missing files and classes of one image are allowed.
         file: The CSV file, if it is not `root/images.csv`.
-        test_fraction: Share of classes for test, in [0, 1], where there is no split.
+        test_fraction: Fraction of test classes, in [0, 1], if there is no column `split`.
         seed: Seed of that draw.
 
     Raises:
-        DatasetError: With file and line if the CSV file is wrong; if images are missing.
+        DatasetError: If a line is invalid, or images are missing.
         ConfigError: If `test_fraction` is out of range.
     """
     root = root.expanduser()

@@ -1,4 +1,4 @@
-"""The user's own pictures: a folder per class."""
+"""Images in one folder per class."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ PARTS = {
 def folder_table(
     root: Path, *, allow_partial: bool = False, test_fraction: float = 0.5, seed: int = 0
 ) -> ImageTable:
-    """List `root/<class>/*.jpg`, or `root/<part>/<class>/*.jpg` with the parts ready-made.
+    """Load `root/<class>/*.jpg`, or `root/<part>/<class>/*.jpg` with given parts.
 
     Parts are `train` with `test`, or `train` with `query` and `gallery`; any of them may be
-    absent as long as test images have something to be found in. Classes in different parts are
-    the same class if their folders have the same name.
+    absent as long as queries have a gallery. Folders of the same name in different parts are the
+    same class.
 
     Args:
         root: The folder.
-        allow_partial: Whether to go on with classes of one image; see `check_user_set`.
-        test_fraction: Share of classes for test, in [0, 1], where there are no parts.
+        allow_partial: Whether classes of one image are allowed; see `check_user_set`.
+        test_fraction: Fraction of test classes, in [0, 1], if there are no parts.
         seed: Seed of that draw.
 
     Raises:
@@ -47,7 +47,7 @@ def folder_table(
         rows = class_rows(root, ".", Role.TRAIN)
     if not rows:
         raise DatasetError(
-            f"data.root: no images in {printable(root)}; it must hold one folder per class "
+            f"data.root: no images in {printable(root)}; expected one folder per class "
             "with images in it, or train/ and test/ with such folders"
         )
     if not set(names) <= set(PARTS):

@@ -1,4 +1,4 @@
-"""GroceryStoreDataset: photographs of 81 groceries taken in shops.
+"""GroceryStoreDataset: photographs of 81 grocery products, taken in shops.
 
 Klasson, Zhang, Kjellström, *A Hierarchical Grocery Store Image Dataset with Visual and Semantic
 Labels*, WACV 2019, https://arxiv.org/abs/1901.00711.
@@ -33,7 +33,7 @@ def read_list(file: Path) -> list[tuple[str, int, Line]]:
     """Read `path, fine class, coarse class` lines; return path, fine class and line.
 
     Raises:
-        DatasetError: With file and line.
+        DatasetError: If a line is invalid; names file and line.
     """
     rows = []
     for line in read_lines(file):
@@ -47,7 +47,7 @@ def read_class_names(file: Path) -> dict[int, str]:
     """Read the first two columns, name and number, of `classes.csv`.
 
     Raises:
-        DatasetError: With file and line.
+        DatasetError: If a line is invalid; names file and line.
     """
     names: dict[int, str] = {}
     reader = csv.reader(io.StringIO(read_text(file), newline=""), strict=True)
@@ -65,10 +65,10 @@ def read_class_names(file: Path) -> dict[int, str]:
 
 
 def grocery_store_annotations(base: Path) -> ImageTable:
-    """Pool the three lists; classes 0-40 are for training, 41-80 for test.
+    """Return the table of the three lists; classes 0-40 are for training, 41-80 for test.
 
     Raises:
-        DatasetError: With file and line.
+        DatasetError: If a line is invalid; names file and line.
     """
     listed = [row for name in LISTS for row in read_list(base / name)]
     names = read_class_names(base / "classes.csv") if (base / "classes.csv").exists() else {}
@@ -77,7 +77,7 @@ def grocery_store_annotations(base: Path) -> ImageTable:
     rows = []
     for path, label, line in listed:
         if not first <= label < first + CLASSES:
-            raise line.error(f"class {label} is not within {first} ... {first + CLASSES - 1}")
+            raise line.error(f"class {label} is not in {first} ... {first + CLASSES - 1}")
         role = Role.TRAIN if label - first < TRAIN_CLASSES else Role.TEST
         rows.append(ListedImage(path, label, role, line))
     return build_table("grocery_store", base, rows, names)
@@ -87,11 +87,11 @@ def grocery_store_table(root: Path, *, allow_partial: bool = False) -> ImageTabl
     """Load GroceryStoreDataset from the folder with `train.txt`, `val.txt` and `test.txt`.
 
     Args:
-        root: That folder, or the repository's folder with `dataset/` in it.
-        allow_partial: Whether to go on with the images that are there.
+        root: That folder, or the folder of the repository, which contains `dataset/`.
+        allow_partial: Whether missing images are allowed.
 
     Raises:
-        DatasetError: If the set is not whole.
+        DatasetError: If the set is incomplete.
     """
     root = checked_root(root)
     base = find_base(root, LISTS, SUBFOLDERS)

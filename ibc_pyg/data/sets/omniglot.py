@@ -33,17 +33,17 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def omniglot_table(root: Path, *, allow_partial: bool = False) -> ImageTable:
-    """Load the drawings, from the two zip files into memory or from the unpacked folders.
+    """Load the drawings from the two zip files into memory, or from the unpacked folders.
 
     The first archive is for training, Katakana, Sanskrit and Tagalog of the second for test.
-    Zip files are read in place, nothing is unpacked.
+    Zip files are read in place and not unpacked.
 
     Args:
         root: Folder with `images_background_small1` and `..._small2`, as `.zip` or unpacked.
-        allow_partial: Whether to go on with the drawings that are there.
+        allow_partial: Whether missing drawings are allowed.
 
     Raises:
-        DatasetError: If the set is not whole, or an archive is damaged.
+        DatasetError: If the set is incomplete, or an archive is damaged.
     """
     root = checked_root(root)
     if (root / "python").is_dir():  # a clone of the repository
@@ -60,7 +60,7 @@ def omniglot_table(root: Path, *, allow_partial: bool = False) -> ImageTable:
 
 
 def _row(part: str, path: str) -> ListedImage | None:
-    """Return the row of `<part>/<alphabet>/<character>/<drawing>.png`; None if it is unused."""
+    """Return the row of `<part>/<alphabet>/<character>/<drawing>.png`; None if it is not used."""
     parts = PurePosixPath(path).parts
     if len(parts) != 4 or parts[0] != part or parts[-1].startswith("."):
         return None
@@ -103,21 +103,21 @@ def read_archive(file: Path, part: str) -> Iterator[tuple[ListedImage, Pixels]]:
     """Yield the drawings of a zip archive as row and uint8 `[H, W, 1]`, without unpacking it.
 
     Raises:
-        DatasetError: Naming the archive and its member, if either is damaged or too large.
+        DatasetError: If the archive or a member is damaged or too large; names both.
     """
     where = printable(file)
     try:
         with zipfile.ZipFile(file) as archive:
             members = sorted(archive.infolist(), key=lambda member: natural(member.filename))
             if len(members) > MAX_MEMBERS:
-                raise DatasetError(f"{where}: {len(members)} members, this is not Omniglot")
+                raise DatasetError(f"{where}: {len(members)} members; this is not Omniglot")
             for member in members:
                 row = None if path_problem(member.filename) else _row(part, member.filename)
                 if row is not None:
                     yield row, _drawing(archive, member, where)
     except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
         raise DatasetError(
-            f"{where}: damaged zip archive ({reason(error)}); fetch it again"
+            f"{where}: damaged zip archive ({reason(error)}); download it again"
         ) from error
 
 
@@ -135,7 +135,7 @@ def _drawing(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> P
             return np.asarray(image.convert("L"), dtype=np.uint8)[..., None]  # [H, W, 1]
     except DatasetError:
         raise
-    except Exception as error:  # a damaged member can fail in zipfile, zlib or PIL in many ways
+    except Exception as error:  # zipfile, zlib and PIL raise many kinds on damaged members
         raise DatasetError(
-            f"{where}: {name} is damaged ({reason(error)}); fetch it again"
+            f"{where}: {name} is damaged ({reason(error)}); download it again"
         ) from error

@@ -27,7 +27,7 @@ def read_list(file: Path, role: Role) -> list[ListedImage]:
     """Read `image_id class_id super_class_id path` lines.
 
     Raises:
-        DatasetError: With file and line.
+        DatasetError: If a line is invalid; names file and line.
     """
     rows = []
     for place, line in enumerate(read_lines(file)):
@@ -44,21 +44,21 @@ def read_list(file: Path, role: Role) -> list[ListedImage]:
 
 
 def sop_annotations(base: Path, *, by_class: bool = False) -> ImageTable:
-    """Return what `Ebay_train.txt` and `Ebay_test.txt` say. Images need not be there.
+    """Return the table of `Ebay_train.txt` and `Ebay_test.txt`. The image files are not checked.
 
     Args:
         base: Folder with these files.
-        by_class: Whether images lie in `images/<class, five digits>/` as the paper's code moves
-            them, rather than where the lists say.
+        by_class: Whether images are in `images/<class, five digits>/`, the layout of the released
+            code, instead of the listed paths.
 
     Raises:
-        DatasetError: With file and line.
+        DatasetError: If a line is invalid; names file and line.
     """
     train, test = (read_list(base / name, role) for name, role in LISTS)
     trained = {row.label for row in train}
     for row in test:
         if row.label in trained and row.source is not None:
-            raise row.source.error(f"class {row.label} is in {LISTS[0][0]} as well")
+            raise row.source.error(f"class {row.label} is also in {LISTS[0][0]}")
     rows = train + test
     if by_class:
         rows = [
@@ -73,12 +73,12 @@ def sop_table(root: Path, *, allow_partial: bool = False) -> ImageTable:
 
     Args:
         root: Folder (or the one above) with `Ebay_train.txt`, `Ebay_test.txt` and the folders
-            `bicycle_final/` ...; or with `images/<class>/` instead of these, with or without
-            the lists.
-        allow_partial: Whether to go on with the images that are there.
+            `bicycle_final/` ...; or with `images/<class>/` instead of these folders, with or
+            without the lists.
+        allow_partial: Whether missing images are allowed.
 
     Raises:
-        DatasetError: If the set is not whole.
+        DatasetError: If the set is incomplete.
     """
     root = checked_root(root)
     base = find_base(root, [name for name, _ in LISTS], SUBFOLDERS)

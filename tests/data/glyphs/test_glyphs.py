@@ -226,7 +226,7 @@ def test_cache_that_cannot_be_written(
 def test_missing_fonts_and_bad_seed(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="reinstall matplotlib"):
         font_files(tmp_path)
-    with pytest.raises(DatasetError, match="seed is -1"):
+    with pytest.raises(DatasetError, match="seed: -1 is negative"):
         glyphs_table(seed=-1, cache_dir=tmp_path)
 
 

@@ -69,7 +69,7 @@ def test_official_annotations_class_by_class(shared):
 def test_the_devkit_without_labels_of_the_test_images(shared, tmp_path):
     for name in ("cars_train_annos.mat", "cars_test_annos.mat", "cars_meta.mat"):
         shutil.copy(shared / "data" / "cars196_metadata" / name, tmp_path)
-    with pytest.raises(DatasetError, match=r"put cars_test_annos_withlabels\.mat or test_labels"):
+    with pytest.raises(DatasetError, match=r"add cars_test_annos_withlabels\.mat or test_labels"):
         load_table("cars", tmp_path)
 
 
@@ -127,7 +127,7 @@ def test_labels_from_zero(annos, sample_table):
 @pytest.mark.parametrize(
     ("field", "value", "problem"),
     [
-        ("class", 197, "class 197 is not within 1 ... 196"),
+        ("class", 197, "class 197 is not in 1 ... 196"),
         ("class", 1.5, "field class is not a non-negative integer"),
         ("class", "one", "field class is not a single number"),
         ("class", np.array([1, 2]), "field class is not a single number"),
