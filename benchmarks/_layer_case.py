@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from torch_geometric.nn import GATConv, GATv2Conv, TransformerConv
 
 from ibc_pyg.graph.complete import complete
-from ibc_pyg.nn.fused import fuse
-from ibc_pyg.nn.intra_batch_conv import IntraBatchConv
+from ibc_pyg.nn.conv.fused import fuse
+from ibc_pyg.nn.conv.intra_batch_conv import IntraBatchConv
 
 _WARM_UP_NODES = 16
 

@@ -25,16 +25,16 @@ from PIL import Image
 from rich.console import Console
 from torch import Tensor, nn
 
+from ibc_pyg.builders.optimizer import build_optimizer
 from ibc_pyg.config import Config
 from ibc_pyg.config.yaml_file import config_to_yaml, parse_config
 from ibc_pyg.data.loading.batch import Batch
-from ibc_pyg.engine import fit as fit_module
-from ibc_pyg.engine import step as step_module
-from ibc_pyg.engine.optimizer import build_optimizer
-from ibc_pyg.engine.run_folder import RunFolder
-from ibc_pyg.engine.setup import Experiment, setup
 from ibc_pyg.nn.model import IntraBatchModel, ModelOutput
+from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.track import JsonlTracker, MultiTracker
+from ibc_pyg.train import fit as fit_module
+from ibc_pyg.train import step as step_module
+from ibc_pyg.train.experiment import Experiment, setup
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 COMMON = [

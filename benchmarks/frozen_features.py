@@ -17,18 +17,18 @@ from _output import add_outputs, write_outputs
 from _timing import machine
 from torch import nn
 
+from ibc_pyg.builders.model import build_data, build_model
 from ibc_pyg.config.yaml_file import parse_config
-from ibc_pyg.engine.build import build_data, build_model
-from ibc_pyg.engine.describe import describe_probe
-from ibc_pyg.engine.evaluate import score
-from ibc_pyg.engine.setup import make_fabric
+from ibc_pyg.evaluation.scores import score
+from ibc_pyg.inference.extract import describe_probe
+from ibc_pyg.parallel.fabric import make_fabric
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     fields = ["--model.weights", str(args.weights), "--select", "last"]
     fields += [] if args.root is None else ["--data.root", str(args.root)]
     config = parse_config(args.experiment, fields)
-    fabric, data = make_fabric(config), build_data(config)
+    fabric, data = make_fabric(config.train), build_data(config)
     model = build_model(
         config.model, num_classes=data.splits.num_classes, channels=data.transform.channels
     )

@@ -1,4 +1,9 @@
-"""Errors that a person can mend: the command line prints them on one line and exits with 2."""
+"""User errors, which the command line prints on one line before it exits with 2."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -18,5 +23,23 @@ class RunError(UserError):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message; the name of its kind where it has none."""
+    """Return the first line of an error's message, or its class name if it has none."""
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """Return the end of a message about an unknown name.
+
+    Args:
+        name: The unknown name.
+        known: Names there are; case does not matter.
+        otherwise: Advice where none of them is close; by default the known names.
+
+    Returns:
+        `did you mean A or B?`, or the advice.
+    """
+    names = {each.lower(): each for each in known}
+    close = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
+    if close:
+        return f"did you mean {' or '.join(names[each] for each in close)}?"
+    return otherwise or f"choose one of {', '.join(names.values())}"

@@ -1,7 +1,8 @@
-"""Files that are whole or not there."""
+"""Atomic file writes, JSON files and file hashes."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -13,7 +14,7 @@ from ibc_pyg.errors import RunError
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write `value` so that a reader sees the old file or the new one, never half of it."""
+    """Write a JSON object atomically; see `write_atomically`."""
     write_atomically(path, json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n")
 
 
@@ -51,3 +52,17 @@ def write_atomically(path: Path, content: bytes) -> None:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
         raise RunError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def file_digest(path: Path, algorithm: str = "sha256") -> str:
+    """Return the hexadecimal digest of a file's content.
+
+    Args:
+        path: The file.
+        algorithm: As `hashlib` names it.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from ibc_pyg.builders.loss import build_loss
+from ibc_pyg.builders.model import build_model
+from ibc_pyg.builders.optimizer import build_optimizer, lr_factor
 from ibc_pyg.cli import make_parser, run
 from ibc_pyg.compare.grid import make_grid
 from ibc_pyg.config.overlays import parse_layers
@@ -16,9 +19,6 @@ from ibc_pyg.config.yaml_file import parse_config
 from ibc_pyg.data.registry import DATASETS
 from ibc_pyg.data.sampling import make_sampler
 from ibc_pyg.data.transforms import transform_preset
-from ibc_pyg.engine.build import build_model
-from ibc_pyg.engine.build_loss import build_loss
-from ibc_pyg.engine.optimizer import build_optimizer, lr_factor
 
 ROOT = Path(__file__).resolve().parents[1] / "experiments"
 # Sweeps are in W&B's format, results are no experiments.

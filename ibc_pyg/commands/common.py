@@ -13,7 +13,7 @@ from ibc_pyg.console import table
 from ibc_pyg.parallel.launch import Launch
 
 if TYPE_CHECKING:
-    from ibc_pyg.engine.run_folder import RunFolder
+    from ibc_pyg.runs.run_folder import RunFolder
 
 CHOSEN_ON_TEST = "Note: the epoch was chosen on the test classes (select = test)."
 
@@ -62,7 +62,7 @@ def print_summary(run: RunFolder, out: Console) -> None:
 
 def finish(work: Callable[[], RunFolder], out: Console) -> int:
     """Do the work of a run, print what came out, and return the exit code."""
-    from ibc_pyg.engine.fit import Interrupted
+    from ibc_pyg.train.fit import Interrupted
 
     try:
         print_summary(work(), out)

@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     from ibc_pyg.compare.curves import write_curves
     from ibc_pyg.compare.runs import make_jobs, read_results, run_jobs
     from ibc_pyg.compare.table import Comparison, make_rows, to_markdown, write_tables
-    from ibc_pyg.engine.environment import command_line, environment
+    from ibc_pyg.runs.environment import command_line, environment
 
     out = console()
     jobs = make_jobs(cells, range(arguments.seeds), arguments.out)

@@ -32,10 +32,10 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     config = parse_config(experiment, fields)
 
     from ibc_pyg.commands.search import print_hits
-    from ibc_pyg.engine.fit import Interrupted
-    from ibc_pyg.engine.load import load_run
-    from ibc_pyg.engine.searching import export_image, search
-    from ibc_pyg.engine.train import train
+    from ibc_pyg.inference.trained import load_run
+    from ibc_pyg.retrieval.search import export_image, search
+    from ibc_pyg.train.fit import Interrupted
+    from ibc_pyg.train.run import train
 
     out = console()
     try:

@@ -16,7 +16,7 @@ from ibc_pyg.errors import UserError
 
 if TYPE_CHECKING:
     from ibc_pyg.console import Cell
-    from ibc_pyg.engine.score_runs import Evaluation, ScoreOptions, Scores
+    from ibc_pyg.evaluation.runs import Evaluation, ScoreOptions, Scores
 
 NAME = "evaluate"
 HELP = "score runs, or embeddings in a file, on unseen classes"
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
     """Refuse what could not be written in the end, or would overwrite what is read."""
-    from ibc_pyg.engine.run_folder import RUN_FILES
+    from ibc_pyg.runs.run_folder import RUN_FILES
 
     runs = [run.resolve() for run in arguments.run_dirs]
     inputs = [] if arguments.embeddings is None else [arguments.embeddings.resolve()]
@@ -110,9 +110,9 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
 def _runs(arguments: argparse.Namespace) -> int:
     from ibc_pyg.commands.common import console
     from ibc_pyg.console import table
-    from ibc_pyg.engine.embeddings_file import save_embeddings
-    from ibc_pyg.engine.score_runs import score_runs
+    from ibc_pyg.evaluation.runs import score_runs
     from ibc_pyg.files import write_json
+    from ibc_pyg.inference.embeddings_file import save_embeddings
 
     found = score_runs(arguments.run_dirs, _options(arguments))
     out = console()
@@ -134,9 +134,9 @@ def _runs(arguments: argparse.Namespace) -> int:
 def _embeddings(arguments: argparse.Namespace) -> int:
     from ibc_pyg.commands.common import console
     from ibc_pyg.console import table
-    from ibc_pyg.engine.embeddings_file import read_embeddings
-    from ibc_pyg.engine.score_runs import score_embeddings
+    from ibc_pyg.evaluation.runs import score_embeddings
     from ibc_pyg.files import write_json
+    from ibc_pyg.inference.embeddings_file import read_embeddings
 
     scores = score_embeddings(read_embeddings(arguments.embeddings), _options(arguments))
     out = console()
@@ -162,8 +162,8 @@ def _refuse_what_needs_a_run(arguments: argparse.Namespace) -> None:
 
 
 def _options(arguments: argparse.Namespace) -> ScoreOptions:
-    from ibc_pyg.engine.score_runs import ScoreOptions
-    from ibc_pyg.engine.views import Views
+    from ibc_pyg.evaluation.runs import ScoreOptions
+    from ibc_pyg.inference.test_time_views import Views
 
     return ScoreOptions(
         ks=arguments.ks,

@@ -19,8 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     """Run the command."""
     from ibc_pyg.commands.common import console
-    from ibc_pyg.engine.exporting import export_onnx
-    from ibc_pyg.engine.load import load_run
+    from ibc_pyg.export.onnx import export_onnx
+    from ibc_pyg.inference.trained import load_run
 
     path = arguments.out or arguments.run_dir / "model.onnx"
     console().print(f"written: {export_onnx(load_run(arguments.run_dir), path)}")

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     """Run the command."""
     from ibc_pyg.commands.common import console
-    from ibc_pyg.engine.importing import import_official
+    from ibc_pyg.export.from_official import import_official
 
     made = import_official(
         arguments.encoder,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ibc_pyg.engine.searching import Hit
+    from ibc_pyg.retrieval.search import Hit
 
 NAME = "search"
 HELP = "find the images most like a picture"
@@ -27,9 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     """Run the command."""
     from ibc_pyg.commands.common import CHOSEN_ON_TEST, console
-    from ibc_pyg.engine.load import load_run
-    from ibc_pyg.engine.searching import search
     from ibc_pyg.errors import UserError
+    from ibc_pyg.inference.trained import load_run
+    from ibc_pyg.retrieval.search import search
 
     if arguments.k < 1:
         raise UserError(f"-k must be >= 1, not {arguments.k}")

@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     from ibc_pyg.compare.runs import check_settings
     from ibc_pyg.compare.table import to_markdown, write_tables
     from ibc_pyg.sweep.results import make_comparison
-    from ibc_pyg.sweep.search import (
+    from ibc_pyg.sweep.run import (
         explain,
         final_tasks,
         run_finals,

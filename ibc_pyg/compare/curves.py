@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.files import write_atomically
+from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.track import Record
 
 LOSSES = 20

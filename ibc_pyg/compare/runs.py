@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ibc_pyg.compare.grid import Cell
-from ibc_pyg.compare.pool import Task, run_tasks
 from ibc_pyg.config import Config
 from ibc_pyg.config.yaml_file import config_from_yaml, config_to_dict, parse_config
-from ibc_pyg.engine.resuming import MAY_CHANGE
-from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.errors import RunError
+from ibc_pyg.jobs.pool import Task, run_tasks
+from ibc_pyg.runs.resume import MAY_CHANGE
+from ibc_pyg.runs.run_folder import RunFolder
 
 METRICS = ("R@1", "MAP@R", "RP", "NMI")
 

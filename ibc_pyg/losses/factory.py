@@ -14,7 +14,7 @@ from ibc_pyg.losses.center import CenterLoss
 from ibc_pyg.losses.distillation import FeatureDistillation, SoftTargetDistillation
 from ibc_pyg.losses.focal import FocalLoss
 from ibc_pyg.losses.metric_learning import make_metric_learning_loss
-from ibc_pyg.losses.trial import try_out
+from ibc_pyg.losses.smoke_test import try_out
 
 OWN: Mapping[str, type[nn.Module]] = {
     each.__name__: each

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from ibc_pyg.losses.term import Features, Term, TermInput
 from ibc_pyg.nn.model import ModelOutput
-from ibc_pyg.parallel.collectives import draws_of_first, gather_rows
+from ibc_pyg.parallel.collectives import gather_rows
+from ibc_pyg.parallel.random_states import main_process_draws
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class IntraBatchLoss(nn.Module):
         for term in self.terms:
             seen = _with_teacher(term, inputs[term.features], images)
             # A loss or a miner may draw pairs: the same ones everywhere.
-            with draws_of_first(labels.device):
+            with main_process_draws(labels.device):
                 value = term(seen)
             total = total + term.weight * value
             terms[term.name] = value

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ibc_pyg.graph.products import pair_products
+from ibc_pyg.metrics.exact.similarity import Metric, Space, make_space, plain_float32
 from ibc_pyg.metrics.inputs import Array, as_embeddings
-from ibc_pyg.metrics.space import Metric, Space, make_space, plain_float32
 
 # How many more than k are kept, to see whether what follows the k-th is as close as it.
 _SPARE = 8

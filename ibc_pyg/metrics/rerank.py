@@ -10,9 +10,9 @@ from torch import Tensor
 
 from ibc_pyg.graph.k_reciprocal import grown_sets, reciprocal_lists, smallest
 from ibc_pyg.graph.products import pair_products
+from ibc_pyg.metrics.exact.similarity import Metric, Space, make_space, plain_float32
 from ibc_pyg.metrics.inputs import Array, as_embeddings
 from ibc_pyg.metrics.neighbours import Neighbours
-from ibc_pyg.metrics.space import Metric, Space, make_space, plain_float32
 
 Floats = NDArray[np.float64]
 

@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ibc_pyg.metrics.exact.ranks import MatchRanks, match_ranks
+from ibc_pyg.metrics.exact.similarity import Metric, make_space, plain_float32
 from ibc_pyg.metrics.inputs import (
     Array,
     LabelArray,
@@ -16,8 +18,6 @@ from ibc_pyg.metrics.inputs import (
     as_labels,
     class_indices,
 )
-from ibc_pyg.metrics.ranks import MatchRanks, match_ranks
-from ibc_pyg.metrics.space import Metric, make_space, plain_float32
 
 Ties = Literal["index", "matches_first"]
 

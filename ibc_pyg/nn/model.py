@@ -12,7 +12,7 @@ from torch_geometric.data import Data
 
 from ibc_pyg.nn.freezing import freeze_parameters, keep_statistics
 from ibc_pyg.nn.mpn import MPN
-from ibc_pyg.parallel.collectives import senders_of
+from ibc_pyg.nn.senders import senders_of
 
 GraphFunction = Callable[..., Data]
 """From nodes [N, D] to a graph; `edge_index` None stands for the complete graph. With several

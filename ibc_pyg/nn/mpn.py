@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ibc_pyg.nn.checks import check_edges, check_nodes, check_rate
-from ibc_pyg.nn.conv_adapter import ConvAdapter
-from ibc_pyg.nn.factory import make_conv
-from ibc_pyg.nn.intra_batch_conv import IntraBatchConv
-from ibc_pyg.parallel.collectives import num_processes, senders_of
+from ibc_pyg.nn.conv.adapter import ConvAdapter
+from ibc_pyg.nn.conv.checks import check_edges, check_nodes, check_rate
+from ibc_pyg.nn.conv.factory import make_conv
+from ibc_pyg.nn.conv.intra_batch_conv import IntraBatchConv
+from ibc_pyg.nn.senders import senders_of
+from ibc_pyg.parallel.collectives import num_processes
 
 
 @dataclass

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ibc_pyg.errors import ConfigError
-from ibc_pyg.nn.intra_batch_conv import IntraBatchConv
+from ibc_pyg.nn.conv.intra_batch_conv import IntraBatchConv
+from ibc_pyg.nn.conv.no_messages import NoMessages
 from ibc_pyg.nn.mpn import MPN, MPNStep
-from ibc_pyg.nn.no_messages import NoMessages
-from ibc_pyg.parallel.collectives import Senders
+from ibc_pyg.nn.senders import Senders
 
 _NODES = 6
 _OURS = slice(2, 4)

@@ -8,9 +8,6 @@ global batch. With one process everything here is the identity.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -66,74 +63,6 @@ class _GatherRows(torch.autograd.Function):
         grad = grad.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(grad)
         return grad.chunk(num_processes())[process_number()]  # [N, ...]
-
-
-@dataclass(frozen=True)
-class Senders:
-    """The nodes that messages come from, where they are more than those that receive.
-
-    Attributes:
-        x: nodes of all processes, [M, C].
-        first: which of them the first receiver is; the receivers are consecutive.
-
-    """
-
-    x: Tensor
-    first: int
-
-    @property
-    def num_nodes(self) -> int:
-        """M."""
-        return self.x.size(0)
-
-
-def senders_of(x: Tensor) -> Senders | None:
-    """Gather the nodes that the nodes of this process can listen to.
-
-    Args:
-        x: nodes of this process, [N, C].
-
-    Returns:
-        Everybody's nodes; None where there is one process and they are `x`.
-
-    """
-    if num_processes() == 1:
-        return None
-    return Senders(gather_rows(x), process_number() * x.size(0))
-
-
-@contextmanager
-def draws_of_first(device: torch.device) -> Iterator[None]:
-    """Let what every process draws in the block be what the first one draws.
-
-    For work that all do alike, on rows that all have; outside of it each has draws of its own.
-    """
-    if num_processes() == 1:
-        yield
-        return
-    own = _random_states(device)
-    shared = []
-    for state in own:
-        sent = state.to(device)
-        dist.broadcast(sent, 0)
-        shared.append(sent.cpu())
-    _set_random_states(device, shared)
-    try:
-        yield
-    finally:
-        if process_number() != 0:
-            _set_random_states(device, own)
-
-
-def _random_states(device: torch.device) -> list[Tensor]:
-    states = [torch.get_rng_state()]
-    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
-
-
-def _set_random_states(device: torch.device, states: list[Tensor]) -> None:
-    torch.set_rng_state(states[0])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(states[1], device)
 
 
 def mean_over_processes(values: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
@@ -15,10 +14,16 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 from torch import distributed as dist
 
+from ibc_pyg.config import TrainConfig
 from ibc_pyg.errors import ConfigError, RunError
-from ibc_pyg.parallel.collectives import mean_over_processes, num_processes, process_number
+from ibc_pyg.parallel.collectives import mean_over_processes, num_processes
 from ibc_pyg.parallel.launch import Launch
-from ibc_pyg.parallel.precision import fabric_devices
+from ibc_pyg.parallel.precision import (
+    check_device,
+    fabric_devices,
+    fabric_precision,
+    set_multiplication,
+)
 from ibc_pyg.parallel.processes import alone, control_group, together
 
 # What gloo and NCCL say when a peer is gone.
@@ -36,6 +41,20 @@ class OneGraphStrategy(DDPStrategy):
     def setup_module(self, module: nn.Module) -> nn.Module:  # type: ignore[override]
         """Leave the module as it is."""
         return module
+
+
+def make_fabric(train: TrainConfig) -> Fabric:
+    """Return the device, precision and processes that a configuration names.
+
+    Raises:
+        ConfigError: If the device is unavailable.
+    """
+    check_device(train, processes=Launch.from_environment().world_size)
+    if train.threads:
+        torch.set_num_threads(train.threads)
+    fabric = start_fabric(train.device, fabric_precision(train.precision))
+    set_multiplication(train.precision, fabric.device)
+    return fabric
 
 
 def start_fabric(device: str, precision: Any) -> Fabric:
@@ -107,12 +126,6 @@ def mean_values(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return values
     joined = torch.stack([value.float() for value in values.values()])  # [V]
     return dict(zip(values, mean_over_processes(joined).unbind(), strict=True))
-
-
-def seed_dropout(seed: int) -> None:
-    """Give each process but the first draws of its own; call it once the weights are drawn."""
-    if together() and (rank := process_number()):
-        torch.manual_seed(int(np.random.SeedSequence([seed, rank]).generate_state(1)[0]))
 
 
 @contextmanager

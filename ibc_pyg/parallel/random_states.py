@@ -1,18 +1,66 @@
-"""The random states of all processes, in one checkpoint."""
+"""States of torch's random generators, of one process and of all."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
+import numpy as np
+import torch
 from torch import Tensor
+from torch import distributed as dist
 
-from ibc_pyg.engine.checkpoint import random_state, set_random_state
 from ibc_pyg.parallel.collectives import num_processes, process_number
-from ibc_pyg.parallel.fabric import seed_dropout
 from ibc_pyg.parallel.processes import gather_on_all, is_first, together
 
 _LOG = logging.getLogger(__name__)
+
+
+def random_state() -> dict[str, Tensor]:
+    """Return the states of torch's global generators, which dropout draws from."""
+    state = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def set_random_state(state: Mapping[str, Tensor]) -> None:
+    """Restore what `random_state` returned."""
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
+
+
+def seed_dropout(seed: int) -> None:
+    """Seed the other processes differently from the main one, once the weights are drawn."""
+    if together() and (rank := process_number()):
+        torch.manual_seed(int(np.random.SeedSequence([seed, rank]).generate_state(1)[0]))
+
+
+@contextmanager
+def main_process_draws(device: torch.device) -> Iterator[None]:
+    """Make all processes draw the same random numbers in the block: those of the main process.
+
+    Args:
+        device: Its generator is synchronised beside the CPU's.
+    """
+    if num_processes() == 1:
+        yield
+        return
+    names = ("cpu", "cuda") if device.type == "cuda" else ("cpu",)
+    own = {name: state for name, state in random_state().items() if name in names}
+    shared = {}
+    for name, state in own.items():
+        sent = state.to(device)
+        dist.broadcast(sent, 0)
+        shared[name] = sent.cpu()
+    set_random_state(shared)
+    try:
+        yield
+    finally:
+        if process_number() != 0:
+            set_random_state(own)
 
 
 def random_states() -> dict[str, Tensor]:

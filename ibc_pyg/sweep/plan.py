@@ -11,11 +11,11 @@ from typing import Any
 import yaml
 
 from ibc_pyg.compare.grid import Cell, divide
-from ibc_pyg.compare.pool import Task
 from ibc_pyg.compare.runs import tracked
 from ibc_pyg.config import Config
 from ibc_pyg.config.overlays import parse_layers
 from ibc_pyg.errors import ConfigError
+from ibc_pyg.jobs.pool import Task
 from ibc_pyg.sweep.sweep_file import Sweep
 
 

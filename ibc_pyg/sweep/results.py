@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ibc_pyg.compare.pool import Task
 from ibc_pyg.compare.runs import scores_of
 from ibc_pyg.compare.table import Comparison, make_rows
-from ibc_pyg.engine.environment import command_line, environment
-from ibc_pyg.engine.run_folder import RunFolder
+from ibc_pyg.jobs.pool import Task
+from ibc_pyg.runs.environment import command_line, environment
+from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.sweep.plan import Plan, Twin, text
 from ibc_pyg.sweep.trials import Trial
 

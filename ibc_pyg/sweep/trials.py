@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ibc_pyg.compare.pool import Failure, Task
 from ibc_pyg.config.yaml_file import config_to_yaml
-from ibc_pyg.engine.run_folder import RunFolder
 from ibc_pyg.errors import RunError
 from ibc_pyg.files import read_json, write_atomically, write_json
+from ibc_pyg.jobs.pool import Failure, Task
+from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.sweep.plan import Method, Plan, text
 
 

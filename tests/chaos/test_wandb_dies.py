@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ibc_pyg.engine import fit as fit_module
-from ibc_pyg.engine.fit import Interrupted
-from ibc_pyg.engine.train import resume, train
+from ibc_pyg.train import fit as fit_module
+from ibc_pyg.train.fit import Interrupted
+from ibc_pyg.train.run import resume, train
 from tests.helpers.digits_run import quick, quiet, records
 
 OFFLINE = ("--track.wandb", "offline", "--train.epochs", "2", "--train.lr_milestones", "[]")

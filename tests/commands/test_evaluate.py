@@ -14,15 +14,15 @@ from safetensors.torch import load_file, save_file
 from ibc_pyg.cli import run as command
 from ibc_pyg.config.yaml_file import parse_config
 from ibc_pyg.data.sample import make_sample
-from ibc_pyg.engine.load import load_run
-from ibc_pyg.engine.refine import refine
-from ibc_pyg.engine.train import train
+from ibc_pyg.inference.refine import refine
+from ibc_pyg.inference.trained import load_run
 from ibc_pyg.metrics import (
     clustering_metrics,
     k_reciprocal_rerank,
     list_metrics,
     retrieval_metrics,
 )
+from ibc_pyg.train.run import train
 
 SMALL = [
     "--data.classes_per_batch", "4", "--data.images_per_class", "4", "--select", "last",

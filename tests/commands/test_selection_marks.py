@@ -8,10 +8,10 @@ from rich.console import Console
 
 from ibc_pyg.cli import run as command
 from ibc_pyg.commands.common import print_summary
-from ibc_pyg.engine.load import load_run
-from ibc_pyg.engine.searching import export_image
-from ibc_pyg.engine.train import train
 from ibc_pyg.errors import ConfigError
+from ibc_pyg.inference.trained import load_run
+from ibc_pyg.retrieval.search import export_image
+from ibc_pyg.train.run import train
 from tests.helpers.digits_run import OPTIONS, digits, quick
 
 NOTE = "the epoch was chosen on the test classes (select = test)"

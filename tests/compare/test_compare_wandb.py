@@ -7,10 +7,10 @@ import sys
 import pytest
 
 from ibc_pyg.compare.grid import make_grid
-from ibc_pyg.compare.pool import Task, run_tasks
 from ibc_pyg.compare.runs import check_settings, make_jobs, tracked
 from ibc_pyg.config.yaml_file import parse_config
 from ibc_pyg.data.sample import make_sample
+from ibc_pyg.jobs.pool import Task, run_tasks
 
 pytest.importorskip("wandb")
 

@@ -8,7 +8,7 @@ import pytest
 
 from ibc_pyg.compare.grid import make_grid
 from ibc_pyg.compare.table import Comparison, make_rows, write_tables
-from ibc_pyg.engine.environment import environment
+from ibc_pyg.runs.environment import environment
 
 
 def summaries(r1):

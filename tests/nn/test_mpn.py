@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ibc_pyg.graph import complete, threshold
-from ibc_pyg.nn.intra_batch_conv import IntraBatchConv
+from ibc_pyg.nn.conv.intra_batch_conv import IntraBatchConv
 from ibc_pyg.nn.mpn import MPN, MPNOutput
 
 TOL = {"atol": 1e-5, "rtol": 1e-5}

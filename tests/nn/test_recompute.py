@@ -12,7 +12,7 @@ from torch import nn
 
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.nn.backbones import make_backbone
-from ibc_pyg.nn.backbones.vision import VisionBackbone
+from ibc_pyg.nn.backbones.torchvision_networks import VisionBackbone
 from ibc_pyg.nn.recompute import Recomputed, recompute_blocks
 
 # Blocks: 4 convolutions, 2 residual ones, BasicBlocks, dense blocks, MBConv, Swin's, ...

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ibc_pyg.errors import ConfigError
-from ibc_pyg.nn.factory import make_conv
+from ibc_pyg.nn.conv.factory import make_conv
 from ibc_pyg.nn.mpn import MPN
 from ibc_pyg.nn.spanning import check_spanning, spans_processes
 

@@ -7,13 +7,13 @@ from lightning_fabric.plugins import MixedPrecision
 
 from ibc_pyg.config import TrainConfig
 from ibc_pyg.data.loading.loader import train_loader
-from ibc_pyg.engine import setup as setting_up
-from ibc_pyg.engine.checkpoint import load_newest
-from ibc_pyg.engine.setup import setup
-from ibc_pyg.engine.step import train_step
-from ibc_pyg.engine.train import train
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.parallel.precision import check_device, fabric_devices, set_multiplication
+from ibc_pyg.runs.checkpoint import load_newest
+from ibc_pyg.train import experiment as setting_up
+from ibc_pyg.train.experiment import setup
+from ibc_pyg.train.run import train
+from ibc_pyg.train.step import train_step
 from tests.helpers.digits_run import quick, quiet, records
 
 SHORT = ("--train.epochs", "1", "--train.lr_milestones", "[]")

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ibc_pyg.engine.checkpoint import list_checkpoints
+from ibc_pyg.runs.checkpoint import list_checkpoints
 
 ROOT = Path(__file__).resolve().parents[2]
 

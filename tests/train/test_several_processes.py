@@ -14,16 +14,16 @@ from safetensors.torch import load_file
 
 from ibc_pyg.cli import run as run_command
 from ibc_pyg.data.loading.loader import train_loader
-from ibc_pyg.engine import fit as fit_module
-from ibc_pyg.engine.checkpoint import list_checkpoints
-from ibc_pyg.engine.describe import describe
-from ibc_pyg.engine.fit import Interrupted
-from ibc_pyg.engine.run_folder import RunFolder
-from ibc_pyg.engine.setup import setup
-from ibc_pyg.engine.train import resume, train
 from ibc_pyg.errors import DatasetError, UserError
+from ibc_pyg.inference.extract import describe
 from ibc_pyg.parallel import launch
 from ibc_pyg.parallel.processes import by_first, from_all, from_first, in_step, one_for_all
+from ibc_pyg.runs.checkpoint import list_checkpoints
+from ibc_pyg.runs.run_folder import RunFolder
+from ibc_pyg.train import fit as fit_module
+from ibc_pyg.train.experiment import setup
+from ibc_pyg.train.fit import Interrupted
+from ibc_pyg.train.run import resume, train
 from tests.helpers.digits_run import quick, quiet, records
 from tests.helpers.processes import run_processes, torchrun_environment
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import http.client
 import logging
 import re
@@ -16,6 +15,7 @@ from pathlib import Path
 from ibc_pyg.data.annotations import printable, reason
 from ibc_pyg.data.fetching.archive import BLOCK, Progress, require_space
 from ibc_pyg.errors import DatasetError
+from ibc_pyg.files import file_digest
 
 log = logging.getLogger(__name__)
 
@@ -43,12 +43,6 @@ class Remote:
     digest: str | None = None
     source: str = ""
     unpacked: int = 0
-
-
-def file_digest(file: Path, algorithm: str) -> str:
-    """Return the hex digest of a file's content."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, algorithm).hexdigest()
 
 
 def check(file: Path, remote: Remote) -> None:

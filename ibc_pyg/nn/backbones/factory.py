@@ -14,8 +14,8 @@ from ibc_pyg.errors import ConfigError, first_line
 from ibc_pyg.nn.backbones.residual import SmallResNet
 from ibc_pyg.nn.backbones.small import ConvNet
 from ibc_pyg.nn.backbones.timm_networks import PREFIX, PRETRAINED, make_timm
-from ibc_pyg.nn.backbones.vision_factory import make_vision, vision_names
-from ibc_pyg.nn.backbones.weights import fit_weights, read_weights
+from ibc_pyg.nn.backbones.torchvision_factory import make_vision, vision_names
+from ibc_pyg.nn.weights import fit_backbone_weights, read_backbone_weights
 
 SMALL: dict[str, Callable[..., nn.Module]] = {
     "conv4": partial(ConvNet, depth=4),
@@ -84,5 +84,5 @@ def make_backbone(
             f"model.weights: nobody publishes weights of {name}; name a file, or set it to none"
         )
     if weights is not None:
-        fit_weights(backbone, read_weights(weights), source=weights)
+        fit_backbone_weights(backbone, read_backbone_weights(weights), weights)
     return backbone

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from ibc_pyg.errors import ConfigError, first_line
 from ibc_pyg.nn.backbones.images import as_three_channels, check_ends
 from ibc_pyg.nn.backbones.pooling import Pooling, make_pooling
-from ibc_pyg.nn.backbones.vision import set_bn_eps
-from ibc_pyg.nn.backbones.weights import fit_weights, read_weights
+from ibc_pyg.nn.backbones.torchvision_networks import set_bn_eps
+from ibc_pyg.nn.weights import fit_backbone_weights, read_backbone_weights
 
 PREFIX = "timm:"
 PRETRAINED = "pretrained"
@@ -132,13 +132,13 @@ def make_timm(
             f"model.weights: timm cannot fetch the weights of {name} ({first_line(error)}); "
             "download them elsewhere and name the file, or set weights to none"
         ) from error
-    state = None if weights is None or fetch else read_weights(weights)
+    state = None if weights is None or fetch else read_backbone_weights(weights)
     whole = state is not None and any(key.startswith("body.") for key in state)
     if state is not None and not whole:
-        fit_weights(model, state, source=str(weights), fresh=_classifiers(model))
+        fit_backbone_weights(model, state, str(weights), fresh=_classifiers(model))
     backbone = TimmBackbone(model, embedding_dim, in_channels=in_channels, **own)
     if state is not None and whole:
-        fit_weights(backbone, state, source=str(weights))
+        fit_backbone_weights(backbone, state, str(weights))
     return backbone
 
 

@@ -1,0 +1,1 @@
+"""Builders: the parts of an experiment, made from its configuration."""

@@ -1,0 +1,130 @@
+"""From a configuration to the loss."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from pathlib import Path
+
+from ibc_pyg.builders.model import rebuild_model
+from ibc_pyg.config import Config, TermConfig
+from ibc_pyg.config.yaml_file import config_from_yaml
+from ibc_pyg.errors import ConfigError
+from ibc_pyg.losses.factory import DISTILLATION, make_loss
+from ibc_pyg.losses.intra_batch import IntraBatchLoss
+from ibc_pyg.losses.term import Term
+from ibc_pyg.nn.model import IntraBatchModel
+from ibc_pyg.nn.weights import read_weights
+from ibc_pyg.runs.run_folder import RunFolder
+
+_LOG = logging.getLogger(__name__)
+
+
+def build_loss(
+    config: Config, model: IntraBatchModel, *, num_classes: int, channels: int
+) -> IntraBatchLoss:
+    """Make the loss; the own weights of its terms are drawn from torch's generator.
+
+    Args:
+        config: The experiment.
+        model: Whose outputs it looks at.
+        num_classes: C of the training classes.
+        channels: Colour channels of the images.
+
+    Raises:
+        ConfigError: If a term is unknown, or its arguments or its teacher do not fit.
+    """
+    loss = config.loss
+    terms: list[Term] = []
+    seen: Counter[str] = Counter()
+    for each in loss.terms:
+        seen[each.name] += 1
+        name = each.name if seen[each.name] == 1 else f"{each.name}_{seen[each.name]}"
+        terms.append(_term(name, each, config, model, num_classes, channels))
+    return IntraBatchLoss(
+        loss.temperature, loss.label_smoothing, loss.node_weight, loss.auxiliary_weight, terms
+    )
+
+
+def _term(
+    name: str,
+    term: TermConfig,
+    config: Config,
+    model: IntraBatchModel,
+    num_classes: int,
+    channels: int,
+) -> Term:
+    width = config.model.embedding_dim
+    if term.features == "nodes" and model.mpn is not None:
+        width = model.mpn.out_channels
+    args = dict(term.args)
+    distils = term.name in {kind.__name__ for kind in DISTILLATION}
+    path = args.pop("teacher", None) if distils else None
+    if distils and path is None:
+        raise ConfigError(
+            f"loss.terms: {term.name} imitates a trained network: set args: {{teacher: RUN_DIR}}"
+        )
+    return Term(
+        name,
+        make_loss(
+            term.name,
+            args,
+            term.miner,
+            term.miner_args,
+            num_classes=num_classes,
+            embedding_size=width,
+        ),
+        term.features,
+        term.weight,
+        term.lr_factor,
+        None
+        if path is None
+        else _teacher(Path(str(path)), term, config, width, num_classes, channels),
+    )
+
+
+def _teacher(
+    path: Path, term: TermConfig, student: Config, width: int, num_classes: int, channels: int
+) -> IntraBatchModel:
+    run = RunFolder.open(path)
+    config = config_from_yaml(run.config)
+    weights = read_weights(run.weights)
+    classes = len(weights.get("auxiliary_head.linear.weight", ()))
+    if classes != num_classes:
+        raise ConfigError(
+            f"loss.terms: the teacher {path} knows {classes} classes, but {num_classes} are "
+            "trained on; give one that was trained on the same classes (same select and seed)"
+        )
+    if _trained_on(config) != _trained_on(student):
+        raise ConfigError(
+            f"loss.terms: the teacher {path} was trained on other classes; give one with the "
+            "same data.name, select, data.val_classes, data.val_fold and train.seed"
+        )
+    if config.data.transform_args != student.data.transform_args:
+        _LOG.warning(
+            "the teacher %s learned from pictures of other data.transform_args: %s, not %s",
+            path,
+            config.data.transform_args,
+            student.data.transform_args,
+        )
+    teacher = rebuild_model(
+        config.model, weights, run.weights, num_classes=classes, channels=channels
+    )
+    if term.features == "nodes" and teacher.mpn is None:
+        raise ConfigError(f"loss.terms: the teacher {path} has no refined nodes (model.steps = 0)")
+    theirs = config.model.embedding_dim
+    if term.features == "nodes" and teacher.mpn is not None:
+        theirs = teacher.mpn.out_channels
+    if term.name == "FeatureDistillation" and theirs != width:
+        raise ConfigError(
+            f"loss.terms: the features of the teacher {path} are {theirs} wide, not {width}"
+        )
+    return teacher.eval().requires_grad_(False)
+
+
+def _trained_on(config: Config) -> tuple[object, ...]:
+    """Return what the choice of the training classes depends on."""
+    if config.select != "val" or config.retrain:
+        return (config.data.name,)
+    data = config.data
+    return data.name, data.val_classes, data.val_fold, config.train.seed

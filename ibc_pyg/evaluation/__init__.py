@@ -1,0 +1,1 @@
+"""Scores of embeddings and of whole runs."""

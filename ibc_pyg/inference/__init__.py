@@ -1,0 +1,1 @@
+"""Trained models at work: opening runs, extracting embeddings, refining them."""

@@ -1,0 +1,116 @@
+"""Embeddings in a file that any program can read and write: npz without pickles."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ibc_pyg.data.annotations import printable, reason
+from ibc_pyg.data.table import ImageTable
+from ibc_pyg.errors import RunError
+from ibc_pyg.files import write_atomically
+from ibc_pyg.inference.extract import Described, Descriptors
+from ibc_pyg.metrics.inputs import as_embeddings, as_labels, class_indices
+
+Labels = npt.NDArray[np.generic]
+
+
+def save_embeddings(path: Path, described: Described, table: ImageTable) -> None:
+    """Write descriptors, their classes and their images.
+
+    The file holds `embeddings` (float32 `[Q, D]`), `labels` (int64 `[Q]`) and `paths` (text
+    `[Q]`), and where queries and gallery differ `gallery`, `gallery_labels` and `gallery_paths`.
+
+    Args:
+        path: The npz file.
+        described: What to write.
+        table: The data set that its rows count in.
+
+    Raises:
+        RunError: If the file cannot be written.
+    """
+    arrays: dict[str, Any] = {}
+    parts = [("", described.queries)]
+    if described.gallery is not None:
+        parts.append(("gallery", described.gallery))
+    for name, part in parts:
+        prefix = f"{name}_" if name else ""
+        arrays[name or "embeddings"] = part.vectors.float().numpy()
+        arrays[f"{prefix}labels"] = part.labels.numpy().astype(np.int64)
+        arrays[f"{prefix}paths"] = np.array([table.paths[row] for row in part.rows], dtype=np.str_)
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    write_atomically(path, content.getvalue())
+
+
+def read_embeddings(path: Path) -> Described:
+    """Read embeddings that some program made.
+
+    The file is an npz with `embeddings` (`[Q, D]`, any real numbers, of any length) and `labels`
+    (`[Q]`, integers or strings); with `gallery` (`[G, D]`) and `gallery_labels` (`[G]`) queries
+    are searched there, else among each other. Other entries are not looked at.
+
+    Returns:
+        The embeddings as they are, float32 or float64, and their classes numbered from 0.
+
+    Raises:
+        RunError: If the file is not of that form, in one line that names file and entry.
+    """
+    if not path.is_file():
+        raise RunError(f"{printable(path)} is not a file; give an npz file")
+    arrays = _read(path)
+    for name in ("embeddings", "labels"):
+        if name not in arrays:
+            raise RunError(f"{printable(path)} has no array {name!r}")
+    if ("gallery" in arrays) != ("gallery_labels" in arrays):
+        raise RunError(
+            f"{printable(path)}: gallery and gallery_labels go together; give both or neither"
+        )
+    try:
+        vectors, labels = _part(arrays, "embeddings", "labels")
+        if "gallery" not in arrays:
+            classes, _ = class_indices(labels, None)
+            return Described(_descriptors(vectors, classes), None)
+        gallery, gallery_labels = _part(arrays, "gallery", "gallery_labels")
+        if gallery.shape[1] != vectors.shape[1]:
+            raise ValueError(
+                f"gallery has {gallery.shape[1]} dimensions, embeddings has {vectors.shape[1]}"
+            )
+        classes, gallery_classes = class_indices(labels, gallery_labels)
+    except ValueError as error:
+        raise RunError(f"{printable(path)}: {error}") from error
+    return Described(_descriptors(vectors, classes), _descriptors(gallery, gallery_classes))
+
+
+def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
+    names = ("embeddings", "labels", "gallery", "gallery_labels")
+    name = ""
+    arrays = {}
+    # A damaged archive makes zipfile, zlib and numpy raise almost anything.
+    try:
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("it holds a single array")
+        with file:
+            for name in names:
+                if name in file:
+                    arrays[name] = np.asarray(file[name])
+    except Exception as error:
+        what = f"array {name!r}" if name else "as an npz file"
+        raise RunError(f"{printable(path)} cannot be read, {what}: {reason(error)}") from error
+    return arrays
+
+
+def _part(arrays: dict[str, npt.NDArray[Any]], name: str, labels: str) -> tuple[Tensor, Labels]:
+    vectors = as_embeddings(arrays[name], name)
+    return vectors, as_labels(arrays[labels], labels, len(vectors), name)
+
+
+def _descriptors(vectors: Tensor, classes: Tensor) -> Descriptors:
+    return Descriptors(np.arange(len(vectors)), vectors, torch.as_tensor(classes))

@@ -1,0 +1,154 @@
+"""Descriptor refinement at test time: message passing over neighbourhoods found without labels.
+
+Seidenschwarz et al. 2021 (https://arxiv.org/abs/2102.07753) leave message passing out at test
+time; their released code can also refine each test image among its k-reciprocal neighbours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch_geometric.data import Batch
+
+from ibc_pyg.config import RefineMethod
+from ibc_pyg.errors import RunError
+from ibc_pyg.inference.extract import Described
+from ibc_pyg.inference.fast_refine import FirstNodes
+from ibc_pyg.inference.neighbour_groups import neighbours_for
+from ibc_pyg.nn.model import IntraBatchModel, complete_batch
+from ibc_pyg.nn.mpn import MPN, MPNOutput
+
+_FLOATS = 24
+"""About how many floats a step keeps for each of a node's channels, the hidden layer included."""
+
+
+def refine(
+    model: IntraBatchModel,
+    described: Described,
+    method: RefineMethod,
+    size: int,
+    *,
+    seed: int = 0,
+) -> Described:
+    """Refine every descriptor in a neighbourhood of its own.
+
+    Neighbours are taken from what is searched: a query is refined with items of the gallery, a
+    gallery item with other items of the gallery, so that nothing depends on other queries. Labels
+    are not used. A neighbourhood of one image has no relation to pass on: with `size` 1, and with
+    method `none`, the descriptors stay as they are.
+
+    Args:
+        model: Whose message passing network refines.
+        described: Unit-norm descriptors.
+        method: How neighbours are found; see `neighbours_for`.
+        size: Images in a neighbourhood, itself included, >= 1.
+        seed: Of k-means, for method `cluster`.
+
+    Raises:
+        RunError: If the model has no message passing, there are too few images, the graph of the
+            model cannot be made of so few nodes, or the descriptors are not finite.
+    """
+    if method == "none":
+        return described
+    check_refine(model, method)
+    if size == 1:
+        return described
+    queries, gallery = described.queries, described.gallery
+    for part in (queries, described.searched):
+        if not bool(part.vectors.isfinite().all()):
+            raise RunError("the descriptors have NaN or infinite values; are the weights damaged?")
+    pool = None if gallery is None else gallery.vectors
+    others = neighbours_for(queries.vectors, method, size, gallery=pool, seed=seed)
+    vectors = refined_vectors(model, queries.vectors, others, gallery=pool)
+    queries = replace(queries, vectors=vectors)
+    if gallery is not None:
+        others = neighbours_for(gallery.vectors, method, size, seed=seed)
+        gallery = replace(gallery, vectors=refined_vectors(model, gallery.vectors, others))
+    return replace(described, queries=queries, gallery=gallery)
+
+
+def check_refine(model: IntraBatchModel, method: RefineMethod) -> None:
+    """Check that a model can refine.
+
+    Raises:
+        RunError: If it has no message passing and `method` is not `none`.
+    """
+    if model.mpn is None and method != "none":
+        raise RunError(
+            "a run without message passing (model.steps = 0) has nothing to refine with; "
+            "set evaluate.refine = none, or --refine none of `evaluate`"
+        )
+
+
+@torch.no_grad()
+def refined_vectors(
+    model: IntraBatchModel,
+    vectors: Tensor,
+    others: Tensor,
+    *,
+    gallery: Tensor | None = None,
+    memory_budget: int = 2**28,
+) -> Tensor:
+    """Pass messages in many neighbourhoods at once and read out each one's first node.
+
+    The result is that of the MPN called with each neighbourhood. Of layers other than
+    `IntraBatchConv`, and on graphs that are not complete, the MPN is called with whole batches of
+    neighbourhoods.
+
+    Args:
+        model: With message passing; its mode is as before afterwards.
+        vectors: Unit-norm float32 `[N, D]`.
+        others: Neighbours of each, rows of the gallery or of `vectors`, int64 `[N, S - 1]`.
+        gallery: Unit-norm float32 `[M, D]`; None takes neighbours from `vectors`.
+        memory_budget: About how many bytes a pass may take, beyond the vectors and, with
+            `FirstNodes`, their four projections.
+
+    Returns:
+        Unit-norm float32 `[N, D']` on the CPU. Of an MPN with an output after every step, the last
+        one is read.
+    """
+    mpn = model.mpn
+    if mpn is None:
+        raise ValueError("model has no message passing network")
+    training = model.training
+    model.eval()
+    device = next(mpn.parameters()).device
+    x = vectors.to(device)  # [N, D]
+    pool = x if gallery is None else gallery.to(device)  # [M, D]
+    others = others.to(device)
+    fast = None
+    if model.graph is complete_batch and FirstNodes.serves(mpn):
+        fast = FirstNodes(mpn, x, None if gallery is None else pool)
+    bytes_a_group = (others.shape[1] + 1) * x.shape[1] * 4 * _FLOATS
+    out = []
+    for rows in torch.split(
+        torch.arange(len(x), device=device), max(1, memory_budget // bytes_a_group)
+    ):
+        if fast is not None:
+            refined = fast(rows, others[rows])  # [B, D']
+        else:
+            groups = torch.cat([x[rows, None], pool[others[rows]]], dim=1)  # [B, S, D]
+            refined = _first_nodes(model, mpn, groups)  # [B, D']
+        out.append(F.normalize(refined.float(), dim=-1).cpu())
+    model.train(training)
+    return torch.cat(out)  # [N, D']
+
+
+def _first_nodes(model: IntraBatchModel, mpn: MPN, groups: Tensor) -> Tensor:
+    """Return the refined first node of each graph, `[B, S, D] -> [B, D']`."""
+    if model.graph is complete_batch:
+        dense: MPNOutput = mpn(groups)  # [B, S, D']
+        return dense.features[-1][:, 0]
+    B, S, _ = groups.shape
+    try:
+        graphs = Batch.from_data_list([model.graph(group) for group in groups])
+    except ValueError as error:
+        raise RunError(
+            f"model.graph cannot be made of evaluate.refine_size = {S} images: {error}"
+        ) from error
+    nodes = mpn(graphs.x, graphs.edge_index, graphs.edge_weight).features[-1]  # [B * S, D']
+    first: Tensor = nodes.view(B, S, -1)[:, 0]  # [B, D']
+    return first

@@ -1,0 +1,1 @@
+"""Exact counting of closer items, whatever float32 rounds."""

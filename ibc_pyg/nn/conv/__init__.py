@@ -1,0 +1,1 @@
+"""Graph convolutions: IntraBatchConv, any layer of PyG, user layers, dense counterparts."""

@@ -1,0 +1,141 @@
+"""Weights: files read without unpickling, and fitted into modules key by key."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ibc_pyg.errors import ConfigError, RunError, UserError, first_line
+
+_IN_MODEL = "backbone."
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read the weights of a run.
+
+    Args:
+        path: A safetensors file.
+
+    Raises:
+        RunError: If the file is missing or damaged.
+    """
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from error
+
+
+def read_backbone_weights(path: str | Path) -> dict[str, Tensor]:
+    """Read a state dictionary that `model.weights` names.
+
+    Args:
+        path: A `.safetensors` file, or one that `torch.save` wrote with tensors only. From a run's
+            `model.safetensors` the backbone is taken.
+
+    Raises:
+        ConfigError: If the file is missing, damaged, or holds other things than tensors.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ConfigError(f"model.weights: {path} is a folder; name a file in it")
+    if not path.is_file():
+        raise ConfigError(f"model.weights: there is no file {path}")
+    try:
+        if path.suffix == ".safetensors":
+            state: object = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ConfigError(
+            f"model.weights: {path} holds more than tensors, or no weights at all, and is not "
+            "unpickled; save its state_dict() alone"
+        ) from error
+    except Exception as error:  # a damaged file can fail anywhere in the reader
+        raise ConfigError(f"model.weights: {path} cannot be read: {first_line(error)}") from error
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+        state = state["state_dict"]
+    if isinstance(state, Mapping) and any(str(key).startswith(_IN_MODEL) for key in state):
+        # A run's model.safetensors: the backbone is a part of it.
+        state = {
+            str(key).removeprefix(_IN_MODEL): value
+            for key, value in state.items()
+            if str(key).startswith(_IN_MODEL)
+        }
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ConfigError(f"model.weights: {path} is not a state dictionary of tensors")
+    return {str(key): value for key, value in state.items()}
+
+
+def fit_weights(model: nn.Module, weights: Mapping[str, Tensor], source: Path) -> None:
+    """Load the weights of a run into its model.
+
+    Args:
+        model: The model.
+        weights: Weights by name.
+        source: Their file, for the message.
+
+    Raises:
+        RunError: Naming the file and the first key that is missing, left over or of another shape.
+    """
+    _fit(model, weights, RunError(f"{source} does not fit the model"))
+
+
+def fit_backbone_weights(
+    backbone: nn.Module,
+    weights: Mapping[str, Tensor],
+    source: str | Path,
+    *,
+    fresh: tuple[str, ...] = (),
+) -> None:
+    """Load pretrained weights into a backbone.
+
+    Args:
+        backbone: The backbone.
+        weights: Weights by name.
+        source: Their file or name, for the message.
+        fresh: Prefixes of keys that keep their own values: they may be missing, and those of
+            `weights` are ignored.
+
+    Raises:
+        ConfigError: Naming the first key that is missing, left over or of another shape.
+    """
+    _fit(
+        backbone, weights, ConfigError(f"model.weights: {source} does not fit the backbone"), fresh
+    )
+
+
+def _fit(
+    module: nn.Module,
+    weights: Mapping[str, Tensor],
+    error: UserError,
+    fresh: tuple[str, ...] = (),
+) -> None:
+    own = module.state_dict()
+    mismatch = _mismatch(
+        {key: value for key, value in own.items() if not key.startswith(fresh)},
+        {key: value for key, value in weights.items() if not key.startswith(fresh)},
+    )
+    if mismatch is not None:
+        raise type(error)(f"{error}: {mismatch}")
+    kept = {key: value for key, value in weights.items() if not key.startswith(fresh)}
+    module.load_state_dict(kept, strict=False)
+
+
+def _mismatch(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str | None:
+    for key, value in own.items():
+        if key not in weights:
+            if key.endswith("num_batches_tracked"):
+                continue
+            return (
+                f"{key} is missing; are these the weights of another network? They begin with "
+                f"{next(iter(weights), 'nothing')}"
+            )
+        if weights[key].shape != value.shape:
+            return f"{key} is {list(weights[key].shape)}, not {list(value.shape)}"
+    return next((f"unexpected key {key}" for key in weights if key not in own), None)

@@ -1,0 +1,1 @@
+"""Run folders: files of a run, checkpoints, the environment they were made in."""

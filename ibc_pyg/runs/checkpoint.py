@@ -1,0 +1,196 @@
+"""Checkpoints that are whole or are not used: safetensors and JSON, written aside, then renamed.
+
+A checkpoint is a folder `step-00001234` with `tensors.safetensors`, perhaps other files, and
+`state.json`; the latter holds everything that is no tensor, and the hashes of the others and of
+itself. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from ibc_pyg.errors import RunError
+from ibc_pyg.files import file_digest, read_json, write_atomically
+
+_LOG = logging.getLogger(__name__)
+_TENSOR = "__tensor__"
+_PREFIX = "step-"
+_TENSORS = "tensors.safetensors"
+_OWN = "sha256_of_this"
+
+Tree: TypeAlias = Any
+"""Dictionaries, lists, tensors, numbers, strings, booleans and None, nested."""
+
+
+def save_checkpoint(
+    folder: Path,
+    step: int,
+    state: Tree,
+    *,
+    keep: int = 2,
+    files: Mapping[str, Path] | None = None,
+) -> Path:
+    """Write the checkpoint of `step` and drop all but the newest `keep`.
+
+    Args:
+        folder: Where the checkpoints of a run lie.
+        step: Optimiser steps taken so far, >= 0.
+        state: What `load_checkpoint` gives back.
+        keep: How many checkpoints stay, >= 1.
+        files: Files to keep with it, by their names in there. They are hard links where the file
+            system has them: replace such a file, never write into it.
+
+    Raises:
+        RunError: If it cannot be written; the earlier checkpoints are as they were.
+    """
+    target = checkpoint_path(folder, step)
+    partial, old = (folder / f".{target.name}.{what}" for what in ("partial", "old"))
+    tensors: dict[str, Tensor] = {}
+    skeleton = _pack(state, "", tensors)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in (partial, old):
+            shutil.rmtree(left, ignore_errors=True)
+        partial.mkdir()
+        blob = save(tensors)
+        write_atomically(partial / _TENSORS, blob)
+        hashes = {_TENSORS: hashlib.sha256(blob).hexdigest()}
+        for name, path in (files or {}).items():
+            _link(path, partial / name)
+            hashes[name] = file_digest(partial / name)
+        document = {"step": step, "sha256": hashes, "state": skeleton}
+        document[_OWN] = _hash_of(document)
+        write_atomically(partial / "state.json", json.dumps(document).encode())
+        if target.exists():
+            target.rename(old)
+        partial.rename(target)
+        _sync_folder(folder)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise RunError(f"checkpoint {target} cannot be written: {error.strerror}") from error
+    except RunError:
+        # What does not fit on the disk must not fill it up either.
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+    for older in list_checkpoints(folder)[:-keep]:
+        shutil.rmtree(older, ignore_errors=True)
+    return target
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Return where the checkpoint of a step lies."""
+    return folder / f"{_PREFIX}{step:08d}"
+
+
+def drop_after(folder: Path, step: int) -> None:
+    """Remove the checkpoints after `step`, and what a kill left of half-written ones.
+
+    Training that goes on from `step` comes by those steps again; one that is damaged must not
+    count as one of the newest until then.
+    """
+    newer = [path for path in list_checkpoints(folder) if path > checkpoint_path(folder, step)]
+    for path in [*newer, *folder.glob(f".{_PREFIX}*")]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints of a run, oldest first, whole or not."""
+    return sorted(folder.glob(f"{_PREFIX}{'[0-9]' * 8}")) if folder.is_dir() else []
+
+
+def load_checkpoint(path: Path) -> tuple[int, Tree]:
+    """Read one checkpoint.
+
+    Returns:
+        The step and the state.
+
+    Raises:
+        RunError: If a file is missing, cut short or changed.
+    """
+    document = read_json(path / "state.json")
+    try:
+        if document.pop(_OWN) != _hash_of(document):
+            raise RunError(f"checkpoint {path} is damaged: state.json was changed")
+        hashes = document["sha256"]
+        blob = (path / _TENSORS).read_bytes()
+        found = {_TENSORS: hashlib.sha256(blob).hexdigest()}
+        found |= {name: file_digest(path / name) for name in hashes if name != _TENSORS}
+        for name, value in hashes.items():
+            if found[name] != value:
+                raise RunError(f"checkpoint {path} is damaged: {name} was cut or changed")
+        return int(document["step"]), _unpack(document["state"], load(blob))
+    except OSError as error:
+        raise RunError(f"checkpoint {path} is damaged: {error.strerror}") from error
+    except (AttributeError, KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise RunError(f"checkpoint {path} is damaged: {error}") from error
+
+
+def load_newest(folder: Path) -> tuple[int, Tree]:
+    """Read the newest checkpoint that is whole.
+
+    Raises:
+        RunError: If there is none.
+    """
+    for path in reversed(list_checkpoints(folder)):
+        try:
+            return load_checkpoint(path)
+        except RunError as error:
+            _LOG.warning("%s; trying the one before it", error)
+    raise RunError(
+        f"{folder} has no whole checkpoint to go on from; start again, with another --out"
+    )
+
+
+def _pack(tree: Tree, path: str, tensors: dict[str, Tensor]) -> Tree:
+    if isinstance(tree, Tensor):
+        # clone: safetensors refuses tensors that share memory, as tied or viewed weights do.
+        tensors[path] = tree.detach().cpu().contiguous().clone()
+        return {_TENSOR: path}
+    if isinstance(tree, dict):
+        packed = [[key, _pack(value, f"{path}/{key}", tensors)] for key, value in tree.items()]
+        return {"items": packed}
+    if isinstance(tree, list | tuple):
+        return [_pack(value, f"{path}/{index}", tensors) for index, value in enumerate(tree)]
+    return tree
+
+
+def _unpack(tree: Tree, tensors: dict[str, Tensor]) -> Tree:
+    if isinstance(tree, dict):
+        if _TENSOR in tree:
+            return tensors[tree[_TENSOR]]
+        return {key: _unpack(value, tensors) for key, value in tree["items"]}
+    if isinstance(tree, list):
+        return [_unpack(value, tensors) for value in tree]
+    return tree
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        # A file system without hard links.
+        shutil.copyfile(source, target)
+
+
+def _hash_of(document: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document).encode()).hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

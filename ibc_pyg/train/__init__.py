@@ -1,0 +1,1 @@
+"""Training: the loop, selection of weights, recovery and resume."""

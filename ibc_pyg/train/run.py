@@ -1,0 +1,201 @@
+"""The whole of a run: set up, fit, evaluate, report."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ibc_pyg.config import Config
+from ibc_pyg.config.yaml_file import config_to_dict, config_to_yaml
+from ibc_pyg.console import info
+from ibc_pyg.errors import RunError
+from ibc_pyg.evaluation.scores import refine_and_score, score, score_raw_pixels
+from ibc_pyg.files import read_json, write_json
+from ibc_pyg.inference.extract import Described, describe_probe, save_descriptors
+from ibc_pyg.inference.trained import Trained, load_run
+from ibc_pyg.nn.weights import fit_weights, read_weights
+from ibc_pyg.parallel.collectives import num_processes
+from ibc_pyg.parallel.fabric import make_fabric, nobody_missing
+from ibc_pyg.parallel.processes import by_first, from_all, from_first, is_first, one_for_all
+from ibc_pyg.report.from_run import make_pictures, make_report
+from ibc_pyg.runs.checkpoint import list_checkpoints
+from ibc_pyg.runs.resume import find_cut
+from ibc_pyg.runs.run_folder import RunFolder
+from ibc_pyg.track import JsonlTracker, MultiTracker, WandbTracker
+from ibc_pyg.track.base import Tracker
+from ibc_pyg.train.experiment import Experiment, setup
+from ibc_pyg.train.fit import Interrupted, fit
+from ibc_pyg.train.retrain import retrain
+from ibc_pyg.train.snapshot import Progress, save_weights
+
+
+def train(config: Config, out: Path, console: Console) -> RunFolder:
+    """Start a run.
+
+    Args:
+        config: The experiment.
+        out: Folder of the run; must not hold one yet.
+        console: Where progress is shown.
+
+    Raises:
+        UserError: If something in the input does not fit.
+        Interrupted: If the user stopped it; the folder can be resumed.
+    """
+    # The parts are built first, so that a mistake in the input leaves no folder behind.
+    experiment = setup(config, console)
+    # Each process names a run that was given no folder by its own clock.
+    run = RunFolder(Path(from_first(lambda: str(out))))
+    by_first(lambda: RunFolder.create(run.path, config_yaml=config_to_yaml(config)))
+    with nobody_missing():
+        return _work(experiment, run, console, None)
+
+
+def resume(path: Path, console: Console, wanted: Config | None = None) -> RunFolder:
+    """Go on with a run that was cut; a finished one is left as it is.
+
+    Args:
+        path: Its folder. A run without a checkpoint begins anew.
+        console: Where progress is shown.
+        wanted: What it was said to be; None takes the folder's word.
+
+    Raises:
+        UserError: If the folder is no run, or another one than was said, or has no whole
+            checkpoint.
+        Interrupted: If the user stopped it again.
+    """
+    cut = find_cut(path, wanted)
+    run, config = cut.run, cut.config
+    if run.summary.is_file():
+        run.read_summary()
+        if config.track.report and not run.report.is_file():
+            make_fabric(config.train)
+            by_first(run.sweep)
+            by_first(lambda: make_report(load_run(path)))
+        info(console, f"{path} is finished; nothing to resume")
+        return run
+    experiment = setup(
+        config,
+        console,
+        all_classes=cut.retraining,
+        from_checkpoint=cut.checkpoint is not None,
+    )
+    by_first(cut.prepare)
+    with nobody_missing():
+        return _work(experiment, run, console, cut.checkpoint)
+
+
+def _work(
+    experiment: Experiment, run: RunFolder, console: Console, checkpoint: tuple[int, Any] | None
+) -> RunFolder:
+    with one_for_all():
+        tracker = _make_tracker(experiment.config, run) if is_first() else MultiTracker([])
+    try:
+        at = fit(experiment, run, tracker, console, resume=checkpoint)
+        if experiment.config.retrain:
+            experiment, at = retrain(experiment, run, tracker, console, at)
+        if experiment.config.select == "last":
+            at.best_epoch = experiment.sampler.epoch
+        if experiment.config.select == "last" or at.retraining:
+            save_weights(experiment, run)
+        summary = _finish(experiment, run, at)
+        summary["train_seconds"] = round(at.seconds, 1)
+        tracker.summary({key: value for key, value in summary.items() if _is_number(value)})
+        by_first(lambda: write_json(run.summary, summary))
+        if experiment.config.track.report:
+            by_first(lambda: _report(experiment, run, tracker, at))
+    except (Interrupted, KeyboardInterrupt):
+        info(console, _how_to_go_on(run))
+        by_first(tracker.close)  # torchrun ends the others as soon as one has gone
+        raise Interrupted from None
+    finally:
+        tracker.close()
+    return run
+
+
+def _report(experiment: Experiment, run: RunFolder, tracker: Tracker, at: Progress) -> None:
+    trained = Trained(
+        run, experiment.config, experiment.fabric, experiment.data, experiment.model.eval()
+    )
+    for name, picture in make_pictures(make_report(trained)).items():
+        tracker.image(at.step, name, picture)
+
+
+def _how_to_go_on(run: RunFolder) -> str:
+    world = num_processes()
+    start = "python" if world == 1 else f"torchrun --nproc_per_node {world}"
+    command = f"{start} run.py train --resume {shlex.quote(str(run.path))}"
+    if not list_checkpoints(run.checkpoints):
+        return f"stopped before the first checkpoint; start it again with: {command}"
+    return f"stopped; go on with: {command}"
+
+
+def _finish(experiment: Experiment, run: RunFolder, at: Progress) -> dict[str, Any]:
+    config, data = experiment.config, experiment.data
+    fit_weights(experiment.model, read_weights(run.weights), run.weights)
+    described = describe_probe(
+        experiment.fabric,
+        experiment.model,
+        data,
+        data.splits.test,
+        batch_size=config.evaluate.batch_size,
+    )
+    if not bool(described.queries.vectors.isfinite().all()):
+        raise RunError(
+            f"the descriptors of {run.weights} are not finite: training has diverged, though its "
+            "loss was finite; lower train.lr and start a new run"
+        )
+    for pairs in from_all(list(data.skipped.items())):
+        data.skipped.update(pairs)
+    return from_first(lambda: _summarise(experiment, run, at, described))
+
+
+def _summarise(
+    experiment: Experiment, run: RunFolder, at: Progress, described: Described
+) -> dict[str, Any]:
+    config, data = experiment.config, experiment.data
+    if data.skipped:
+        skipped = {data.table.paths[row]: data.skipped[row] for row in sorted(data.skipped)}
+        write_json(run.skipped, skipped)
+    save_descriptors(run.descriptors, described.searched, data, weights=run.weights)
+    summary = score(described, config.evaluate, seed=config.train.seed)
+    if config.evaluate.refine != "none":
+        summary["refined"] = refine_and_score(
+            experiment.model, described, config.evaluate, seed=config.train.seed
+        )
+    if config.evaluate.raw_pixels:
+        summary["raw_pixels"] = score_raw_pixels(data.table, data.splits.test, config.evaluate)
+    summary |= {"select": config.select, "epoch": at.best_epoch, "seed": config.train.seed}
+    return summary | ({"retrained": True} if at.retraining else {})
+
+
+def _make_tracker(config: Config, run: RunFolder) -> MultiTracker:
+    trackers: list[Tracker] = [JsonlTracker(run.metrics)]
+    if config.track.wandb != "disabled":
+        trackers.append(_make_wandb(config, run))
+    return MultiTracker(trackers)
+
+
+def _make_wandb(config: Config, run: RunFolder) -> WandbTracker:
+    track = config.track
+    tracker = WandbTracker(
+        track.wandb,
+        project=track.project,
+        entity=track.entity,
+        name=run.path.name,
+        group=track.group,
+        # What was chosen on the test classes can be told apart wherever runs are listed.
+        tags=(*track.tags, *(["select=test"] if config.select == "test" else [])),
+        run_dir=run.path,
+        config=config_to_dict(config),
+        run_id=read_json(run.wandb).get("id") if run.wandb.is_file() else None,
+    )
+    if tracker.run_id is not None:
+        write_json(run.wandb, {"id": tracker.run_id})
+    return tracker
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

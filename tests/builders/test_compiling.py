@@ -1,0 +1,124 @@
+"""The compiled training step: the same numbers, few compilations, plain names."""
+
+import functools
+import os
+import signal
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch._dynamo.utils import counters
+
+from ibc_pyg.builders.compiling import compile_step
+from ibc_pyg.errors import ConfigError, RunError
+from ibc_pyg.evaluation.scores import score
+from ibc_pyg.inference.trained import load_run
+from ibc_pyg.train.experiment import setup
+from ibc_pyg.train.fit import Interrupted
+from ibc_pyg.train.run import train
+from tests.helpers.digits_run import digits, quick, quiet, records
+
+CPU = torch.device("cpu")
+NO_DROPOUT = ("--model.mpn_args", "{" + ", ".join(
+    f"dropout_{place}: 0" for place in ("attention", "conv", "hidden", "mlp")) + "}")  # fmt: skip
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """Counts compilations, without the compiler."""
+    torch._dynamo.reset()
+    counters.clear()
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    yield lambda: counters["stats"]["unique_graphs"]
+    torch._dynamo.reset()
+
+
+def test_batch_sizes_do_not_compile_again_and_again(graphs):
+    model = setup(digits()).model.train()
+    compiled = compile_step(model, CPU)
+    before = graphs()
+    for size in (32, 24, 40, 16, 56, 32, 48):
+        compiled(torch.randn(size, 1, 8, 8)).auxiliary_logits.sum().backward()
+    # One for the first size, one for all others.
+    assert graphs() - before == 2
+    assert list(model.state_dict()) == list(setup(digits()).model.state_dict())
+
+
+def test_a_whole_run_compiles_once(graphs, tmp_path):
+    short = ("--train.epochs", "1", "--train.lr_milestones", "[]")
+    run = train(quick(*short, "--train.compile", "true"), tmp_path / "run", quiet())
+    assert graphs() == 2  # the small function that is tried first, and the model
+    plain = train(quick(*short), tmp_path / "plain", quiet())
+    assert list(load_file(run.weights)) == list(load_file(plain.weights))
+
+
+def test_no_compiler_is_one_line(monkeypatch, tmp_path):
+    from torch._inductor import config
+
+    torch._dynamo.reset()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    with (
+        config.patch({"cpp.cxx": ("no-such-compiler",), "force_disable_caches": True}),
+        pytest.raises(
+            ConfigError, match=r"^train\.compile: .*g\+\+.*train\.compile = false"
+        ) as said,
+    ):
+        setup(digits("--train.compile", "true"))
+    assert "\n" not in str(said.value)
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_step_that_cannot_be_compiled_is_one_line(monkeypatch, tmp_path, interrupted):
+    def backend(graph, inputs):
+        if len(graph.graph.nodes) < 10:  # the small function that is tried first
+            return graph.forward
+        if interrupted:
+            os.kill(os.getpid(), signal.SIGINT)
+        raise RuntimeError("the compiler has ended\nwith many lines")
+
+    torch._dynamo.reset()
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    says = r"^train\.compile: .*\(the compiler has ended\); set train\.compile = false$"
+    with pytest.raises(Interrupted) if interrupted else pytest.raises(RunError, match=says):
+        train(quick("--train.compile", "true"), tmp_path / "run", quiet())
+    torch._dynamo.reset()
+
+
+def test_the_compiler_and_gradient_checkpointing_are_told_apart():
+    with pytest.raises(ConfigError, match=r"train\.compile .* model\.gradient_checkpointing"):
+        digits("--train.compile", "true", "--model.gradient_checkpointing", "true")
+
+
+@pytest.mark.slow
+def test_loss_and_gradients_are_those_of_the_plain_model():
+    torch._dynamo.reset()
+    experiment = setup(digits(*NO_DROPOUT))
+    model, images = experiment.model.train(), torch.randn(32, 1, 8, 8)
+    labels = torch.arange(32) // 8
+    results = []
+    for each in (model, compile_step(model, CPU)):
+        model.zero_grad()
+        loss = experiment.loss(each(images), labels, images).total
+        loss.backward()
+        results.append((loss.detach(), [parameter.grad for parameter in model.parameters()]))
+    # Float32 sums in another order.
+    assert results[1][0].item() == pytest.approx(results[0][0].item(), abs=1e-5)
+    for ours, theirs in zip(results[1][1], results[0][1], strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_a_compiled_run_has_the_losses_of_a_plain_one(tmp_path):
+    torch._dynamo.reset()
+    options = (*NO_DROPOUT, "--train.epochs", "1", "--train.lr_milestones", "[]")
+    losses = []
+    for name in ("false", "true"):
+        run = train(quick(*options, "--train.compile", name), tmp_path / name, quiet())
+        losses.append([r["train/loss"] for r in records(run) if "train/loss" in r])
+    # The first step is one forward pass; later ones grow rounding as training does.
+    assert losses[1][0] == pytest.approx(losses[0][0], abs=1e-5)
+    assert losses[1][:4] == pytest.approx(losses[0][:4], abs=1e-3)
+    trained = load_run(run.path)
+    again = score(trained.described(fresh=True), trained.config.evaluate, seed=0)
+    assert again["R@1"] == run.read_summary()["R@1"]

@@ -1,0 +1,80 @@
+"""Learning rates, against torch's schedulers and closed forms."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+
+from ibc_pyg.builders.optimizer import lr_factor
+from ibc_pyg.config import TrainConfig
+from ibc_pyg.errors import ConfigError
+
+STEPS = 7
+"""Steps of an epoch."""
+
+
+def curve(config: TrainConfig, epochs: int) -> list[float]:
+    return [lr_factor(config, step, step / STEPS) for step in range(epochs * STEPS + 1)]
+
+
+@pytest.mark.parametrize("lowest", [0.0, 0.05])
+def test_cosine_is_torchs(lowest: float) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 5 * STEPS, eta_min=lowest)
+    expected = []
+    for _ in range(5 * STEPS + 1):
+        expected.append(theirs.get_last_lr()[0])
+        optimizer.step()
+        theirs.step()
+    ours = curve(TrainConfig(epochs=5, schedule="cosine", lr_min_factor=lowest), 5)
+    # torch goes step by step, which rounds; float64.
+    assert ours == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+def test_cosine_falls_without_jumps_and_ends_where_it_was_told() -> None:
+    ours = curve(TrainConfig(epochs=5, schedule="cosine", lr_min_factor=0.1), 5)
+    falls = [before - after for before, after in pairwise(ours)]
+    assert ours[0] == 1.0
+    assert ours[-1] == pytest.approx(0.1)
+    # The steepest step is that of pi / 2 per half the way.
+    assert min(falls) > 0
+    assert max(falls) < 0.9 * torch.pi / 2 / (5 * STEPS)
+
+
+@pytest.mark.parametrize("schedule", ["steps", "cosine"])
+def test_warm_up_is_a_line_to_the_schedule(schedule: str) -> None:
+    plain = TrainConfig(epochs=5, schedule=schedule, lr_milestones=[2.0])  # type: ignore[arg-type]
+    warm = TrainConfig(epochs=5, schedule=schedule, lr_milestones=[2.0], warmup_steps=10)  # type: ignore[arg-type]
+    for step, (ours, without) in enumerate(zip(curve(warm, 5), curve(plain, 5), strict=True)):
+        assert ours == pytest.approx(without * min(1, (step + 1) / 10))
+
+
+def test_milestones_are_torchs() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = torch.optim.lr_scheduler.MultiStepLR(optimizer, [2 * STEPS, 4 * STEPS], 0.3)
+    expected = []
+    for _ in range(5 * STEPS + 1):
+        expected.append(theirs.get_last_lr()[0])
+        optimizer.step()
+        theirs.step()
+    config = TrainConfig(epochs=5, lr_milestones=[2.0, 4.0], lr_factor=0.3)
+    assert curve(config, 5) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("lr_min_factor", -0.1),
+        ("lr_min_factor", 1.5),
+        ("ema_decay", 0.0),
+        ("ema_decay", 1.0),
+        ("freeze_backbone_epochs", -1.0),
+        ("device", "cuda:x"),
+        ("device", "tpu"),
+    ],
+)
+def test_ranges(field: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=rf"train\.{field} must be .*, not {value}"):
+        TrainConfig(**{field: value})  # type: ignore[arg-type]

@@ -1,0 +1,62 @@
+"""The exported descriptor in onnxruntime against the model in torch."""
+
+import builtins
+import io
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from rich.console import Console
+
+from ibc_pyg.cli import run
+from ibc_pyg.config.yaml_file import parse_config
+from ibc_pyg.inference.trained import load_run
+from ibc_pyg.train.run import train
+
+
+@pytest.fixture(scope="module", params=["conv4", "resnet18"])
+def trained(request, tmp_path_factory):
+    options = [
+        "--data.name", "digits", "--data.classes_per_batch", "4", "--data.images_per_class", "2",
+        "--data.transform", "none", "--data.transform_args", "{image_size: 8}",
+        "--model.backbone", request.param, "--model.embedding_dim", "32", "--train.epochs", "1",
+        "--train.lr_milestones", "[]", "--select", "last", "--evaluate.clustering", "false",
+    ]  # fmt: skip
+    out = tmp_path_factory.mktemp("export") / "run"
+    return load_run(train(parse_config(None, options), out, Console(file=io.StringIO())).path)
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_onnxruntime_gives_the_descriptors(trained, batch, capsys):
+    assert run(["export", str(trained.run.path)]) == 0
+    path = trained.run.path / "model.onnx"
+    pixels = trained.data.table.images[:batch].transpose(0, 3, 1, 2)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (found,) = session.run(["descriptor"], {"pixels": pixels.astype(np.float32)})
+    with torch.no_grad():
+        ours = trained.model.describe(trained.data.transform.test(torch.from_numpy(pixels)))
+    # Other kernels, float32.
+    np.testing.assert_allclose(found, ours.numpy(), atol=1e-5)
+    facts = {prop.key: prop.value for prop in onnx.load(path).metadata_props}
+    assert json.loads(facts["ibc_pyg"])["image_size"] == 8
+
+
+def test_without_the_package_one_line_says_so(trained, capsys, monkeypatch):
+    found = builtins.__import__
+
+    def missing(name, *rest, **named):
+        if name == "onnx":
+            raise ImportError(name)
+        return found(name, *rest, **named)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    assert run(["export", str(trained.run.path)]) == 2
+    assert 'pip install "ibc-pyg[onnx]"' in capsys.readouterr().err
+
+
+def test_bad_input(capsys, tmp_path):
+    assert run(["export", str(tmp_path)]) == 2
+    assert "no config.yaml" in capsys.readouterr().err

@@ -1,0 +1,142 @@
+"""A run in a process that has trained before is the run that the command line gives."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from ibc_pyg.config.yaml_file import config_to_yaml, parse_config
+from ibc_pyg.data.sample import make_sample
+from ibc_pyg.jobs.pool import Task, run_tasks
+from ibc_pyg.runs.environment import command_line
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    root = tmp_path_factory.mktemp("sample") / "pictures"
+    make_sample("folder", root, classes=4, images=6)
+    return parse_config(
+        None,
+        ["--data.name=folder", f"--data.root={root}", "--data.transform=imagenet",
+         "--data.transform_args={image_size: 32}", "--data.classes_per_batch=2",
+         "--data.images_per_class=3", "--data.workers=0", "--model.backbone_args={width: 8}",
+         "--model.embedding_dim=16", "--model.heads=2", "--model.mpn_args={dropout_mlp: 0.1}",
+         "--train.epochs=2", "--train.lr_milestones=[]", "--select=last",
+         "--track.report=false"],
+    )  # fmt: skip
+
+
+def say(said):
+    return lambda task, what: said.append((task.name, what))
+
+
+def test_a_warm_process_trains_the_same_weights_bit_by_bit(config, tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text(config_to_yaml(config))
+    subprocess.run(
+        [sys.executable, "-m", "ibc_pyg", "train", str(file), "--out", str(tmp_path / "cold")],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    # The first run leaves other threads and other random numbers behind.
+    other = replace(config, train=replace(config.train, seed=7, threads=2))
+    diverging = replace(config, train=replace(config.train, lr=1e30))
+    broken = replace(config, data=replace(config.data, root=str(tmp_path / "nowhere")))
+    tasks = [
+        Task("other", tmp_path / "pool" / "other", other),
+        Task("diverging", tmp_path / "pool" / "diverging", diverging),
+        Task("broken", tmp_path / "pool" / "broken", broken),
+        Task("warm", tmp_path / "pool" / "warm", config),
+    ]
+    said = []
+    failures = run_tasks(tasks, workers=1, threads=1, report=say(said))
+
+    weights = [(tmp_path / path / "model.safetensors").read_bytes() for path in
+               ("cold", "pool/warm", "pool/other")]  # fmt: skip
+    assert weights[0] == weights[1]
+    assert weights[0] != weights[2]
+    # The loss that is not finite is the run's own fault, a missing folder is not.
+    assert [(each.task.name, each.final) for each in failures] == [
+        ("diverging", True), ("broken", False),
+    ]  # fmt: skip
+    assert "nowhere" in failures[1].message
+    log = (tmp_path / "pool" / "diverging.log").read_text()
+    assert log.splitlines()[-1] == f"error: {failures[0].message}"
+    assert ("warm", "finished") in said
+    made = json.loads((tmp_path / "pool" / "warm" / "environment.json").read_text())
+    assert made["command"] == command_line()
+
+    said.clear()
+    assert run_tasks([tasks[0], tasks[3]], workers=2, report=say(said)) == []
+    assert said == [("other", "done before"), ("warm", "done before")]
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_stopped_while_its_worker_still_imports(config, tmp_path, ignored):
+    """Nothing goes on in the dark: neither where Ctrl-C is ignored, as behind a shell's `&`."""
+    config = replace(config, train=replace(config.train, epochs=200))
+    file = tmp_path / "config.yaml"
+    file.write_text(config_to_yaml(config))
+    command = [sys.executable, "-m", "ibc_pyg", "compare", str(file), "--vary"]
+    command += ["model.heads=1,2,4", "--seeds", "1", "--jobs", "2", "--out", str(tmp_path / "out")]
+    grid = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+        preexec_fn=(lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) if ignored else None,
+    )  # fmt: skip
+    assert grid.stdout is not None
+    assert "started" in grid.stdout.readline()
+    grid.send_signal(signal.SIGTERM)
+    said = grid.communicate(timeout=120)[0]
+    assert grid.returncode == 130, said
+    assert "the same command goes on" in said
+    # Their parent waited for the workers.
+    assert not list((tmp_path / "out").glob("*/*/summary.json"))
+    histories = list((tmp_path / "out").glob("*/*/metrics.jsonl"))
+    sizes = [path.stat().st_size for path in histories]
+    time.sleep(0.5)
+    assert [path.stat().st_size for path in histories] == sizes
+    assert len(histories) <= 2
+
+
+@pytest.mark.slow
+def test_stopped_by_sigterm_it_goes_on_to_the_same_weights(config, tmp_path):
+    """The whole command is stopped while a run trains; run again, it resumes."""
+    config = replace(config, train=replace(config.train, epochs=40, checkpoint_every=40))
+    file = tmp_path / "config.yaml"
+    file.write_text(config_to_yaml(config))
+    command = [sys.executable, "-m", "ibc_pyg", "compare", str(file), "--seeds", "1"]
+
+    def start(out):
+        return subprocess.Popen(
+            [*command, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+
+    cut = start(tmp_path / "cut")
+    history = tmp_path / "cut" / "as-is" / "seed-0" / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while not (history.is_file() and history.read_text().count("\n") > 5):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    cut.send_signal(signal.SIGTERM)
+    output = cut.communicate()[0]
+    assert cut.returncode == 130
+    assert "the same command goes on" in output
+    assert any((history.parent / "checkpoints").glob("step-*"))
+    assert not (history.parent / "summary.json").exists()
+
+    again = start(tmp_path / "cut").communicate()[0]
+    assert "seed 0: resumed" in again
+    start(tmp_path / "whole").communicate()
+    weights = [
+        (tmp_path / name / "as-is" / "seed-0" / "model.safetensors").read_bytes()
+        for name in ("cut", "whole")
+    ]
+    assert weights[0] == weights[1]
