@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
         folder = train(config, arguments.out or default_out("demo"), out)
     except Interrupted:
         return 130
-    trained = load_run(folder.path)
+    trained = load_run(folder.path, trust_code=True)
     query = export_image(trained, int(trained.data.splits.test.queries[0]))
     out.print(f"\nsearch by image: python run.py search {folder.path} {query} -k 10")
     print_hits(search(trained, query, 10), out)

@@ -47,6 +47,7 @@ def run_jobs(
     group: str,
     report: Callable[[Job, str], None],
     threads: int | None = None,
+    trust_code: bool = False,
 ) -> None:
     """Do every job.
 
@@ -58,6 +59,7 @@ def run_jobs(
         group: W&B group.
         report: Called with each job and what became of it.
         threads: CPU threads of each run; None shares the processor's among them.
+        trust_code: As in `ibc_pyg.builders.loss.build_loss`.
 
     Raises:
         RunError: If a run failed, or a folder holds the run of another setting.
@@ -76,6 +78,7 @@ def run_jobs(
         tasks,
         workers=workers,
         threads=threads,
+        trust_code=trust_code,
         report=lambda task, what: report(by_path[task.path], what),
     )
     if failures:

@@ -28,6 +28,7 @@ class ScoreOptions:
         refine: How neighbourhoods are found; None takes the first run's configuration.
         refine_size: Images in a neighbourhood; None takes the first run's configuration.
         rerank: Also score k-reciprocal re-ranking.
+        trust_code: As in `load_run`.
     """
 
     ks: tuple[int, ...] | None = None
@@ -35,6 +36,7 @@ class ScoreOptions:
     refine: RefineMethod | None = None
     refine_size: int | None = None
     rerank: bool = False
+    trust_code: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,8 @@ def score_runs(paths: Sequence[Path], options: ScoreOptions) -> Evaluation:
     Raises:
         UserError: If a run cannot be used, cannot be refined, or was tested on other images.
     """
-    names, members = _names(paths), [load_run(path) for path in paths]
+    names = _names(paths)
+    members = [load_run(path, trust_code=options.trust_code) for path in paths]
     # Whatever cannot work is said before the first image is described.
     check_same_images(names, [trained.data for trained in members])
     config = _settings(members[0].config.evaluate, options)

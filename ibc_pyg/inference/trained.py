@@ -23,6 +23,7 @@ from ibc_pyg.inference.extract import (
 )
 from ibc_pyg.inference.test_time_views import Views
 from ibc_pyg.metrics import protocol_for
+from ibc_pyg.nn.conv.user_conv import check_code
 from ibc_pyg.nn.model import IntraBatchModel
 from ibc_pyg.nn.weights import read_weights
 from ibc_pyg.parallel.fabric import make_fabric
@@ -93,14 +94,20 @@ class Trained:
         )
 
 
-def load_run(path: Path) -> Trained:
+def load_run(path: Path, *, trust_code: bool = False) -> Trained:
     """Open a run folder.
+
+    Args:
+        path: The folder.
+        trust_code: Whether a graph layer of the user's own, which its config.yaml names, may be
+            imported.
 
     Raises:
         UserError: If it is no run, has no weights yet, or they do not fit its configuration.
     """
     run = RunFolder.open(path)
     config = config_from_yaml(run.config)
+    check_code(config.model, path, trust=trust_code)
     if not run.weights.is_file():
         raise RunError(
             f"{path} has no model.safetensors yet; finish it: python run.py train --resume {path}"

@@ -116,6 +116,8 @@ def test_timm_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("timm:resnet5O", {}, "has no model 'resnet5O'; did you mean resnet50"),
         ("timm:", {}, "has no model ''"),
+        ("timm:test_resnet", {"checkpoint_path": "w.pth"}, "checkpoint_path is refused"),
+        ("timm:test_resnet", {"pretrained_cfg": {"file": "w.pth"}}, "pretrained_cfg is refused"),
         ("timm:hf-hub:owner/net", {}, "has no model 'hf-hub:owner/net'"),
         ("timm:test_resnet.no_such_tag", {"weights": "pretrained"}, "no_such_tag"),
         ("timm:test_resnet", {"nonsense": 1}, "nonsense"),
@@ -135,9 +137,7 @@ def test_bad_arguments(name: str, args: dict[str, Any], says: str) -> None:
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "w.pt")
-    with pytest.raises(
-        ConfigError, match=r"w\.pt does not fit the backbone: stem"
-    ):
+    with pytest.raises(ConfigError, match=r"w\.pt does not fit the backbone: stem"):
         ours("test_convnext", weights=str(tmp_path / "w.pt"))
 
 
