@@ -134,7 +134,9 @@ def test_ones_own_experiment_needs_no_option(tmp_path, capsys):
     assert file.with_suffix(".executed").exists()
 
 
-@pytest.mark.parametrize("command", ["train", "dry-run", "compare"])
+@pytest.mark.parametrize(
+    "command", ["train", "dry-run", pytest.param("compare", marks=pytest.mark.slow)]
+)
 def test_the_layer_of_a_teacher_is_not_executed(finished, tmp_path, capsys, command):
     stranger = Stranger(finished, tmp_path)
     experiment = tmp_path / "experiment.yaml"
