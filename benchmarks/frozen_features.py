@@ -17,7 +17,8 @@ from _output import add_outputs, write_outputs
 from _timing import machine
 from torch import nn
 
-from ibc_pyg.builders.model import build_data, build_model
+from ibc_pyg.builders.data import build_data
+from ibc_pyg.builders.model import build_model
 from ibc_pyg.config.yaml_file import parse_config
 from ibc_pyg.evaluation.scores import score
 from ibc_pyg.inference.extract import describe_probe

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ibc_pyg.builders.model import Data
+from ibc_pyg.builders.data import Data
 from ibc_pyg.data.splits import Probe, Rows
 from ibc_pyg.data.table import ImageTable
 from ibc_pyg.errors import RunError

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from ibc_pyg.builders.model import Data
+from ibc_pyg.builders.data import Data
 from ibc_pyg.data.loading.loader import eval_loader
 from ibc_pyg.data.sampling.sharding import shard_rows
 from ibc_pyg.data.splits import Probe

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
-from ibc_pyg.builders.model import Data, build_data, rebuild_model
+from ibc_pyg.builders.data import Data, build_data
+from ibc_pyg.builders.model import rebuild_model
 from ibc_pyg.config import Config, TrainConfig
 from ibc_pyg.config.yaml_file import config_from_yaml
 from ibc_pyg.errors import ConfigError, RunError

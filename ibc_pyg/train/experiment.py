@@ -9,18 +9,13 @@ from lightning_fabric import Fabric
 from rich.console import Console
 from torch import nn
 
+from ibc_pyg.builders.checks import check_backbone, check_graph
 from ibc_pyg.builders.compiling import compile_step
+from ibc_pyg.builders.data import Data, build_data
 from ibc_pyg.builders.ema import WeightAverage
 from ibc_pyg.builders.freezing import set_frozen
 from ibc_pyg.builders.loss import build_loss
-from ibc_pyg.builders.model import (
-    Data,
-    build_data,
-    build_model,
-    check_backbone,
-    check_graph,
-    span_processes,
-)
+from ibc_pyg.builders.model import build_model, span_processes
 from ibc_pyg.builders.optimizer import build_optimizer
 from ibc_pyg.config import Config
 from ibc_pyg.data.sampling import PKSampler, make_sampler

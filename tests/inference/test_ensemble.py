@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ibc_pyg.builders.model import Data
+from ibc_pyg.builders.data import Data
 from ibc_pyg.data.splits import Probe, split
 from ibc_pyg.data.table import ImageTable, Role
 from ibc_pyg.data.transforms import transform_preset
