@@ -20,7 +20,7 @@ from ibc_pyg.data.sample import make_sample
 from ibc_pyg.data.splits import Probe, Rows
 from ibc_pyg.errors import ConfigError, RunError
 from ibc_pyg.evaluation.scores import score_retrieval
-from ibc_pyg.inference.extract import describe_probe
+from ibc_pyg.inference.extract import extract_split
 from ibc_pyg.train.experiment import Experiment, setup
 from ibc_pyg.train.step import train_step
 
@@ -138,7 +138,7 @@ def _step_and_score(experiment: Experiment, data: str, weights: str) -> DryRun:
     if not math.isfinite(loss):
         raise RunError(f"the loss of the first step is {loss}; lower loss.terms' weights or scales")
     probe = _few(experiment)
-    described = describe_probe(
+    described = extract_split(
         experiment.fabric, experiment.model, sources, probe, batch_size=config.evaluate.batch_size
     )
     scores = score_retrieval(described, config.evaluate)

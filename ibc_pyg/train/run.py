@@ -14,7 +14,8 @@ from ibc_pyg.console import info
 from ibc_pyg.errors import RunError
 from ibc_pyg.evaluation.scores import refine_and_score, score, score_raw_pixels
 from ibc_pyg.files import read_json, write_json
-from ibc_pyg.inference.extract import Described, describe_probe, save_descriptors
+from ibc_pyg.inference.eval_set import EvalSet
+from ibc_pyg.inference.extract import EvalDescriptors, extract_split
 from ibc_pyg.inference.trained import Trained, load_run
 from ibc_pyg.nn.weights import fit_weights, read_weights
 from ibc_pyg.parallel.collectives import num_processes
@@ -24,6 +25,7 @@ from ibc_pyg.report.from_run import make_pictures, make_report
 from ibc_pyg.runs.checkpoint import list_checkpoints
 from ibc_pyg.runs.resume import find_cut
 from ibc_pyg.runs.run_folder import RunFolder
+from ibc_pyg.runs.split_record import record_of
 from ibc_pyg.track import JsonlTracker, MultiTracker, WandbTracker
 from ibc_pyg.track.base import Tracker
 from ibc_pyg.train.experiment import Experiment, setup
@@ -73,7 +75,7 @@ def resume(path: Path, console: Console, wanted: Config | None = None) -> RunFol
         if config.track.report and not run.report.is_file():
             make_fabric(config.train)
             by_first(run.sweep)
-            by_first(lambda: make_report(load_run(path)))
+            by_first(lambda: make_report(EvalSet(load_run(path))))
         info(console, f"{path} is finished; nothing to resume")
         return run
     experiment = setup(
@@ -116,11 +118,23 @@ def _work(
 
 
 def _report(experiment: Experiment, run: RunFolder, tracker: Tracker, at: Progress) -> None:
-    trained = Trained(
-        run, experiment.config, experiment.fabric, experiment.data, experiment.model.eval()
-    )
-    for name, picture in make_pictures(make_report(trained)).items():
+    for name, picture in make_pictures(make_report(_eval_set(experiment, run))).items():
         tracker.image(at.step, name, picture)
+
+
+def _eval_set(experiment: Experiment, run: RunFolder) -> EvalSet:
+    data = experiment.data
+    record = record_of(data.table, data.splits)
+    trained = Trained(
+        run,
+        experiment.config,
+        experiment.fabric,
+        experiment.model.eval(),
+        data.transform,
+        record,
+        record.image_shape,
+    )
+    return EvalSet(trained, data)
 
 
 def _how_to_go_on(run: RunFolder) -> str:
@@ -135,7 +149,7 @@ def _how_to_go_on(run: RunFolder) -> str:
 def _finish(experiment: Experiment, run: RunFolder, at: Progress) -> dict[str, Any]:
     config, data = experiment.config, experiment.data
     fit_weights(experiment.model, read_weights(run.weights), run.weights)
-    described = describe_probe(
+    described = extract_split(
         experiment.fabric,
         experiment.model,
         data,
@@ -153,13 +167,13 @@ def _finish(experiment: Experiment, run: RunFolder, at: Progress) -> dict[str, A
 
 
 def _summarise(
-    experiment: Experiment, run: RunFolder, at: Progress, described: Described
+    experiment: Experiment, run: RunFolder, at: Progress, described: EvalDescriptors
 ) -> dict[str, Any]:
     config, data = experiment.config, experiment.data
     if data.skipped:
         skipped = {data.table.paths[row]: data.skipped[row] for row in sorted(data.skipped)}
         write_json(run.skipped, skipped)
-    save_descriptors(run.descriptors, described.searched, data, weights=run.weights)
+    _eval_set(experiment, run).save(described)
     summary = score(described, config.evaluate, seed=config.train.seed)
     if config.evaluate.refine != "none":
         summary["refined"] = refine_and_score(

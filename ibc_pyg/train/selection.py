@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 
 from ibc_pyg.evaluation.scores import score_retrieval
-from ibc_pyg.inference.extract import describe_probe
+from ibc_pyg.inference.extract import extract_split
 from ibc_pyg.parallel.processes import from_first
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.track.base import Tracker
@@ -33,7 +33,7 @@ def evaluate_and_select(
     config, splits, epoch = experiment.config, experiment.data.splits, experiment.sampler.epoch
     role, probe = ("test", splits.test) if splits.val is None else ("val", splits.val)
     with nullcontext() if experiment.ema is None else experiment.ema.in_place():
-        described = describe_probe(
+        described = extract_split(
             experiment.fabric,
             experiment.model,
             experiment.data,

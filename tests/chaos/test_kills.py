@@ -40,7 +40,7 @@ LONG = [
     Kill("step", FIT + "train_step", 30, "after"),
     Kill("step", "ibc_pyg.train.step:_clip_gradients", 50),
     Kill("step", FIT + "train_step", 70),
-    Kill("evaluation", SELECTION + "describe_probe", 1, "after"),
+    Kill("evaluation", SELECTION + "extract_split", 1, "after"),
     Kill("evaluation", SELECTION + "score_retrieval", 2),
     Kill("evaluation", SELECTION + "score_retrieval", 2, "after"),
     Kill("best weights", SELECTION + "save_weights", 1, "after"),

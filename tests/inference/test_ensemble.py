@@ -13,7 +13,7 @@ from ibc_pyg.data.table import ImageTable, Role
 from ibc_pyg.data.transforms import transform_preset
 from ibc_pyg.errors import RunError
 from ibc_pyg.inference.ensemble import check_same_images, concatenate, mean_scores
-from ibc_pyg.inference.extract import Described, Descriptors
+from ibc_pyg.inference.extract import Descriptors, EvalDescriptors
 
 
 def described(width, seed, *, gallery=0):
@@ -23,7 +23,7 @@ def described(width, seed, *, gallery=0):
         vectors = F.normalize(torch.randn(n, width, generator=generator), dim=1)
         return Descriptors(np.arange(first, first + n), vectors, torch.arange(n) % 3)
 
-    return Described(part(9, 0), part(gallery, 9) if gallery else None)
+    return EvalDescriptors(part(9, 0), part(gallery, 9) if gallery else None)
 
 
 def data(*, test=None, **changes):

@@ -37,8 +37,8 @@ def refuse(*arguments, **options):
 def test_a_search_describes_nothing_but_the_picture(tmp_path, monkeypatch, name):
     """With a gallery of its own (In-Shop) too."""
     run = load_run(trained_on(name, tmp_path))
-    row = int(run.described().searched.rows[0])
-    monkeypatch.setattr(load_module, "describe_probe", refuse)
+    row = int(run.described().candidates.rows[0])
+    monkeypatch.setattr(load_module, "extract_split", refuse)
     hits = search(run, run.data.table.root / run.data.table.paths[row], 1)
     assert hits[0].similarity == pytest.approx(1, abs=1e-5)
 

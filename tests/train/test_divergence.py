@@ -206,14 +206,14 @@ def test_sixteen_bit_gradients_may_be_infinite_while_their_scale_is_found(scale,
 
 def test_descriptors_that_are_not_finite_are_not_scored(tmp_path, monkeypatch):
     """The weights are finite, but what they make of unseen images is not."""
-    described = train_module.describe_probe
+    described = train_module.extract_split
 
     def overflowing(*arguments, **options):
         found = described(*arguments, **options)
         found.queries.vectors[0] = float("inf")
         return found
 
-    monkeypatch.setattr(train_module, "describe_probe", overflowing)
+    monkeypatch.setattr(train_module, "extract_split", overflowing)
     options = ("--train.epochs", "1", "--train.lr_milestones", "[]", "--train.evaluate_every", "0")
     with pytest.raises(RunError, match=r"descriptors of .*model\.safetensors are not finite"):
         train(quick(*options), tmp_path, quiet())
