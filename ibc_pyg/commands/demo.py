@@ -34,13 +34,13 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     from ibc_pyg.commands.search import print_hits
     from ibc_pyg.inference.trained import load_run
     from ibc_pyg.retrieval.search import export_image, search
-    from ibc_pyg.train.fit import Interrupted
+    from ibc_pyg.train.fit import TrainingInterrupted
     from ibc_pyg.train.run import train
 
     out = console()
     try:
         folder = train(config, arguments.out or default_out("demo"), out)
-    except Interrupted:
+    except TrainingInterrupted:
         return 130
     trained = load_run(folder.path)
     query = export_image(trained, int(trained.data.splits.test.queries[0]))

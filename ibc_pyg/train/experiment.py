@@ -29,7 +29,7 @@ from ibc_pyg.nn.model import IntraBatchModel
 from ibc_pyg.nn.recompute import recompute_blocks
 from ibc_pyg.parallel.fabric import make_fabric, share_tensors
 from ibc_pyg.parallel.precision import check_scaling
-from ibc_pyg.parallel.processes import first_then_others
+from ibc_pyg.parallel.processes import main_process_first
 from ibc_pyg.parallel.random_states import seed_dropout
 from ibc_pyg.train.monitor.statistics import StepStatistics
 
@@ -86,7 +86,7 @@ def setup(
     fabric = make_fabric(config.train)
     wanted = config.on_all_classes() if all_classes else config
     # The first process leaves what is decoded or drawn once for all.
-    data = first_then_others(lambda: build_data(wanted, console))
+    data = main_process_first(lambda: build_data(wanted, console))
     train = config.train
     sampler = make_sampler(
         config.data.sampler,

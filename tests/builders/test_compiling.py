@@ -14,7 +14,7 @@ from ibc_pyg.errors import ConfigError, RunError
 from ibc_pyg.evaluation.scores import score
 from ibc_pyg.inference.trained import load_run
 from ibc_pyg.train.experiment import setup
-from ibc_pyg.train.fit import Interrupted
+from ibc_pyg.train.fit import TrainingInterrupted
 from ibc_pyg.train.run import train
 from tests.helpers.digits_run import digits, quick, quiet, records
 
@@ -80,7 +80,7 @@ def test_a_step_that_cannot_be_compiled_is_one_line(monkeypatch, tmp_path, inter
     torch._dynamo.reset()
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
     says = r"^train\.compile: .*\(the compiler has ended\); set train\.compile = false$"
-    with pytest.raises(Interrupted) if interrupted else pytest.raises(RunError, match=says):
+    with pytest.raises(TrainingInterrupted) if interrupted else pytest.raises(RunError, match=says):
         train(quick("--train.compile", "true"), tmp_path / "run", quiet())
     torch._dynamo.reset()
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.inference.trained import load_run
 from ibc_pyg.train import fit as fit_module
-from ibc_pyg.train.fit import Interrupted
+from ibc_pyg.train.fit import TrainingInterrupted
 from ibc_pyg.train.run import resume, train
 from tests.helpers.digits_run import digits, quick, quiet, records
 
@@ -66,7 +66,7 @@ def test_both_passes_resume_exactly(run, tmp_path, monkeypatch, stop_at):
         return step(experiment, batch)
 
     monkeypatch.setattr(fit_module, "train_step", interrupted)
-    with pytest.raises(Interrupted):
+    with pytest.raises(TrainingInterrupted):
         train(quick(*VAL, "--retrain", "true"), tmp_path / "cut", quiet())
     monkeypatch.undo()
     cut = resume(tmp_path / "cut", quiet())
