@@ -34,7 +34,7 @@ def retrain(
         The experiment of the second pass, and how it ended.
 
     Raises:
-        Interrupted: If the user stopped it.
+        TrainingInterrupted: If the user stopped it.
         RunError: If training diverged for good, or a checkpoint cannot be written.
     """
     if at.retraining:
