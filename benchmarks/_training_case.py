@@ -232,7 +232,7 @@ def looked_into(experiment: Experiment, watch: Stopwatch) -> Iterator[None]:
     assert experiment.statistics is not None
     with (
         mock.patch.object(
-            experiment.statistics, "look", watch.timed("look", experiment.statistics.look)
+            experiment.statistics, "observe", watch.timed("look", experiment.statistics.observe)
         ),
         mock.patch.object(
             step_module, "_clip_gradients", watch.timed("norm", step_module._clip_gradients)

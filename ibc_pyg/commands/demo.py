@@ -35,13 +35,13 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     from ibc_pyg.inference.eval_set import EvalSet
     from ibc_pyg.inference.trained import load_run
     from ibc_pyg.retrieval.search import search
-    from ibc_pyg.train.fit import Interrupted
+    from ibc_pyg.train.fit import TrainingInterrupted
     from ibc_pyg.train.run import train
 
     out = console()
     try:
         folder = train(config, arguments.out or default_out("demo"), out)
-    except Interrupted:
+    except TrainingInterrupted:
         return 130
     trained = load_run(folder.path)
     images = EvalSet(trained)

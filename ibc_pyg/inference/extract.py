@@ -18,9 +18,14 @@ from ibc_pyg.inference.test_time_views import Views
 from ibc_pyg.metrics import Protocol, protocol_for
 from ibc_pyg.metrics.protocols import DEFAULT_PROTOCOL
 from ibc_pyg.nn.model import IntraBatchModel
-from ibc_pyg.parallel.collectives import num_processes, process_number
+from ibc_pyg.parallel.collectives import process_rank, world_size
 from ibc_pyg.parallel.fabric import share_tensors
-from ibc_pyg.parallel.processes import from_all, gather_on_all, one_for_all, together
+from ibc_pyg.parallel.processes import (
+    all_gather_json,
+    all_gather_tensors,
+    is_distributed,
+    raise_together,
+)
 
 ONE_VIEW = Views()
 
@@ -71,7 +76,7 @@ def extract(
     share_tensors(model.buffers())
     size = max(1, batch_size // views.crops)
     vectors: list[Tensor] = []
-    with one_for_all():
+    with raise_together():
         loader = eval_loader(
             data.table,
             _own_batches(rows, size),
@@ -86,8 +91,10 @@ def extract(
             with fabric.autocast():
                 vectors.append(views.describe(model, batch.images).cpu())  # [B, D]
     model.train(training)
-    joined = gather_on_all(torch.cat(vectors) if vectors else torch.empty(0))  # [M, D]
-    skipped = dict(pair for pairs in from_all(list(loader.skipped.items())) for pair in pairs)
+    joined = all_gather_tensors(torch.cat(vectors) if vectors else torch.empty(0))  # [M, D]
+    skipped = dict(
+        pair for pairs in all_gather_json(list(loader.skipped.items())) for pair in pairs
+    )
     if skipped:
         data.skipped.update(skipped)
         rows = rows[~np.isin(rows, list(skipped))]
@@ -96,9 +103,9 @@ def extract(
 
 def _own_batches(rows: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
     """Return the rows of the whole batches that are this process's share."""
-    if not together():
+    if not is_distributed():
         return rows
-    batches = shard_rows(np.arange(0, len(rows), size), process_number(), num_processes())
+    batches = shard_rows(np.arange(0, len(rows), size), process_rank(), world_size())
     return rows[batches[0] : batches[-1] + size] if len(batches) else rows[:0]
 
 

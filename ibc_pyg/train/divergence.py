@@ -13,7 +13,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from ibc_pyg.data.loading.batch import Batch
-from ibc_pyg.parallel.processes import gather_on_all
+from ibc_pyg.parallel.processes import all_gather_tensors
 from ibc_pyg.train.experiment import Experiment
 from ibc_pyg.train.monitor.statistics import gradient_norms
 
@@ -39,7 +39,7 @@ class TakenStep:
     rows: Tensor
 
 
-class Diverged(Exception):  # noqa: N818
+class DivergenceError(Exception):
     """A loss, a gradient, a weight or a descriptor is not finite.
 
     Attributes:
@@ -53,7 +53,7 @@ class Diverged(Exception):  # noqa: N818
         self.what, self.step, self.values = what, step, dict(values)
 
 
-class Watch:
+class DivergenceMonitor:
     """Looks at all steps since the last look in one wait for the device.
 
     Args:
@@ -65,17 +65,17 @@ class Watch:
         self._pending: list[TakenStep] = []
         self.last: TakenStep | None = None
 
-    def add(self, number: int, lr: float, values: Mapping[str, Tensor], batch: Batch) -> None:
+    def observe(self, number: int, lr: float, values: Mapping[str, Tensor], batch: Batch) -> None:
         """Note a step; nothing is waited for."""
         self.last = TakenStep(number, lr, values, batch.rows)
         self._pending.append(self.last)
 
-    def look(self) -> dict[str, float]:
+    def check(self) -> dict[str, float]:
         """Return the values of the newest step as numbers.
 
         Raises:
-            Diverged: At the first step since the last look with a value that is not finite. Several
-                processes, whose values are means over all, find the same.
+            DivergenceError: At the first step since the last check with a value that is not finite.
+                Values are means over all processes, so each process finds the same step.
         """
         steps, self._pending = self._pending, []
         joined = torch.stack([value for step in steps for value in step.values.values()])  # [V]
@@ -83,34 +83,36 @@ class Watch:
         table = [dict(zip(step.values, numbers, strict=False)) for step in steps]
         for step, values in zip(steps, table, strict=True):
             if not all(map(math.isfinite, values.values())):
-                raise Diverged(_first_bad(values), step, values)
+                raise DivergenceError(_first_bad(values), step, values)
         if self._scaler is not None and self._scaler.get_scale() < SMALLEST_SCALE:
-            raise Diverged("the gradient is not finite, in 16-bit floats,", steps[-1], table[-1])
+            raise DivergenceError(
+                "the gradient is not finite, in 16-bit floats,", steps[-1], table[-1]
+            )
         return table[-1]
 
     def check_state(self, experiment: Experiment) -> None:
         """Look at weights and optimiser, before anything is evaluated with them or saved.
 
         Raises:
-            Diverged: If one holds a number that is not finite.
+            DivergenceError: If one holds a number that is not finite.
         """
         tensors = [tensor for tensor in _state(experiment) if tensor.is_floating_point()]
         finite = torch.stack([tensor.isfinite().all().to(tensors[0].device) for tensor in tensors])
         if self.last is not None and not bool(finite.all()):
-            raise Diverged("a weight is not finite", self.last, {})
+            raise DivergenceError("a weight is not finite", self.last, {})
 
     def check_descriptors(self, vectors: Tensor) -> None:
         """Look at descriptors, `[M, D]`.
 
         Raises:
-            Diverged: If one is not finite.
+            DivergenceError: If one is not finite.
         """
         if self.last is not None and not bool(vectors.isfinite().all()):
-            raise Diverged("a descriptor is not finite", self.last, {})
+            raise DivergenceError("a descriptor is not finite", self.last, {})
 
 
 def describe_divergence(
-    experiment: Experiment, event: Diverged, good: Path | None, *, newest: int
+    experiment: Experiment, event: DivergenceError, good: Path | None, *, newest: int
 ) -> dict[str, Any]:
     """Return what is saved of a divergence; all processes must ask.
 
@@ -121,7 +123,7 @@ def describe_divergence(
         newest: Number of the newest step.
     """
     step, table, rows = event.step, experiment.data.table, experiment.data.splits.train
-    names = [int(rows[row]) for row in gather_on_all(step.rows).tolist()]
+    names = [int(rows[row]) for row in all_gather_tensors(step.rows).tolist()]
     parts: Mapping[str, float] = {}
     if step.number == newest:
         # Later steps have overwritten the gradients.

@@ -24,8 +24,9 @@ from ibc_pyg.nn.model import IntraBatchModel
 from ibc_pyg.nn.recompute import recompute_blocks
 from ibc_pyg.parallel.fabric import make_fabric, share_tensors
 from ibc_pyg.parallel.precision import check_scaling
-from ibc_pyg.parallel.processes import first_then_others
+from ibc_pyg.parallel.processes import main_process_first
 from ibc_pyg.parallel.random_states import seed_dropout
+from ibc_pyg.runs.split_record import SplitRecord
 from ibc_pyg.train.monitor.statistics import StepStatistics
 
 
@@ -62,6 +63,7 @@ def setup(
     config: Config,
     console: Console | None = None,
     *,
+    record: SplitRecord | None = None,
     all_classes: bool = False,
     from_checkpoint: bool = False,
 ) -> Experiment:
@@ -70,6 +72,7 @@ def setup(
     Args:
         config: What was asked for.
         console: Where slow preparations are shown.
+        record: Images of the run that is resumed; None loads the data set.
         all_classes: Hold no training classes out, whatever `select` says.
         from_checkpoint: A checkpoint will fill the model: `model.weights` are not read, which may
             have gone.
@@ -81,7 +84,7 @@ def setup(
     fabric = make_fabric(config.train)
     wanted = config.on_all_classes() if all_classes else config
     # The first process leaves what is decoded or drawn once for all.
-    data = first_then_others(lambda: build_data(wanted, console))
+    data = main_process_first(lambda: build_data(wanted, console, record=record))
     train = config.train
     sampler = make_sampler(
         config.data.sampler,

@@ -15,21 +15,21 @@ from ibc_pyg.console import progress
 from ibc_pyg.data.loading.batch import Batch
 from ibc_pyg.data.loading.loader import train_loader
 from ibc_pyg.nn.weights import fit_weights, read_weights
-from ibc_pyg.parallel.processes import in_step
+from ibc_pyg.parallel.processes import synchronised
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.track.base import Tracker
-from ibc_pyg.train.divergence import Diverged, Watch
+from ibc_pyg.train.divergence import DivergenceError, DivergenceMonitor
 from ibc_pyg.train.experiment import Experiment
 from ibc_pyg.train.interrupt import StopRequest
 from ibc_pyg.train.monitor.speed import Speed, memory_in_use
 from ibc_pyg.train.monitor.statistics import StepStatistics
-from ibc_pyg.train.recovery import go_back
+from ibc_pyg.train.recovery import recover
 from ibc_pyg.train.selection import evaluate_and_select
 from ibc_pyg.train.snapshot import Progress, restore_state, save_state
 from ibc_pyg.train.step import train_step
 
 
-class Interrupted(Exception):  # noqa: N818
+class TrainingInterrupted(Exception):  # noqa: N818
     """The user asked to stop; a checkpoint has been written."""
 
 
@@ -53,7 +53,7 @@ def fit(
         at: What another pass has done before; a checkpoint of it is written first.
 
     Raises:
-        Interrupted: If the user stopped it.
+        TrainingInterrupted: If the user stopped it.
         RunError: If training diverged for good, or a checkpoint cannot be written.
     """
     if resume is not None:
@@ -68,8 +68,8 @@ def fit(
             try:
                 one_go(console)
                 return at
-            except Diverged as event:
-                at = go_back(experiment, run, tracker, at, event)
+            except DivergenceError as event:
+                at = recover(experiment, run, tracker, at, event)
 
 
 def looks_each_step(experiment: Experiment) -> bool:
@@ -105,7 +105,7 @@ class _Fit:
         )
         # Epochs can differ in length (redrawn batches), so the bar counts in nominal steps.
         self.nominal = len(self.loader)
-        self.watch, self.speed = Watch(experiment.fabric), Speed()
+        self.watch, self.speed = DivergenceMonitor(experiment.fabric), Speed()
         self.statistics = experiment.statistics = StepStatistics(
             experiment.fabric, experiment.model, experiment.loss, config.track.statistics_every
         )
@@ -119,10 +119,10 @@ class _Fit:
         try:
             with progress(total, name, console=console, start=start) as bar:
                 while self.sampler.epoch < self.epochs:
-                    for batch in in_step(self.speed.waiting(self.loader)):
+                    for batch in synchronised(self.speed.waiting(self.loader)):
                         self._step(batch, bar)
                     self._end_epoch()
-        except Diverged:
+        except DivergenceError:
             self._settle()
             raise
 
@@ -134,7 +134,7 @@ class _Fit:
         lr = set_lr(experiment.optimizer, train, at.step - at.began, epoch, scale=at.lr_scale)
         set_frozen(experiment.model, experiment.config, epoch)
         due = (at.step + 1) % experiment.config.track.every == 0 or sampler.step == length
-        due = self.statistics.expect(at.step + 1, record=due)
+        due = self.statistics.schedule(at.step + 1, record=due)
         try:
             losses = train_step(experiment, batch)
         except CannotCompileError:
@@ -142,23 +142,23 @@ class _Fit:
                 raise KeyboardInterrupt from None
             raise
         at.step += 1
-        self.watch.add(at.step, lr, losses, batch)
+        self.watch.observe(at.step, lr, losses, batch)
         self.speed.add(len(batch) * experiment.fabric.world_size)
         looked = due or looks_each_step(experiment)
         if looked:
-            values = self.watch.look()
+            values = self.watch.check()
         if due:
             self._record(values | {"train/lr": lr}, bar)
         if self.stop.agreed():
             if not looked:
-                self.watch.look()
+                self.watch.check()
             self.watch.check_state(experiment)
             self._save()
-            raise Interrupted
+            raise TrainingInterrupted
 
     def _record(self, values: dict[str, float], bar: Bar) -> None:
         optimizer, sampler = self.experiment.optimizer, self.sampler
-        values |= self.speed.record() | self.statistics.take() | learning_rates(optimizer)
+        values |= self.speed.record() | self.statistics.collect() | learning_rates(optimizer)
         self.tracker.log(self.at.step, values | memory_in_use(self.experiment.fabric.device))
         done = round((sampler.epoch + sampler.step / len(self.loader)) * self.nominal)
         rate = values["train/images_per_s"]
@@ -181,7 +181,7 @@ class _Fit:
         if last or stop or epoch % train.checkpoint_every == 0:
             self._save()
         if stop:
-            raise Interrupted
+            raise TrainingInterrupted
 
     def _save(self) -> None:
         self._settle()

@@ -7,7 +7,7 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-from ibc_pyg.parallel.processes import any_process
+from ibc_pyg.parallel.processes import any_across_processes
 
 
 class StopRequest:
@@ -25,7 +25,7 @@ class StopRequest:
     def agreed(self) -> bool:
         """Tell whether one of the processes was asked to stop; all must ask at the same point."""
         # Not kept in `requested`: a signal that reaches this process later is not its second one.
-        return any_process(self.requested)
+        return any_across_processes(self.requested)
 
     def __enter__(self) -> StopRequest:
         """Install the handlers."""

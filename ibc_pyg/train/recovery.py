@@ -7,19 +7,19 @@ from typing import Any
 
 from ibc_pyg.errors import RunError
 from ibc_pyg.files import write_json
-from ibc_pyg.parallel.processes import by_first
+from ibc_pyg.parallel.processes import run_on_main
 from ibc_pyg.runs.checkpoint import checkpoint_path, drop_after, list_checkpoints, load_newest
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.track.base import Tracker
-from ibc_pyg.train.divergence import Diverged, describe_divergence
+from ibc_pyg.train.divergence import DivergenceError, describe_divergence
 from ibc_pyg.train.experiment import Experiment
 from ibc_pyg.train.snapshot import Progress, restore_state, save_state
 
-_LOG = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
-def go_back(
-    experiment: Experiment, run: RunFolder, tracker: Tracker, at: Progress, event: Diverged
+def recover(
+    experiment: Experiment, run: RunFolder, tracker: Tracker, at: Progress, event: DivergenceError
 ) -> Progress:
     """Save what is known of a divergence, and go back if the configuration says so.
 
@@ -43,11 +43,11 @@ def go_back(
     good = _newest(run)
     path = None if good is None else checkpoint_path(run.checkpoints, good[0])
     record = describe_divergence(experiment, event, path, newest=at.step)
-    by_first(lambda: write_json(run.divergence, record))
+    run_on_main(lambda: write_json(run.divergence, record))
     if train.on_divergence == "stop" or at.restarts >= train.max_restarts or good is None:
         raise RunError(_message(run, record, at, restarted=train.on_divergence == "restart"))
     step = good[0]
-    by_first(lambda: drop_after(run.checkpoints, step))
+    run_on_main(lambda: drop_after(run.checkpoints, step))
     back = restore_state(experiment, run, good)
     back.seconds = at.seconds
     back.restarts, back.lr_scale = at.restarts + 1, at.lr_scale / 2
@@ -60,7 +60,7 @@ def go_back(
         },
     )
     save_state(experiment, run, back)
-    _LOG.warning(
+    _logger.warning(
         "%s; back to step %d with the learning rate times %g (details: %s)",
         event,
         back.step,

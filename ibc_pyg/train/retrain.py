@@ -7,10 +7,11 @@ from dataclasses import replace
 from rich.console import Console
 
 from ibc_pyg.runs.run_folder import RunFolder
+from ibc_pyg.runs.split_record import record_of
 from ibc_pyg.track.base import Tracker
 from ibc_pyg.train.experiment import Experiment, setup
 from ibc_pyg.train.fit import fit
-from ibc_pyg.train.snapshot import Progress
+from ibc_pyg.train.snapshot import Progress, save_split
 
 
 def retrain(
@@ -34,12 +35,14 @@ def retrain(
         The experiment of the second pass, and how it ended.
 
     Raises:
-        Interrupted: If the user stopped it.
+        TrainingInterrupted: If the user stopped it.
         RunError: If training diverged for good, or a checkpoint cannot be written.
     """
     if at.retraining:
         return experiment, at
-    second = setup(experiment.config, console, all_classes=True)
+    record = record_of(experiment.data.table, experiment.data.splits)
+    second = setup(experiment.config, console, record=record, all_classes=True)
+    save_split(second, run)
     # Images that could not be read have the same rows in both.
     second.data.skipped.update(experiment.data.skipped)
     tracker.log(at.step, {"retrain/epochs": at.best_epoch})

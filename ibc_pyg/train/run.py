@@ -18,20 +18,26 @@ from ibc_pyg.inference.eval_set import EvalSet
 from ibc_pyg.inference.extract import EvalDescriptors, extract_split
 from ibc_pyg.inference.trained import Trained, load_run
 from ibc_pyg.nn.weights import fit_weights, read_weights
-from ibc_pyg.parallel.collectives import num_processes
-from ibc_pyg.parallel.fabric import make_fabric, nobody_missing
-from ibc_pyg.parallel.processes import by_first, from_all, from_first, is_first, one_for_all
+from ibc_pyg.parallel.collectives import world_size
+from ibc_pyg.parallel.fabric import explain_lost_process, make_fabric
+from ibc_pyg.parallel.processes import (
+    all_gather_json,
+    broadcast_from_main,
+    is_main_process,
+    raise_together,
+    run_on_main,
+)
 from ibc_pyg.report.from_run import make_pictures, make_report
 from ibc_pyg.runs.checkpoint import list_checkpoints
-from ibc_pyg.runs.resume import find_cut
+from ibc_pyg.runs.resume import find_interrupted
 from ibc_pyg.runs.run_folder import RunFolder
-from ibc_pyg.runs.split_record import record_of
+from ibc_pyg.runs.split_record import read_split, record_of
 from ibc_pyg.track import JsonlTracker, MultiTracker, WandbTracker
 from ibc_pyg.track.base import Tracker
 from ibc_pyg.train.experiment import Experiment, setup
-from ibc_pyg.train.fit import Interrupted, fit
+from ibc_pyg.train.fit import TrainingInterrupted, fit
 from ibc_pyg.train.retrain import retrain
-from ibc_pyg.train.snapshot import Progress, save_weights
+from ibc_pyg.train.snapshot import Progress, save_split, save_weights
 
 
 def train(config: Config, out: Path, console: Console) -> RunFolder:
@@ -44,14 +50,14 @@ def train(config: Config, out: Path, console: Console) -> RunFolder:
 
     Raises:
         UserError: If something in the input does not fit.
-        Interrupted: If the user stopped it; the folder can be resumed.
+        TrainingInterrupted: If the user stopped it; the folder can be resumed.
     """
     # The parts are built first, so that a mistake in the input leaves no folder behind.
     experiment = setup(config, console)
     # Each process names a run that was given no folder by its own clock.
-    run = RunFolder(Path(from_first(lambda: str(out))))
-    by_first(lambda: RunFolder.create(run.path, config_yaml=config_to_yaml(config)))
-    with nobody_missing():
+    run = RunFolder(Path(broadcast_from_main(lambda: str(out))))
+    run_on_main(lambda: RunFolder.create(run.path, config_yaml=config_to_yaml(config)))
+    with explain_lost_process():
         return _work(experiment, run, console, None)
 
 
@@ -66,34 +72,36 @@ def resume(path: Path, console: Console, wanted: Config | None = None) -> RunFol
     Raises:
         UserError: If the folder is no run, or another one than was said, or has no whole
             checkpoint.
-        Interrupted: If the user stopped it again.
+        TrainingInterrupted: If the user stopped it again.
     """
-    cut = find_cut(path, wanted)
+    cut = find_interrupted(path, wanted)
     run, config = cut.run, cut.config
     if run.summary.is_file():
         run.read_summary()
         if config.track.report and not run.report.is_file():
             make_fabric(config.train)
-            by_first(run.sweep)
-            by_first(lambda: make_report(EvalSet(load_run(path))))
+            run_on_main(run.sweep)
+            run_on_main(lambda: make_report(EvalSet(load_run(path))))
         info(console, f"{path} is finished; nothing to resume")
         return run
     experiment = setup(
         config,
         console,
+        record=read_split(run.split, data_root=config.data.root),
         all_classes=cut.retraining,
         from_checkpoint=cut.checkpoint is not None,
     )
-    by_first(cut.prepare)
-    with nobody_missing():
+    run_on_main(cut.prepare)
+    with explain_lost_process():
         return _work(experiment, run, console, cut.checkpoint)
 
 
 def _work(
     experiment: Experiment, run: RunFolder, console: Console, checkpoint: tuple[int, Any] | None
 ) -> RunFolder:
-    with one_for_all():
-        tracker = _make_tracker(experiment.config, run) if is_first() else MultiTracker([])
+    with raise_together():
+        tracker = _make_tracker(experiment.config, run) if is_main_process() else MultiTracker([])
+    save_split(experiment, run)
     try:
         at = fit(experiment, run, tracker, console, resume=checkpoint)
         if experiment.config.retrain:
@@ -105,13 +113,13 @@ def _work(
         summary = _finish(experiment, run, at)
         summary["train_seconds"] = round(at.seconds, 1)
         tracker.summary({key: value for key, value in summary.items() if _is_number(value)})
-        by_first(lambda: write_json(run.summary, summary))
+        run_on_main(lambda: write_json(run.summary, summary))
         if experiment.config.track.report:
-            by_first(lambda: _report(experiment, run, tracker, at))
-    except (Interrupted, KeyboardInterrupt):
+            run_on_main(lambda: _report(experiment, run, tracker, at))
+    except (TrainingInterrupted, KeyboardInterrupt):
         info(console, _how_to_go_on(run))
-        by_first(tracker.close)  # torchrun ends the others as soon as one has gone
-        raise Interrupted from None
+        run_on_main(tracker.close)  # torchrun ends the others as soon as one has gone
+        raise TrainingInterrupted from None
     finally:
         tracker.close()
     return run
@@ -138,7 +146,7 @@ def _eval_set(experiment: Experiment, run: RunFolder) -> EvalSet:
 
 
 def _how_to_go_on(run: RunFolder) -> str:
-    world = num_processes()
+    world = world_size()
     start = "python" if world == 1 else f"torchrun --nproc_per_node {world}"
     command = f"{start} run.py train --resume {shlex.quote(str(run.path))}"
     if not list_checkpoints(run.checkpoints):
@@ -161,9 +169,9 @@ def _finish(experiment: Experiment, run: RunFolder, at: Progress) -> dict[str, A
             f"the descriptors of {run.weights} are not finite: training has diverged, though its "
             "loss was finite; lower train.lr and start a new run"
         )
-    for pairs in from_all(list(data.skipped.items())):
+    for pairs in all_gather_json(list(data.skipped.items())):
         data.skipped.update(pairs)
-    return from_first(lambda: _summarise(experiment, run, at, described))
+    return broadcast_from_main(lambda: _summarise(experiment, run, at, described))
 
 
 def _summarise(

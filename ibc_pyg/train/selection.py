@@ -6,16 +6,16 @@ from contextlib import nullcontext
 
 from ibc_pyg.evaluation.scores import score_retrieval
 from ibc_pyg.inference.extract import extract_split
-from ibc_pyg.parallel.processes import from_first
+from ibc_pyg.parallel.processes import broadcast_from_main
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.track.base import Tracker
-from ibc_pyg.train.divergence import Watch
+from ibc_pyg.train.divergence import DivergenceMonitor
 from ibc_pyg.train.experiment import Experiment
 from ibc_pyg.train.snapshot import Progress, save_weights
 
 
 def evaluate_and_select(
-    experiment: Experiment, run: RunFolder, tracker: Tracker, at: Progress, watch: Watch
+    experiment: Experiment, run: RunFolder, tracker: Tracker, at: Progress, watch: DivergenceMonitor
 ) -> None:
     """Score the held-out classes, or else the test classes, and keep the weights if they are best.
 
@@ -27,7 +27,7 @@ def evaluate_and_select(
         watch: Looks at the descriptors.
 
     Raises:
-        Diverged: If a descriptor is not finite.
+        DivergenceError: If a descriptor is not finite.
         RunError: If the weights cannot be written.
     """
     config, splits, epoch = experiment.config, experiment.data.splits, experiment.sampler.epoch
@@ -41,7 +41,7 @@ def evaluate_and_select(
             batch_size=config.evaluate.batch_size,
         )
     watch.check_descriptors(described.queries.vectors)
-    scores = from_first(lambda: score_retrieval(described, config.evaluate))
+    scores = broadcast_from_main(lambda: score_retrieval(described, config.evaluate))
     tracker.log(
         at.step, {"epoch": epoch} | {f"{role}/{name}": value for name, value in scores.items()}
     )

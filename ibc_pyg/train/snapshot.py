@@ -14,13 +14,14 @@ from ibc_pyg.config.yaml_file import config_to_dict
 from ibc_pyg.errors import RunError
 from ibc_pyg.files import write_atomically
 from ibc_pyg.nn.weights import fit_weights
-from ibc_pyg.parallel.processes import by_first, from_all
+from ibc_pyg.parallel.processes import all_gather_json, run_on_main
 from ibc_pyg.parallel.random_states import random_states, set_random_states
 from ibc_pyg.runs.checkpoint import checkpoint_path, save_checkpoint
 from ibc_pyg.runs.run_folder import RunFolder
+from ibc_pyg.runs.split_record import record_of, write_split
 from ibc_pyg.train.experiment import Experiment
 
-_LOG = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 _BEST = "best.safetensors"
 
 
@@ -62,7 +63,18 @@ def save_weights(experiment: Experiment, run: RunFolder) -> None:
         name: value.detach().cpu().contiguous().clone()
         for name, value in kept.items()
     }
-    by_first(lambda: write_atomically(run.weights, save(weights)))
+    run_on_main(lambda: write_atomically(run.weights, save(weights)))
+
+
+def save_split(experiment: Experiment, run: RunFolder) -> None:
+    """Record the images of the run and their split in the run folder.
+
+    Raises:
+        RunError: If the file cannot be written.
+    """
+    record = record_of(experiment.data.table, experiment.data.splits)
+    root = experiment.config.data.root
+    run_on_main(lambda: write_split(run.split, record, data_root=root))
 
 
 def save_state(experiment: Experiment, run: RunFolder, at: Progress) -> None:
@@ -72,9 +84,9 @@ def save_state(experiment: Experiment, run: RunFolder, at: Progress) -> None:
         RunError: If it cannot be written; the earlier ones are as they were.
     """
     random = random_states()
-    for pairs in from_all(list(experiment.data.skipped.items())):
+    for pairs in all_gather_json(list(experiment.data.skipped.items())):
         experiment.data.skipped.update(pairs)
-    by_first(lambda: _write_state(experiment, run, at, random))
+    run_on_main(lambda: _write_state(experiment, run, at, random))
 
 
 def _write_state(
@@ -124,7 +136,7 @@ def restore_state(experiment: Experiment, run: RunFolder, checkpoint: tuple[int,
         experiment.data.skipped.update(state["skipped"])
         at = Progress(**state["progress"])
         size, has_best = int(state["history_bytes"]), at.best_epoch > 0
-        by_first(lambda: _restore_files(run, step, size, has_best=has_best))
+        run_on_main(lambda: _restore_files(run, step, size, has_best=has_best))
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise RunError(
             f"the checkpoint in {run.checkpoints} does not fit config.yaml: {error}"
@@ -155,6 +167,6 @@ def _restore_files(run: RunFolder, step: int, history_bytes: int, *, has_best: b
             # What was recorded after the checkpoint comes again.
             os.truncate(run.metrics, history_bytes)
         elif history_bytes:
-            _LOG.warning("%s is shorter than at the checkpoint", run.metrics)
+            _logger.warning("%s is shorter than at the checkpoint", run.metrics)
     except OSError as error:
         raise RunError(f"{error.filename} cannot be restored: {error.strerror}") from error

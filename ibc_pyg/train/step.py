@@ -29,7 +29,7 @@ def train_step(experiment: Experiment, batch: Batch) -> dict[str, Tensor]:
         fabric.backward(terms.total)
     average_gradients([*experiment.model.parameters(), *experiment.loss.parameters()])
     if experiment.statistics is not None:
-        experiment.statistics.look(output, batch.labels)
+        experiment.statistics.observe(output, batch.labels)
     norm = _clip_gradients(experiment)
     optimizer.step()
     if experiment.ema is not None:

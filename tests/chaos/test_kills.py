@@ -59,7 +59,7 @@ LONG = [
     Kill("history", LOG, 1, "torn"),
     Kill("history", LOG, 40, "torn"),
     Kill("history", LOG, 60, "after"),
-    Kill("end", TRAIN + "save_descriptors", 1),
+    Kill("end", "ibc_pyg.inference.eval_set:EvalSet.save", 1),
     Kill("end", TRAIN + "write_json", 1),
     Kill("end", TRAIN + "write_json", 1, "after"),
     Kill("end", TRAIN + "make_report", 1),

@@ -50,9 +50,9 @@ def test_cosine_of_an_ensemble_is_the_mean_cosine(gallery):
     joined = concatenate(members)
     assert joined.queries.vectors.shape == (9, 17)
     torch.testing.assert_close(joined.queries.vectors.norm(dim=1), torch.ones(9))
-    cosines = [m.queries.vectors @ m.searched.vectors.T for m in members]
+    cosines = [m.queries.vectors @ m.candidates.vectors.T for m in members]
     torch.testing.assert_close(
-        joined.queries.vectors @ joined.searched.vectors.T, torch.stack(cosines).mean(0)
+        joined.queries.vectors @ joined.candidates.vectors.T, torch.stack(cosines).mean(0)
     )
     assert (joined.gallery is None) == (gallery == 0)
 

@@ -14,8 +14,8 @@ from ibc_pyg.runs.checkpoint import list_checkpoints, load_checkpoint
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.train import fit as fit_module
 from ibc_pyg.train import run as train_module
-from ibc_pyg.train.divergence import Diverged, Watch
-from ibc_pyg.train.fit import Interrupted
+from ibc_pyg.train.divergence import DivergenceError, DivergenceMonitor
+from ibc_pyg.train.fit import TrainingInterrupted
 from ibc_pyg.train.run import resume, train
 from tests.helpers.digits_run import quick, quiet, records
 
@@ -133,7 +133,7 @@ def test_a_run_with_restarts_resumes_exactly(tmp_path, monkeypatch, stop_at):
         run = train(quick(*RESTART), tmp_path / "run", quiet())
     with monkeypatch.context() as stopped:
         poison(stopped, (1, 5), above=0.006, stop_at=stop_at)
-        with pytest.raises(Interrupted):
+        with pytest.raises(TrainingInterrupted):
             train(quick(*RESTART), tmp_path / "cut", quiet())
     poison(monkeypatch, (1, 5), above=0.006)
     cut = resume(tmp_path / "cut", quiet())
@@ -194,14 +194,14 @@ class Scaling:
 @pytest.mark.parametrize(("scale", "good"), [(65536.0, True), (2.0**-15, False)])
 def test_sixteen_bit_gradients_may_be_infinite_while_their_scale_is_found(scale, good):
     strategy = SimpleNamespace(precision=Scaling(scale))
-    watch = Watch(SimpleNamespace(strategy=strategy, world_size=1, device="cpu"))
+    watch = DivergenceMonitor(SimpleNamespace(strategy=strategy, world_size=1, device="cpu"))
     batch = SimpleNamespace(rows=torch.arange(2), labels=torch.arange(2))
-    watch.add(1, 0.1, {"train/loss": torch.tensor(2.0)}, batch)
+    watch.observe(1, 0.1, {"train/loss": torch.tensor(2.0)}, batch)
     if good:
-        assert watch.look() == {"train/loss": 2.0}
+        assert watch.check() == {"train/loss": 2.0}
     else:
-        with pytest.raises(Diverged, match="the gradient is not finite"):
-            watch.look()
+        with pytest.raises(DivergenceError, match="the gradient is not finite"):
+            watch.check()
 
 
 def test_descriptors_that_are_not_finite_are_not_scored(tmp_path, monkeypatch):

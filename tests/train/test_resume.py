@@ -21,7 +21,7 @@ from ibc_pyg.train import fit as fit_module
 from ibc_pyg.train import run as train_module
 from ibc_pyg.train import selection
 from ibc_pyg.train.experiment import setup
-from ibc_pyg.train.fit import Interrupted
+from ibc_pyg.train.fit import TrainingInterrupted
 from ibc_pyg.train.run import resume, train
 from ibc_pyg.train.snapshot import restore_state
 from tests.helpers.digits_run import digits, quick, quiet, records
@@ -64,7 +64,7 @@ def test_a_run_that_was_interrupted_goes_on_as_if_it_had_not_been(
 
     monkeypatch.setattr(fit_module, "train_step", interrupted)
     console = quiet()
-    with pytest.raises(Interrupted):
+    with pytest.raises(TrainingInterrupted):
         train(quick(), tmp_path / "cut", console)
     said = console.file.getvalue()
     assert f"train --resume {tmp_path / 'cut'}" in said.replace("\n", "")
@@ -87,7 +87,7 @@ def test_ctrl_c_while_evaluating_for_the_last_time(run, tmp_path, monkeypatch):
         return scored(*arguments)
 
     monkeypatch.setattr(selection, "score_retrieval", interrupted)
-    with pytest.raises(Interrupted):
+    with pytest.raises(TrainingInterrupted):
         train(quick(), tmp_path / "cut", quiet())
     monkeypatch.undo()
     resume(tmp_path / "cut", quiet())
@@ -102,7 +102,7 @@ def test_ctrl_c_before_the_first_checkpoint(tmp_path, monkeypatch):
 
     monkeypatch.setattr(fit_module, "train_step", interrupted)
     console = quiet()
-    with pytest.raises(Interrupted):
+    with pytest.raises(TrainingInterrupted):
         train(quick(), tmp_path / "cut", console)
     assert "start it again" in console.file.getvalue()
 
@@ -112,7 +112,7 @@ def test_ctrl_c_while_the_report_is_written(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(train_module, "make_report", interrupted)
-    with pytest.raises(Interrupted):
+    with pytest.raises(TrainingInterrupted):
         train(digits("--train.epochs", "1", "--train.lr_milestones", "[]"), tmp_path, quiet())
     monkeypatch.undo()
     assert not RunFolder.open(tmp_path).report.exists()
@@ -282,7 +282,7 @@ def test_an_evaluation_that_follows_its_checkpoint_is_recorded_once(run, tmp_pat
         return step(experiment, batch)
 
     monkeypatch.setattr(fit_module, "train_step", interrupted)
-    with pytest.raises(Interrupted):
+    with pytest.raises(TrainingInterrupted):
         train(quick(), tmp_path / "cut", quiet())
 
     def killed(*arguments, **options):

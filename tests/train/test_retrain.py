@@ -8,9 +8,10 @@ import torch
 from safetensors.torch import load_file
 
 from ibc_pyg.errors import ConfigError
+from ibc_pyg.inference.embedder import Embedder
 from ibc_pyg.inference.trained import load_run
 from ibc_pyg.train import fit as fit_module
-from ibc_pyg.train.fit import Interrupted
+from ibc_pyg.train.fit import TrainingInterrupted
 from ibc_pyg.train.run import resume, train
 from tests.helpers.digits_run import digits, quick, quiet, records
 
@@ -51,7 +52,7 @@ def test_the_history_goes_on_and_nothing_is_evaluated_in_the_second_pass(run):
 def test_the_report_and_the_console_say_so(run):
     page = run.report.read_text()
     assert "trained anew on all training classes" in page
-    assert load_run(run.path).data.splits.num_classes == 5
+    assert len(Embedder.of(load_run(run.path)).class_names) == 5
 
 
 @pytest.mark.parametrize("stop_at", [10, -3])
@@ -66,7 +67,7 @@ def test_both_passes_resume_exactly(run, tmp_path, monkeypatch, stop_at):
         return step(experiment, batch)
 
     monkeypatch.setattr(fit_module, "train_step", interrupted)
-    with pytest.raises(Interrupted):
+    with pytest.raises(TrainingInterrupted):
         train(quick(*VAL, "--retrain", "true"), tmp_path / "cut", quiet())
     monkeypatch.undo()
     cut = resume(tmp_path / "cut", quiet())

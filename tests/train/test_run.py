@@ -16,8 +16,9 @@ from ibc_pyg.data.sample import make_sample
 from ibc_pyg.data.table import Role
 from ibc_pyg.errors import DatasetError, RunError
 from ibc_pyg.evaluation.scores import score
+from ibc_pyg.inference.eval_set import EvalSet
 from ibc_pyg.inference.trained import load_run
-from ibc_pyg.retrieval.search import export_image, search
+from ibc_pyg.retrieval.search import search
 from ibc_pyg.runs.checkpoint import list_checkpoints
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.train.run import resume, train
@@ -63,7 +64,7 @@ def test_the_config_says_everything(run):
 
 def test_the_weights_give_the_summary_again(run):
     trained = load_run(run.path)
-    again = score(trained.described(fresh=True), trained.config.evaluate, seed=0)
+    again = score(EvalSet(trained).extract(), trained.config.evaluate, seed=0)
     summary = run.read_summary()
     assert all(again[name] == summary[name] for name in ("R@1", "MAP@R", "RP", "NMI"))
 
@@ -134,9 +135,10 @@ def test_broken_pictures_stop_the_run_or_are_listed(tmp_path):
 
 def test_a_test_image_finds_itself_first(run):
     trained = load_run(run.path)
-    row = int(trained.data.splits.test.queries[7])
-    hits = search(trained, export_image(trained, row), 3)
-    assert hits[0].path == trained.data.table.paths[row]
+    images = EvalSet(trained)
+    row = int(images.splits.test.queries[7])
+    hits = search(trained, images.picture_file(row), 3)
+    assert hits[0].path == images.table.paths[row]
     # The picture went through an 8-bit PNG of the same pixels: the same descriptor.
     assert hits[0].similarity == pytest.approx(1, abs=1e-5)
     assert [hit.rank for hit in hits] == [1, 2, 3]
@@ -158,7 +160,7 @@ def test_a_run_of_a_gpu_is_used_without_one(run, tmp_path, caplog):
     trained = load_run(copy.path)
     assert trained.fabric.device.type == "cpu"
     assert "cuda:1, which is not here" in caplog.text
-    scores = score(trained.describe(), trained.config.evaluate, seed=0)
+    scores = score(EvalSet(trained).extract(), trained.config.evaluate, seed=0)
     assert scores["R@1"] == run.read_summary()["R@1"]
 
 

@@ -17,12 +17,18 @@ from ibc_pyg.data.loading.loader import train_loader
 from ibc_pyg.errors import DatasetError, UserError
 from ibc_pyg.inference.extract import describe
 from ibc_pyg.parallel import launch
-from ibc_pyg.parallel.processes import by_first, from_all, from_first, in_step, one_for_all
+from ibc_pyg.parallel.processes import (
+    all_gather_json,
+    broadcast_from_main,
+    raise_together,
+    run_on_main,
+    synchronised,
+)
 from ibc_pyg.runs.checkpoint import list_checkpoints
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.train import fit as fit_module
 from ibc_pyg.train.experiment import setup
-from ibc_pyg.train.fit import Interrupted
+from ibc_pyg.train.fit import TrainingInterrupted
 from ibc_pyg.train.run import resume, train
 from tests.helpers.digits_run import quick, quiet, records
 from tests.helpers.processes import run_processes, torchrun_environment
@@ -115,7 +121,7 @@ def cut_and_resume(rank, world, folder):
     try:
         train(brief(), Path(folder) / "cut", quiet())
         return "not stopped"
-    except Interrupted:
+    except TrainingInterrupted:
         fit_module.train_step, fit_module.save_state = step, save
     steps = [path.name for path in list_checkpoints(Path(folder) / "cut" / "checkpoints")]
     resume(Path(folder) / "cut", quiet())
@@ -173,19 +179,19 @@ def fail_in_turns(rank, world):
         yield 2
 
     for work in (
-        lambda: by_first(lambda: fail("the first one writes")),
-        lambda: list(in_step(unreadable())),
+        lambda: run_on_main(lambda: fail("the first one writes")),
+        lambda: list(synchronised(unreadable())),
     ):
         try:
             work()
         except UserError as error:
             heard.append((type(error).__name__, str(error)))
-    with contextlib.suppress(UserError), one_for_all():
+    with contextlib.suppress(UserError), raise_together():
         if rank == 1:
             fail("heard by all")
         heard.append("went on")
     # After all that they still understand each other.
-    return heard, from_first(lambda: {"rank": rank}), from_all(rank)
+    return heard, broadcast_from_main(lambda: {"rank": rank}), all_gather_json(rank)
 
 
 def test_what_fails_on_one_process_fails_on_all():

@@ -14,7 +14,7 @@ from ibc_pyg.runs.checkpoint import load_newest
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.train import fit as fit_module
 from ibc_pyg.train.experiment import setup
-from ibc_pyg.train.fit import Interrupted
+from ibc_pyg.train.fit import TrainingInterrupted
 from ibc_pyg.train.run import resume, train
 from tests.helpers.digits_run import quick, quiet, records
 
@@ -45,7 +45,7 @@ def test_resume_is_exact(whole, tmp_path, monkeypatch, stop_at):
         return step(experiment, batch)
 
     monkeypatch.setattr(fit_module, "train_step", interrupted)
-    with pytest.raises(Interrupted):
+    with pytest.raises(TrainingInterrupted):
         train(quick(*EVERYTHING), tmp_path / "cut", quiet())
     monkeypatch.undo()
     resume(tmp_path / "cut", quiet())

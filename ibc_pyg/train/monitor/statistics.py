@@ -36,7 +36,7 @@ class StepStatistics:
         self._record = self._attention_due = False
         self._found: dict[str, Tensor] = {}
 
-    def expect(self, step: int, *, record: bool) -> bool:
+    def schedule(self, step: int, *, record: bool) -> bool:
         """Prepare for a step.
 
         Args:
@@ -50,7 +50,7 @@ class StepStatistics:
         self._record = record or self._attention_due
         return self._record
 
-    def look(self, output: ModelOutput, labels: Tensor) -> None:
+    def observe(self, output: ModelOutput, labels: Tensor) -> None:
         """Look at the step if it is recorded; all processes do so together.
 
         Args:
@@ -71,7 +71,7 @@ class StepStatistics:
         parts = [value for name, value in self._found.items() if name.startswith("grad_norm/")]
         return torch.stack(parts).norm() if parts else None
 
-    def take(self) -> dict[str, float]:
+    def collect(self) -> dict[str, float]:
         """Return what the last look found, by the names of the records, and forget it."""
         found, self._found = self._found, {}
         if not found:

@@ -139,11 +139,11 @@ def test_gradient_norms_of_parts():
 def test_when_a_step_is_recorded():
     experiment = setup(quick())
     statistics = StepStatistics(experiment.fabric, experiment.model, experiment.loss, 3)
-    due = [statistics.expect(step, record=step % 2 == 0) for step in range(1, 7)]
+    due = [statistics.schedule(step, record=step % 2 == 0) for step in range(1, 7)]
     assert due == [False, True, True, True, False, True]
     never = StepStatistics(experiment.fabric, experiment.model, experiment.loss, 0)
-    assert not never.expect(3, record=False)
-    assert never.take() == {}
+    assert not never.schedule(3, record=False)
+    assert never.collect() == {}
 
 
 def test_speed_and_waiting_by_a_clock_of_our_own():
