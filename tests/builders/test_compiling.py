@@ -14,9 +14,9 @@ from ibc_pyg.errors import ConfigError, RunError
 from ibc_pyg.evaluation.scores import score
 from ibc_pyg.inference.eval_set import EvalSet
 from ibc_pyg.inference.trained import load_run
-from ibc_pyg.train.experiment import setup
-from ibc_pyg.train.fit import TrainingInterrupted
-from ibc_pyg.train.run import train
+from ibc_pyg.training.experiment import setup
+from ibc_pyg.training.fit import TrainingInterrupted
+from ibc_pyg.training.run import train
 from tests.helpers.digits_run import digits, quick, quiet, records
 
 CPU = torch.device("cpu")

@@ -23,7 +23,7 @@ from ibc_pyg.metrics import (
     list_metrics,
     retrieval_metrics,
 )
-from ibc_pyg.train.run import train
+from ibc_pyg.training.run import train
 
 SMALL = [
     "--data.classes_per_batch", "4", "--data.images_per_class", "4", "--select", "last",

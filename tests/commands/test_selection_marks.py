@@ -11,7 +11,7 @@ from ibc_pyg.commands.common import print_summary
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.inference.eval_set import EvalSet
 from ibc_pyg.inference.trained import load_run
-from ibc_pyg.train.run import train
+from ibc_pyg.training.run import train
 from tests.helpers.digits_run import OPTIONS, digits, quick
 
 NOTE = "the epoch was chosen on the test classes (select = test)"

@@ -15,7 +15,7 @@ from ibc_pyg.cli import run
 from ibc_pyg.config.yaml_file import parse_config
 from ibc_pyg.inference.eval_set import EvalSet
 from ibc_pyg.inference.trained import load_run
-from ibc_pyg.train.run import train
+from ibc_pyg.training.run import train
 
 
 @pytest.fixture(scope="module", params=["conv4", "resnet18"])

@@ -16,7 +16,7 @@ from ibc_pyg.inference.eval_set import EvalSet
 from ibc_pyg.inference.trained import load_run
 from ibc_pyg.report.from_run import make_report
 from ibc_pyg.retrieval.search import search
-from ibc_pyg.train.run import train
+from ibc_pyg.training.run import train
 
 SAMPLE = Path(__file__).resolve().parents[2] / "experiments" / "sample.yaml"
 

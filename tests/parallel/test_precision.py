@@ -11,10 +11,10 @@ from ibc_pyg.errors import ConfigError
 from ibc_pyg.parallel import fabric as fabric_module
 from ibc_pyg.parallel.precision import check_device, fabric_devices, set_multiplication
 from ibc_pyg.runs.checkpoint import load_newest
-from ibc_pyg.train import experiment as setting_up
-from ibc_pyg.train.experiment import setup
-from ibc_pyg.train.run import train
-from ibc_pyg.train.step import train_step
+from ibc_pyg.training import experiment as setting_up
+from ibc_pyg.training.experiment import setup
+from ibc_pyg.training.run import train
+from ibc_pyg.training.step import train_step
 from tests.helpers.digits_run import quick, quiet, records
 
 SHORT = ("--train.epochs", "1", "--train.lr_milestones", "[]")

@@ -11,9 +11,9 @@ from ibc_pyg.parallel.processes import run_on_main
 from ibc_pyg.runs.checkpoint import checkpoint_path, drop_after, list_checkpoints, load_newest
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.track.base import Tracker
-from ibc_pyg.train.divergence import DivergenceError, describe_divergence
-from ibc_pyg.train.experiment import Experiment
-from ibc_pyg.train.snapshot import Progress, restore_state, save_state
+from ibc_pyg.training.divergence import DivergenceError, describe_divergence
+from ibc_pyg.training.experiment import Experiment
+from ibc_pyg.training.snapshot import Progress, restore_state, save_state
 
 _logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from ibc_pyg.inference.trained import load_run
 from ibc_pyg.retrieval.search import search
 from ibc_pyg.runs.checkpoint import list_checkpoints
 from ibc_pyg.runs.run_folder import RunFolder
-from ibc_pyg.train.run import resume, train
+from ibc_pyg.training.run import resume, train
 from tests.helpers.digits_run import digits, quiet, records
 
 

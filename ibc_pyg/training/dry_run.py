@@ -21,8 +21,8 @@ from ibc_pyg.data.splits import Probe, Rows
 from ibc_pyg.errors import ConfigError, RunError
 from ibc_pyg.evaluation.scores import score_retrieval
 from ibc_pyg.inference.extract import extract_split
-from ibc_pyg.train.experiment import Experiment, setup
-from ibc_pyg.train.step import train_step
+from ibc_pyg.training.experiment import Experiment, setup
+from ibc_pyg.training.step import train_step
 
 TEST_CLASSES = 2
 TEST_IMAGES = 4

@@ -17,13 +17,13 @@ from ibc_pyg.errors import RunError
 from ibc_pyg.runs.checkpoint import load_newest
 from ibc_pyg.runs.resume import first_difference
 from ibc_pyg.runs.run_folder import RunFolder
-from ibc_pyg.train import fit as fit_module
-from ibc_pyg.train import run as train_module
-from ibc_pyg.train import selection
-from ibc_pyg.train.experiment import setup
-from ibc_pyg.train.fit import TrainingInterrupted
-from ibc_pyg.train.run import resume, train
-from ibc_pyg.train.snapshot import restore_state
+from ibc_pyg.training import fit as fit_module
+from ibc_pyg.training import run as train_module
+from ibc_pyg.training import selection
+from ibc_pyg.training.experiment import setup
+from ibc_pyg.training.fit import TrainingInterrupted
+from ibc_pyg.training.run import resume, train
+from ibc_pyg.training.snapshot import restore_state
 from tests.helpers.digits_run import digits, quick, quiet, records
 
 

@@ -18,15 +18,15 @@ from ibc_pyg.nn.weights import fit_weights, read_weights
 from ibc_pyg.parallel.processes import synchronised
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.track.base import Tracker
-from ibc_pyg.train.divergence import DivergenceError, DivergenceMonitor
-from ibc_pyg.train.experiment import Experiment
-from ibc_pyg.train.interrupt import StopRequest
-from ibc_pyg.train.monitor.speed import Speed, memory_in_use
-from ibc_pyg.train.monitor.statistics import StepStatistics
-from ibc_pyg.train.recovery import recover
-from ibc_pyg.train.selection import evaluate_and_select
-from ibc_pyg.train.snapshot import Progress, restore_state, save_state
-from ibc_pyg.train.step import train_step
+from ibc_pyg.training.divergence import DivergenceError, DivergenceMonitor
+from ibc_pyg.training.experiment import Experiment
+from ibc_pyg.training.interrupt import StopRequest
+from ibc_pyg.training.monitor.speed import Speed, memory_in_use
+from ibc_pyg.training.monitor.statistics import StepStatistics
+from ibc_pyg.training.recovery import recover
+from ibc_pyg.training.selection import evaluate_and_select
+from ibc_pyg.training.snapshot import Progress, restore_state, save_state
+from ibc_pyg.training.step import train_step
 
 
 class TrainingInterrupted(Exception):  # noqa: N818

@@ -9,9 +9,9 @@ from rich.console import Console
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.runs.split_record import record_of
 from ibc_pyg.track.base import Tracker
-from ibc_pyg.train.experiment import Experiment, setup
-from ibc_pyg.train.fit import fit
-from ibc_pyg.train.snapshot import Progress, save_split
+from ibc_pyg.training.experiment import Experiment, setup
+from ibc_pyg.training.fit import fit
+from ibc_pyg.training.snapshot import Progress, save_split
 
 
 def retrain(

@@ -8,7 +8,7 @@ from torch.nn.utils import get_total_norm
 from ibc_pyg.builders.compiling import compiling
 from ibc_pyg.data.loading.batch import Batch
 from ibc_pyg.parallel.fabric import average_gradients, mean_values
-from ibc_pyg.train.experiment import Experiment
+from ibc_pyg.training.experiment import Experiment
 
 
 def train_step(experiment: Experiment, batch: Batch) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from torch.nn.utils import get_total_norm
 
 from ibc_pyg.nn.model import IntraBatchModel, ModelOutput
 from ibc_pyg.parallel.collectives import gather_rows
-from ibc_pyg.train.monitor.attention_statistics import (
+from ibc_pyg.training.monitor.attention_statistics import (
     attention_of,
     attention_statistics,
     has_attention,

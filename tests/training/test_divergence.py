@@ -12,11 +12,11 @@ import torch
 from ibc_pyg.errors import RunError
 from ibc_pyg.runs.checkpoint import list_checkpoints, load_checkpoint
 from ibc_pyg.runs.run_folder import RunFolder
-from ibc_pyg.train import fit as fit_module
-from ibc_pyg.train import run as train_module
-from ibc_pyg.train.divergence import DivergenceError, DivergenceMonitor
-from ibc_pyg.train.fit import TrainingInterrupted
-from ibc_pyg.train.run import resume, train
+from ibc_pyg.training import fit as fit_module
+from ibc_pyg.training import run as train_module
+from ibc_pyg.training.divergence import DivergenceError, DivergenceMonitor
+from ibc_pyg.training.fit import TrainingInterrupted
+from ibc_pyg.training.run import resume, train
 from tests.helpers.digits_run import quick, quiet, records
 
 RESTART = ("--train.on_divergence", "restart")

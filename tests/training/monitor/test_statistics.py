@@ -10,15 +10,15 @@ from ibc_pyg.graph import knn
 from ibc_pyg.nn.heads import LinearHead
 from ibc_pyg.nn.model import IntraBatchModel, complete_batch
 from ibc_pyg.nn.mpn import MPN
-from ibc_pyg.train.experiment import setup
-from ibc_pyg.train.monitor.attention_statistics import (
+from ibc_pyg.training.experiment import setup
+from ibc_pyg.training.monitor.attention_statistics import (
     attention_of,
     attention_statistics,
     has_attention,
 )
-from ibc_pyg.train.monitor.speed import Speed
-from ibc_pyg.train.monitor.statistics import StepStatistics, gradient_norms
-from ibc_pyg.train.run import train
+from ibc_pyg.training.monitor.speed import Speed
+from ibc_pyg.training.monitor.statistics import StepStatistics, gradient_norms
+from ibc_pyg.training.run import train
 from tests.helpers.digits_run import digits, quick, quiet
 
 CLASSES, IMAGES = 4, 3

@@ -9,9 +9,9 @@ from ibc_pyg.inference.extract import extract_split
 from ibc_pyg.parallel.processes import broadcast_from_main
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.track.base import Tracker
-from ibc_pyg.train.divergence import DivergenceMonitor
-from ibc_pyg.train.experiment import Experiment
-from ibc_pyg.train.snapshot import Progress, save_weights
+from ibc_pyg.training.divergence import DivergenceMonitor
+from ibc_pyg.training.experiment import Experiment
+from ibc_pyg.training.snapshot import Progress, save_weights
 
 
 def evaluate_and_select(

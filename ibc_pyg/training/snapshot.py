@@ -19,7 +19,7 @@ from ibc_pyg.parallel.random_states import random_states, set_random_states
 from ibc_pyg.runs.checkpoint import checkpoint_path, save_checkpoint
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.runs.split_record import record_of, write_split
-from ibc_pyg.train.experiment import Experiment
+from ibc_pyg.training.experiment import Experiment
 
 _logger = logging.getLogger(__name__)
 _BEST = "best.safetensors"

@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.inference.embedder import Embedder
 from ibc_pyg.inference.trained import load_run
-from ibc_pyg.train import fit as fit_module
-from ibc_pyg.train.fit import TrainingInterrupted
-from ibc_pyg.train.run import resume, train
+from ibc_pyg.training import fit as fit_module
+from ibc_pyg.training.fit import TrainingInterrupted
+from ibc_pyg.training.run import resume, train
 from tests.helpers.digits_run import digits, quick, quiet, records
 
 VAL = ("--select", "val", "--data.val_classes", "0.4", "--data.classes_per_batch", "3")

@@ -27,7 +27,7 @@ from ibc_pyg.parallel.precision import check_scaling
 from ibc_pyg.parallel.processes import main_process_first
 from ibc_pyg.parallel.random_states import seed_dropout
 from ibc_pyg.runs.split_record import SplitRecord
-from ibc_pyg.train.monitor.statistics import StepStatistics
+from ibc_pyg.training.monitor.statistics import StepStatistics
 
 
 @dataclass

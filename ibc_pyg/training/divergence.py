@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ibc_pyg.data.loading.batch import Batch
 from ibc_pyg.parallel.processes import all_gather_tensors
-from ibc_pyg.train.experiment import Experiment
-from ibc_pyg.train.monitor.statistics import gradient_norms
+from ibc_pyg.training.experiment import Experiment
+from ibc_pyg.training.monitor.statistics import gradient_norms
 
 SMALLEST_SCALE = 2.0**-14
 """The scale of 16-bit gradients halves at each step with infinite ones; below this none was good

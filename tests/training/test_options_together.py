@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ibc_pyg.runs.run_folder import RunFolder
-from ibc_pyg.train.run import train
+from ibc_pyg.training.run import train
 from tests.helpers.digits_run import quick, quiet, records
 from tests.helpers.processes import run_processes, torchrun_environment
 

@@ -12,10 +12,10 @@ from ibc_pyg.config.yaml_file import config_to_yaml
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.runs.checkpoint import load_newest
 from ibc_pyg.runs.run_folder import RunFolder
-from ibc_pyg.train import fit as fit_module
-from ibc_pyg.train.experiment import setup
-from ibc_pyg.train.fit import TrainingInterrupted
-from ibc_pyg.train.run import resume, train
+from ibc_pyg.training import fit as fit_module
+from ibc_pyg.training.experiment import setup
+from ibc_pyg.training.fit import TrainingInterrupted
+from ibc_pyg.training.run import resume, train
 from tests.helpers.digits_run import quick, quiet, records
 
 EVERYTHING = (

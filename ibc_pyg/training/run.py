@@ -34,10 +34,10 @@ from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.runs.split_record import read_split, record_of
 from ibc_pyg.track import JsonlTracker, MultiTracker, WandbTracker
 from ibc_pyg.track.base import Tracker
-from ibc_pyg.train.experiment import Experiment, setup
-from ibc_pyg.train.fit import TrainingInterrupted, fit
-from ibc_pyg.train.retrain import retrain
-from ibc_pyg.train.snapshot import Progress, save_split, save_weights
+from ibc_pyg.training.experiment import Experiment, setup
+from ibc_pyg.training.fit import TrainingInterrupted, fit
+from ibc_pyg.training.retrain import retrain
+from ibc_pyg.training.snapshot import Progress, save_split, save_weights
 
 
 def train(config: Config, out: Path, console: Console) -> RunFolder:
