@@ -13,7 +13,7 @@ from ibc_pyg import cli
 from ibc_pyg.config import ModelConfig
 from ibc_pyg.config.yaml_file import parse_config
 from ibc_pyg.nn.conv.user_conv import check_code, user_code
-from ibc_pyg.train.run import train
+from ibc_pyg.training.run import train
 
 SMALL = [
     "--data.name", "digits", "--data.transform", "none",
