@@ -19,6 +19,7 @@ from ibc_pyg.evaluation.runs import ScoreOptions, score_runs
 from ibc_pyg.inference.embedder import Embedder
 from ibc_pyg.inference.test_time_views import Views
 from ibc_pyg.inference.trained import load_run
+from ibc_pyg.nn.conv.user_conv import user_code
 from ibc_pyg.training import run as training
 from ibc_pyg.training.fit import TrainingInterrupted
 
@@ -88,7 +89,8 @@ def train(
     config, path = _config(experiment, overrides or {}), Path(out)
     try:
         if resume and (path / "config.yaml").is_file():
-            run = training.resume(path, console, config)
+            known = user_code(config.model)
+            run = training.resume(path, console, config, known_code=known)
         else:
             run = training.train(config, path, console)
     except TrainingInterrupted:
