@@ -107,6 +107,7 @@ def evaluate(
     rerank: bool = False,
     flip: bool = False,
     crops: int = 1,
+    trust_code: bool = False,
 ) -> dict[str, Any]:
     """Score a run on its test images, which must be there.
 
@@ -119,6 +120,7 @@ def evaluate(
         rerank: Also score k-reciprocal re-ranking.
         flip: Average each image with its mirror image.
         crops: Average 1, 5 or 9 crops of each image.
+        trust_code: As for `load`.
 
     Returns:
         Fractions in [0, 1] under `R@K`, `MAP@R`, `RP`, `NMI`, `AMI`, `ARI` with the counts and
@@ -134,6 +136,7 @@ def evaluate(
         refine=refine,
         refine_size=refine_size,
         rerank=rerank,
+        trust_code=trust_code,
     )
     return score_runs([Path(path)], options).runs[0].to_dict()
 
