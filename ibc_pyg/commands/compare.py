@@ -12,6 +12,8 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
+from ibc_pyg.commands.trust import add_trust_code
+
 NAME = "compare"
 HELP = "run a grid of settings and seeds, and write one table"
 
@@ -42,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=int, help="CPU threads of a run (default: the cores, shared)"
     )
+    add_trust_code(parser, "a teacher")
     parser.set_defaults(takes_fields=True)
 
 
@@ -72,19 +75,20 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
             raise ConfigError(f"--vary: {cell.name} and {other.name} are the same setting")
 
     from ibc_pyg.compare.curves import write_curves
-    from ibc_pyg.compare.runs import make_jobs, read_results, run_jobs
+    from ibc_pyg.compare.runs import make_runs, read_results, run_grid
     from ibc_pyg.compare.table import Comparison, make_rows, to_markdown, write_tables
     from ibc_pyg.runs.environment import command_line, environment
 
     out = console()
-    jobs = make_jobs(cells, range(arguments.seeds), arguments.out)
+    jobs = make_runs(cells, range(arguments.seeds), arguments.out)
     try:
-        run_jobs(
+        run_grid(
             jobs,
             base,
             fields,
             workers=arguments.jobs,
             threads=arguments.threads,
+            trust_code=arguments.trust_code,
             group=arguments.out.name,
             report=lambda job, what: out.print(f"{job.cell.name}, seed {job.seed}: {what}"),
         )

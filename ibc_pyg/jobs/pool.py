@@ -20,7 +20,7 @@ from ibc_pyg.config.yaml_file import config_to_yaml
 
 
 @dataclass(frozen=True)
-class Task:
+class Job:
     """One run.
 
     Attributes:
@@ -50,7 +50,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Failure:
+class JobFailure:
     """Why a run did not end.
 
     Attributes:
@@ -60,24 +60,26 @@ class Failure:
             end in the same way.
     """
 
-    task: Task
+    task: Job
     message: str
     final: bool = False
 
 
-def run_tasks(
-    tasks: Sequence[Task],
+def run_jobs(
+    tasks: Sequence[Job],
     *,
     workers: int,
     threads: int | None = None,
-    report: Callable[[Task, str], None],
-) -> list[Failure]:
+    trust_code: bool = False,
+    report: Callable[[Job, str], None],
+) -> list[JobFailure]:
     """Do every task, in this order; what is finished is skipped, what was cut is resumed.
 
     Args:
         tasks: What to run.
         workers: How many run side by side.
         threads: CPU threads of each; None shares the processor's among them.
+        trust_code: As in `ibc_pyg.builders.loss.build_loss`.
         report: Called with each task and what became of it, from several threads.
 
     Returns:
@@ -88,8 +90,9 @@ def run_tasks(
             a checkpoint.
     """
     queue = deque(tasks)
-    failures: list[Failure] = []
-    pool = [_Worker(threads or max(1, (os.cpu_count() or 1) // workers)) for _ in range(workers)]
+    failures: list[JobFailure] = []
+    threads = threads or max(1, (os.cpu_count() or 1) // workers)
+    pool = [_Worker(threads, trust_code) for _ in range(workers)]
     stopped = threading.Event()
 
     def work(worker: _Worker, end: threading.Event) -> None:
@@ -137,21 +140,21 @@ def run_tasks(
 
 
 def _attempt(
-    worker: _Worker, task: Task, report: Callable[[Task, str], None], stopped: threading.Event
-) -> Failure | None:
+    worker: _Worker, task: Job, report: Callable[[Job, str], None], stopped: threading.Event
+) -> JobFailure | None:
     report(task, "resumed" if task.cut else "started")
     try:
         task.path.parent.mkdir(parents=True, exist_ok=True)
         answer = worker.run(task)
     except OSError as error:
-        return Failure(task, str(error))
+        return JobFailure(task, str(error))
     if answer is None:
         if stopped.is_set():
             return None
         lines = task.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        failure = Failure(task, f"its process ended: {lines[-1] if lines else 'killed'}")
+        failure = JobFailure(task, f"its process ended: {lines[-1] if lines else 'killed'}")
     elif answer["status"] == "failed":
-        failure = Failure(task, str(answer["message"]), bool(answer["final"]))
+        failure = JobFailure(task, str(answer["message"]), bool(answer["final"]))
     else:
         report(task, str(answer["status"]))
         return None
@@ -162,13 +165,14 @@ def _attempt(
 class _Worker:
     """The other side of `ibc_pyg.jobs.worker`; started with its first task."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, trust_code: bool) -> None:
+        self.trust_code = trust_code
         self.threads = threads
         self._process: subprocess.Popen[str] | None = None
         self._asked = False
         self._lock = threading.Lock()
 
-    def run(self, task: Task) -> dict[str, object] | None:
+    def run(self, task: Job) -> dict[str, object] | None:
         """Return the answer; None if the process died, or was to stop before it began."""
         process = self._order(task)
         line = ""
@@ -182,13 +186,14 @@ class _Worker:
         answer: dict[str, object] = json.loads(line)
         return answer
 
-    def _order(self, task: Task) -> subprocess.Popen[str] | None:
+    def _order(self, task: Job) -> subprocess.Popen[str] | None:
         order = {
             "config": config_to_yaml(task.config),
             "out": str(task.path),
             "log": str(task.log),
             "resume": task.cut,
             "argv": sys.argv,
+            "trust_code": self.trust_code,
         }
         with self._lock:
             if self._asked:
