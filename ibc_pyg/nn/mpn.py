@@ -14,7 +14,7 @@ from ibc_pyg.nn.conv.checks import check_edges, check_nodes, check_rate
 from ibc_pyg.nn.conv.factory import make_conv
 from ibc_pyg.nn.conv.intra_batch_conv import IntraBatchConv
 from ibc_pyg.nn.senders import senders_of
-from ibc_pyg.parallel.collectives import num_processes
+from ibc_pyg.parallel.collectives import world_size
 
 
 @dataclass
@@ -266,7 +266,7 @@ class MPN(nn.Module):
 
         """
         check_nodes(x, self.channels, finite=self.check_finite)
-        if num_processes() == 1 or not self.training:
+        if world_size() == 1 or not self.training:
             check_edges(x, edge_index, edge_weight, values=self.check_finite)
         if return_attention:
             self._check_has_attention()
