@@ -119,7 +119,7 @@ def width(place: Place) -> float:
 
 
 def arrange(floors: list[list[Place]], arrows: list[list[Place]]) -> dict[Place, float]:
-    """Return the horizontal position of each place, near the mean of its neighbours'."""
+    """Return the horizontal position of each place, near its neighbours and the middle."""
     neighbours: dict[Place, list[Place]] = {place: [] for floor in floors for place in floor}
     for places in arrows:
         for upper, lower in itertools.pairwise(places):
@@ -139,7 +139,7 @@ def arrange(floors: list[list[Place]], arrows: list[list[Place]]) -> dict[Place,
     for step in range(60):
         for floor in floors if step % 2 else reversed(floors):
             wanted = {
-                place: sum(x[other] for other in neighbours[place]) / len(neighbours[place])
+                place: 0.8 * sum(x[other] for other in neighbours[place]) / len(neighbours[place])
                 if neighbours[place]
                 else x[place]
                 for place in floor
