@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import inspect
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
 
 
 class UserError(Exception):
@@ -43,3 +45,45 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
     if close:
         return f"did you mean {' or '.join(names[each] for each in close)}?"
     return otherwise or f"choose one of {', '.join(names.values())}"
+
+
+def accepted_arguments(kind: Callable[..., Any]) -> set[str] | None:
+    """Return the names of the arguments that a class or function takes.
+
+    Where a class passes **kwargs on, the arguments of its base classes are included.
+
+    Returns:
+        The names, or None if **kwargs accept any name.
+    """
+    own = [vars(base).get("__init__") for base in kind.__mro__] if inspect.isclass(kind) else [kind]
+    names: set[str] = set()
+    for function in filter(None, own):
+        parameters = inspect.signature(function).parameters.values()
+        names |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        if all(p.kind != p.VAR_KEYWORD for p in parameters):
+            return names - {"self"}
+    return None
+
+
+def check_arguments(
+    kind: Callable[..., Any], args: Iterable[str], *, what: str, reserved: Collection[str] = ()
+) -> None:
+    """Check that a class or function takes the arguments that a user gave.
+
+    Args:
+        kind: The class or function.
+        args: Names of the arguments, or a mapping from them.
+        what: Beginning of the message: the field and the owner of the arguments.
+        reserved: Arguments that are set elsewhere and cannot be given.
+
+    Raises:
+        ConfigError: Naming the first unknown argument, and the closest one there is.
+    """
+    accepted = accepted_arguments(kind)
+    if accepted is None:
+        accepted = set(args)
+    known = sorted(accepted - set(reserved))
+    for name in args:
+        if name not in known:
+            hint = did_you_mean(name, known, otherwise="" if known else "it takes none")
+            raise ConfigError(f"{what} has no argument {name!r}; {hint}")

@@ -135,9 +135,7 @@ def test_bad_arguments(name: str, args: dict[str, Any], says: str) -> None:
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "w.pt")
-    with pytest.raises(
-        ConfigError, match=r"w\.pt does not fit the backbone: stem"
-    ):
+    with pytest.raises(ConfigError, match=r"w\.pt does not fit the backbone: stem"):
         ours("test_convnext", weights=str(tmp_path / "w.pt"))
 
 
