@@ -178,7 +178,8 @@ def nearest(
         memory_budget: Bytes of memory for a chunk.
 
     Returns:
-        Indices and squared distances, `[N, min(k, M)]` each, ascending, the lower row first in ties.
+        Indices and squared distances, `[N, min(k, M)]` each, ascending, the lower row first in
+        ties.
     """
     k = min(k, len(g))
     indices = torch.empty(len(x), k, dtype=torch.long, device=x.device)

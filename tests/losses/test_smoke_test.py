@@ -5,7 +5,7 @@ import torch
 from pytorch_metric_learning.losses import ProxyAnchorLoss
 
 from ibc_pyg.errors import ConfigError
-from ibc_pyg.losses.factory import OWN, make_loss
+from ibc_pyg.losses.factory import BUILTIN, make_loss
 from ibc_pyg.losses.metric_learning import loss_names
 
 SIZES = {"num_classes": 6, "embedding_size": 8}
@@ -56,7 +56,7 @@ def test_trying_moves_neither_the_generator_nor_the_weights():
 
 
 @pytest.mark.parametrize("classes", [2, 6])
-@pytest.mark.parametrize("name", [*OWN, *loss_names()])
+@pytest.mark.parametrize("name", [*BUILTIN, *loss_names()])
 def test_no_loss_is_refused_for_few_classes(name, classes):
     needs = {"P2SGradLoss": {"descriptors_dim": 8}, "RankedListLoss": {"margin": 0.4, "Tn": 10}}
     make_loss(name, needs.get(name, {}), None, {}, num_classes=classes, embedding_size=8)

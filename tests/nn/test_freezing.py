@@ -84,5 +84,5 @@ def test_a_name_is_not_taken_for_a_longer_one() -> None:
 
 def test_a_part_that_is_not_there() -> None:
     config = parse_config(None, ["--model.freeze", "[body.layr1]"])
-    with pytest.raises(ConfigError, match=r"no part 'body\.layr1'; it has body\.layer1"):
+    with pytest.raises(ConfigError, match=r"no part 'body\.layr1'; did you mean body\.layer1"):
         set_frozen(model_of("resnet18"), config, 0.0)

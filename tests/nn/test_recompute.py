@@ -12,7 +12,7 @@ from torch import nn
 
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.nn.backbones import make_backbone
-from ibc_pyg.nn.backbones.torchvision_networks import VisionBackbone
+from ibc_pyg.nn.backbones.torchvision_backbone import TorchvisionBackbone
 from ibc_pyg.nn.recompute import Recomputed, recompute_blocks
 
 # Blocks: 4 convolutions, 2 residual ones, BasicBlocks, dense blocks, MBConv, Swin's, ...
@@ -34,7 +34,7 @@ def pair(name: str) -> tuple[nn.Module, nn.Module]:
     args, blocks = BACKBONES[name]
     if name == "vit":  # the named ones have 86 million parameters and more
         small = tv.VisionTransformer(32, 16, 2, 2, hidden_dim=8, mlp_dim=16, dropout=0.1)
-        plain: nn.Module = VisionBackbone(small, 8)
+        plain: nn.Module = TorchvisionBackbone(small, 8)
     else:
         plain = make_backbone(name, 8, **args)
     plain.train()

@@ -10,7 +10,7 @@ from torch_geometric.nn import conv
 
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.nn.conv.intra_batch_conv import IntraBatchConv
-from ibc_pyg.nn.conv.specs import REFUSED, SPECS, ConvSpec
+from ibc_pyg.nn.conv.specs import SPECS, UNSUPPORTED, ConvSpec
 from ibc_pyg.nn.conv.user_conv import load_class
 
 
@@ -23,14 +23,13 @@ def find_conv(name: str) -> tuple[type[nn.Module], ConvSpec]:
     """Find the class of a layer and how it is made.
 
     Args:
-        name: as in `make_conv`.
+        name: As in `make_conv`.
 
     Returns:
         The class and its spec, an empty one for `IntraBatchConv` and classes of the user's own.
 
     Raises:
-        ConfigError: unknown, no convolution, or one that cannot work on a batch graph.
-
+        ConfigError: Unknown, no convolution, or one that cannot work on a batch graph.
     """
     if name == IntraBatchConv.__name__:
         return IntraBatchConv, ConvSpec()
@@ -43,8 +42,8 @@ def find_conv(name: str) -> tuple[type[nn.Module], ConvSpec]:
         name = cls.__name__  # some classes have a second name
         if name in SPECS:
             return cls, SPECS[name]
-        if name in REFUSED:
-            raise ConfigError(f"conv: {name} cannot work on a batch graph: {REFUSED[name]}")
+        if name in UNSUPPORTED:
+            raise ConfigError(f"conv: {name} cannot work on a batch graph: {UNSUPPORTED[name]}")
     if cls is not None:
         raise ConfigError(
             f"conv: torch_geometric.nn.{name} is no node-level convolution; "

@@ -21,9 +21,8 @@ def load_class(name: str) -> type[nn.Module]:
             file**, as `python file.py` would: name only files you trust.
 
     Raises:
-        ConfigError: no such file, module or class, the import fails, or the class is no
+        ConfigError: No such file, module or class, the import fails, or the class is no
             `torch.nn.Module`.
-
     """
     path, colon, cls_name = name.rpartition(":")
     if colon and path.endswith(".py"):

@@ -212,9 +212,9 @@ def test_nodes_without_edges_get_the_output_bias() -> None:
         torch.nn.init.normal_(conv.lin_out.bias)
         x = make_x(1, 4, 0).requires_grad_()
         want = conv.lin_out.bias.unsqueeze(0)
-        nobody = torch.empty(2, 0, dtype=torch.long)
+        no_edges = torch.empty(2, 0, dtype=torch.long)
         torch.testing.assert_close(conv(x), want)
-        torch.testing.assert_close(conv(x, nobody), want)
+        torch.testing.assert_close(conv(x, no_edges), want)
         conv(x).sum().backward()
         assert x.grad is not None
         assert torch.equal(x.grad, torch.zeros_like(x))

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from ibc_pyg.nn.conv.factory import make_conv
-from ibc_pyg.nn.conv.specs import REFUSED, SPECS
+from ibc_pyg.nn.conv.specs import SPECS, UNSUPPORTED
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "layers.md"
 
@@ -25,7 +25,7 @@ def test_layers_that_work() -> None:
 
 
 def test_layers_that_are_refused_and_why() -> None:
-    assert table("Layers that are refused") == dict(REFUSED)
+    assert table("Layers that are refused") == dict(UNSUPPORTED)
 
 
 def test_the_example_runs(tmp_path: Path) -> None:
