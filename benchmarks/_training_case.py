@@ -32,9 +32,9 @@ from ibc_pyg.data.loading.batch import Batch
 from ibc_pyg.nn.model import IntraBatchModel, ModelOutput
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.track import JsonlTracker, MultiTracker
-from ibc_pyg.train import fit as fit_module
-from ibc_pyg.train import step as step_module
-from ibc_pyg.train.experiment import Experiment, setup
+from ibc_pyg.training import fit as fit_module
+from ibc_pyg.training import step as step_module
+from ibc_pyg.training.experiment import Experiment, setup
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 COMMON = [
@@ -232,7 +232,7 @@ def looked_into(experiment: Experiment, watch: Stopwatch) -> Iterator[None]:
     assert experiment.statistics is not None
     with (
         mock.patch.object(
-            experiment.statistics, "look", watch.timed("look", experiment.statistics.look)
+            experiment.statistics, "observe", watch.timed("look", experiment.statistics.observe)
         ),
         mock.patch.object(
             step_module, "_clip_gradients", watch.timed("norm", step_module._clip_gradients)

@@ -87,7 +87,7 @@ def run(arguments: Sequence[str]) -> int:
         return int(parsed.run(parsed, rest) or 0)
     except UserError as error:
         # One line, whatever the message was made of.
-        if launch.may_tell():
+        if launch.should_report_error():
             sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         return EXIT_USER_ERROR
     except BrokenPipeError:

@@ -62,10 +62,10 @@ def print_summary(run: RunFolder, out: Console) -> None:
 
 def finish(work: Callable[[], RunFolder], out: Console) -> int:
     """Do the work of a run, print what came out, and return the exit code."""
-    from ibc_pyg.train.fit import Interrupted
+    from ibc_pyg.training.fit import TrainingInterrupted
 
     try:
         print_summary(work(), out)
-    except Interrupted:
+    except TrainingInterrupted:
         return 130
     return 0

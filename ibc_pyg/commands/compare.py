@@ -72,14 +72,14 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
             raise ConfigError(f"--vary: {cell.name} and {other.name} are the same setting")
 
     from ibc_pyg.compare.curves import write_curves
-    from ibc_pyg.compare.runs import make_jobs, read_results, run_jobs
+    from ibc_pyg.compare.runs import make_runs, read_results, run_grid
     from ibc_pyg.compare.table import Comparison, make_rows, to_markdown, write_tables
     from ibc_pyg.runs.environment import command_line, environment
 
     out = console()
-    jobs = make_jobs(cells, range(arguments.seeds), arguments.out)
+    jobs = make_runs(cells, range(arguments.seeds), arguments.out)
     try:
-        run_jobs(
+        run_grid(
             jobs,
             base,
             fields,

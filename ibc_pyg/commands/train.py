@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
         if arguments.out is not None:
             raise ConfigError("--resume goes on in the run's own folder; leave --out out")
         wanted = _wanted(files, cut, fields)
-        from ibc_pyg.train.run import resume
+        from ibc_pyg.training.run import resume
 
         return finish(lambda: resume(cut, console(), wanted), console())
     if not files:
@@ -68,12 +68,12 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     # Mistakes in the file are told before torch is loaded.
     config = parse_layers(files, fields)
     if arguments.dry_run:
-        from ibc_pyg.train.dry_run import dry_run
+        from ibc_pyg.training.dry_run import dry_run
 
         out = console()
         out.print(str(dry_run(config, out)))
         return 0
-    from ibc_pyg.train.run import train
+    from ibc_pyg.training.run import train
 
     folder = arguments.out or default_out("-".join(file.stem for file in files))
     return finish(lambda: train(config, folder, console()), console())

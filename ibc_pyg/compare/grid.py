@@ -13,7 +13,7 @@ _OPENING, _CLOSING = "[{(", ")}]"
 
 
 @dataclass(frozen=True)
-class Cell:
+class GridPoint:
     """One setting of the grid; it is run once a seed.
 
     Attributes:
@@ -47,7 +47,7 @@ class Cell:
         return layer + [word for field, value in self.values for word in (f"--{field}", value)]
 
 
-def make_grid(vary: Sequence[str], layers: Sequence[Path] = ()) -> list[Cell]:
+def make_grid(vary: Sequence[str], layers: Sequence[Path] = ()) -> list[GridPoint]:
     """Return the product of all variations; the first cell is what the others are compared with.
 
     Args:
@@ -74,7 +74,7 @@ def make_grid(vary: Sequence[str], layers: Sequence[Path] = ()) -> list[Cell]:
         if not layer.is_file():
             raise ConfigError(f"--layers: {layer} is not a file")
     cells = [
-        Cell(values, layer) for layer in (None, *layers) for values in itertools.product(*axes)
+        GridPoint(values, layer) for layer in (None, *layers) for values in itertools.product(*axes)
     ]
     if len({cell.folder for cell in cells}) < len(cells):
         raise ConfigError(

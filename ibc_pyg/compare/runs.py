@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ibc_pyg.compare.grid import Cell
+from ibc_pyg.compare.grid import GridPoint
 from ibc_pyg.config import Config
 from ibc_pyg.config.yaml_file import config_from_yaml, config_to_dict, parse_config
 from ibc_pyg.errors import RunError
-from ibc_pyg.jobs.pool import Task, run_tasks
+from ibc_pyg.jobs.pool import Job, run_jobs
 from ibc_pyg.runs.resume import MAY_CHANGE
 from ibc_pyg.runs.run_folder import RunFolder
 
@@ -19,7 +19,7 @@ METRICS = ("R@1", "MAP@R", "RP", "NMI")
 
 
 @dataclass(frozen=True)
-class Job:
+class GridRun:
     """One run of a grid.
 
     Attributes:
@@ -28,24 +28,26 @@ class Job:
         path: Its run folder.
     """
 
-    cell: Cell
+    cell: GridPoint
     seed: int
     path: Path
 
 
-def make_jobs(cells: Sequence[Cell], seeds: Sequence[int], out: Path) -> list[Job]:
+def make_runs(cells: Sequence[GridPoint], seeds: Sequence[int], out: Path) -> list[GridRun]:
     """Return all runs, seed by seed, so that a grid that is cut has whole seeds."""
-    return [Job(cell, seed, out / cell.folder / f"seed-{seed}") for seed in seeds for cell in cells]
+    return [
+        GridRun(cell, seed, out / cell.folder / f"seed-{seed}") for seed in seeds for cell in cells
+    ]
 
 
-def run_jobs(
-    jobs: Sequence[Job],
+def run_grid(
+    jobs: Sequence[GridRun],
     experiment: Path,
     fields: Sequence[str],
     *,
     workers: int,
     group: str,
-    report: Callable[[Job, str], None],
+    report: Callable[[GridRun, str], None],
     threads: int | None = None,
 ) -> None:
     """Do every job.
@@ -64,7 +66,7 @@ def run_jobs(
     """
     by_path = {job.path: job for job in jobs}
     tasks = [
-        Task(
+        Job(
             job.cell.name,
             job.path,
             tracked(_config(job, experiment, fields), group, job.cell.name),
@@ -72,7 +74,7 @@ def run_jobs(
         for job in jobs
     ]
     check_settings(tasks)
-    failures = run_tasks(
+    failures = run_jobs(
         tasks,
         workers=workers,
         threads=threads,
@@ -86,7 +88,7 @@ def run_jobs(
         )
 
 
-def _config(job: Job, experiment: Path, fields: Sequence[str]) -> Config:
+def _config(job: GridRun, experiment: Path, fields: Sequence[str]) -> Config:
     seed = ["--train.seed", str(job.seed)]
     return parse_config(experiment, [*fields, *job.cell.overrides, *seed])
 
@@ -99,7 +101,7 @@ def tracked(config: Config, group: str, *tags: str) -> Config:
     return replace(config, track=replace(track, group=track.group or group, tags=own))
 
 
-def check_settings(tasks: Iterable[Task]) -> None:
+def check_settings(tasks: Iterable[Job]) -> None:
     """Refuse to take the runs of other settings for these.
 
     Raises:
@@ -128,13 +130,13 @@ def _flat(config: Config) -> list[tuple[str, Any]]:
     return [(name, value) for name, value in found if name not in MAY_CHANGE]
 
 
-def read_results(jobs: Sequence[Job]) -> dict[Cell, list[dict[str, Any]]]:
+def read_results(jobs: Sequence[GridRun]) -> dict[GridPoint, list[dict[str, Any]]]:
     """Return the summaries of each cell, in the order of the seeds.
 
     Raises:
         RunError: If one is missing or damaged.
     """
-    results: dict[Cell, list[dict[str, Any]]] = {}
+    results: dict[GridPoint, list[dict[str, Any]]] = {}
     for job in jobs:
         results.setdefault(job.cell, []).append(scores_of(RunFolder(job.path)))
     return results

@@ -20,7 +20,7 @@ from ibc_pyg.config.yaml_file import config_to_yaml
 
 
 @dataclass(frozen=True)
-class Task:
+class Job:
     """One run.
 
     Attributes:
@@ -50,7 +50,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Failure:
+class JobFailure:
     """Why a run did not end.
 
     Attributes:
@@ -60,18 +60,18 @@ class Failure:
             end in the same way.
     """
 
-    task: Task
+    task: Job
     message: str
     final: bool = False
 
 
-def run_tasks(
-    tasks: Sequence[Task],
+def run_jobs(
+    tasks: Sequence[Job],
     *,
     workers: int,
     threads: int | None = None,
-    report: Callable[[Task, str], None],
-) -> list[Failure]:
+    report: Callable[[Job, str], None],
+) -> list[JobFailure]:
     """Do every task, in this order; what is finished is skipped, what was cut is resumed.
 
     Args:
@@ -88,7 +88,7 @@ def run_tasks(
             a checkpoint.
     """
     queue = deque(tasks)
-    failures: list[Failure] = []
+    failures: list[JobFailure] = []
     pool = [_Worker(threads or max(1, (os.cpu_count() or 1) // workers)) for _ in range(workers)]
     stopped = threading.Event()
 
@@ -137,21 +137,21 @@ def run_tasks(
 
 
 def _attempt(
-    worker: _Worker, task: Task, report: Callable[[Task, str], None], stopped: threading.Event
-) -> Failure | None:
+    worker: _Worker, task: Job, report: Callable[[Job, str], None], stopped: threading.Event
+) -> JobFailure | None:
     report(task, "resumed" if task.cut else "started")
     try:
         task.path.parent.mkdir(parents=True, exist_ok=True)
         answer = worker.run(task)
     except OSError as error:
-        return Failure(task, str(error))
+        return JobFailure(task, str(error))
     if answer is None:
         if stopped.is_set():
             return None
         lines = task.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        failure = Failure(task, f"its process ended: {lines[-1] if lines else 'killed'}")
+        failure = JobFailure(task, f"its process ended: {lines[-1] if lines else 'killed'}")
     elif answer["status"] == "failed":
-        failure = Failure(task, str(answer["message"]), bool(answer["final"]))
+        failure = JobFailure(task, str(answer["message"]), bool(answer["final"]))
     else:
         report(task, str(answer["status"]))
         return None
@@ -168,7 +168,7 @@ class _Worker:
         self._asked = False
         self._lock = threading.Lock()
 
-    def run(self, task: Task) -> dict[str, object] | None:
+    def run(self, task: Job) -> dict[str, object] | None:
         """Return the answer; None if the process died, or was to stop before it began."""
         process = self._order(task)
         line = ""
@@ -182,7 +182,7 @@ class _Worker:
         answer: dict[str, object] = json.loads(line)
         return answer
 
-    def _order(self, task: Task) -> subprocess.Popen[str] | None:
+    def _order(self, task: Job) -> subprocess.Popen[str] | None:
         order = {
             "config": config_to_yaml(task.config),
             "out": str(task.path),

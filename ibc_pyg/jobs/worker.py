@@ -27,8 +27,8 @@ from rich.console import Console
 from ibc_pyg.config import Config
 from ibc_pyg.config.yaml_file import config_from_yaml
 from ibc_pyg.errors import RunError, UserError
-from ibc_pyg.train.fit import Interrupted
-from ibc_pyg.train.run import resume, train
+from ibc_pyg.training.fit import TrainingInterrupted
+from ibc_pyg.training.run import resume, train
 
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
 
@@ -102,7 +102,7 @@ def _run(task: dict[str, Any], running: threading.Event, asked: threading.Event)
                 resume(path, console)
             else:
                 train(_config(task["config"]), path, console)
-        except (Interrupted, KeyboardInterrupt):
+        except (TrainingInterrupted, KeyboardInterrupt):
             return _outcome(STOPPED)
         except UserError as error:
             message = " ".join(str(error).split())

@@ -14,7 +14,7 @@ from ibc_pyg.nn.conv.factory import make_conv
 from ibc_pyg.nn.conv.intra_batch_conv import IntraBatchConv
 from ibc_pyg.nn.conv.step import MPNStep
 from ibc_pyg.nn.mpn_config import MPNConfig
-from ibc_pyg.parallel.collectives import num_processes
+from ibc_pyg.parallel.collectives import world_size
 
 
 @dataclass
@@ -93,7 +93,7 @@ class MPN(nn.Module):
         """
         config = self.config
         check_nodes(x, config.channels, finite=config.check_finite)
-        if num_processes() == 1 or not self.training:
+        if world_size() == 1 or not self.training:
             check_edges(x, edge_index, edge_weight, values=config.check_finite)
         if return_attention:
             self._check_has_attention()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ibc_pyg.parallel.collectives import gather_rows, num_processes, process_number
+from ibc_pyg.parallel.collectives import gather_rows, process_rank, world_size
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,6 @@ def senders_of(x: Tensor) -> Senders | None:
     Returns:
         The nodes of all processes; None with one process, where they are `x`.
     """
-    if num_processes() == 1:
+    if world_size() == 1:
         return None
-    return Senders(gather_rows(x), process_number() * x.size(0))
+    return Senders(gather_rows(x), process_rank() * x.size(0))

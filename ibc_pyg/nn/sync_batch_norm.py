@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ibc_pyg.parallel.collectives import gather_rows, num_processes
+from ibc_pyg.parallel.collectives import gather_rows, world_size
 
 
 class SyncBatchNorm(_BatchNorm):
@@ -36,7 +36,7 @@ class SyncBatchNorm(_BatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise each channel; returns a tensor shaped as `input`."""
-        if not self.training or num_processes() == 1:
+        if not self.training or world_size() == 1:
             return super().forward(input)
         out: Tensor = self._over_processes(input)
         return out
@@ -44,7 +44,7 @@ class SyncBatchNorm(_BatchNorm):
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _over_processes(self, input: Tensor) -> Tensor:
         self._check_input_dim(input)
-        count = input.numel() // input.size(1) * num_processes()
+        count = input.numel() // input.size(1) * world_size()
         if count == 1:
             raise ValueError(f"more than 1 value per channel is needed, got {list(input.shape)}")
         out: Tensor
@@ -124,7 +124,7 @@ class _NormaliseOverProcesses(torch.autograd.Function):
         grad_weight = (grad_out * normalised).sum(over)  # [C]
         sums = torch.stack([grad_bias, grad_weight])  # [2, C]
         dist.all_reduce(sums)
-        through_mean, through_var = (sums / (x.numel() // x.size(1) * num_processes())).unbind(0)
+        through_mean, through_var = (sums / (x.numel() // x.size(1) * world_size())).unbind(0)
         grad_x = grad_out - through_mean.view(shape) - normalised * through_var.view(shape)
         factor = scale if weight is None else scale * weight
         grad_x = (grad_x * factor.view(shape)).to(x.dtype)

@@ -15,12 +15,12 @@ from torch import Tensor
 from torch import distributed as dist
 
 
-def num_processes() -> int:
+def world_size() -> int:
     """Return how many processes work together; 1 where none were set up to."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
-def process_number() -> int:
+def process_rank() -> int:
     """Return the rank of this process, from 0."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
@@ -38,7 +38,7 @@ def gather_rows(x: Tensor) -> Tensor:
         Rows of all W processes, [W * N, ...]; `x` itself where there is one process.
 
     """
-    if num_processes() == 1:
+    if world_size() == 1:
         return x
     rows: Tensor = _gather(x)  # [W * N, ...]
     return rows
@@ -53,8 +53,8 @@ def _gather(x: Tensor) -> Tensor:
 class _GatherRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        rows = x.new_empty(num_processes() * x.size(0), *x.shape[1:])  # [W * N, ...]
-        dist.all_gather(list(rows.chunk(num_processes())), x.contiguous())
+        rows = x.new_empty(world_size() * x.size(0), *x.shape[1:])  # [W * N, ...]
+        dist.all_gather(list(rows.chunk(world_size())), x.contiguous())
         return rows
 
     @staticmethod
@@ -62,13 +62,13 @@ class _GatherRows(torch.autograd.Function):
         # A reduce-scatter; the rows are few, and gloo has none for every type.
         grad = grad.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(grad)
-        return grad.chunk(num_processes())[process_number()]  # [N, ...]
+        return grad.chunk(world_size())[process_rank()]  # [N, ...]
 
 
 def mean_over_processes(values: Tensor) -> Tensor:
     """Return the mean over the processes, without gradient; `values` itself where there is one."""
-    if num_processes() == 1:
+    if world_size() == 1:
         return values
     values = values.detach().clone()
     dist.all_reduce(values)
-    return values / num_processes()
+    return values / world_size()

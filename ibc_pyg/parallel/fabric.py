@@ -16,7 +16,7 @@ from torch import distributed as dist
 
 from ibc_pyg.config import TrainConfig
 from ibc_pyg.errors import ConfigError, RunError
-from ibc_pyg.parallel.collectives import mean_over_processes, num_processes
+from ibc_pyg.parallel.collectives import mean_over_processes, world_size
 from ibc_pyg.parallel.launch import Launch
 from ibc_pyg.parallel.precision import (
     check_device,
@@ -24,7 +24,7 @@ from ibc_pyg.parallel.precision import (
     fabric_precision,
     set_multiplication,
 )
-from ibc_pyg.parallel.processes import alone, control_group, together
+from ibc_pyg.parallel.processes import control_group, is_distributed, on_main_only
 
 # What gloo and NCCL say when a peer is gone.
 _GONE = ("closed by peer", "reset by peer", "Broken pipe", "remote process exited", "NCCL", "gloo")
@@ -70,9 +70,9 @@ def start_fabric(device: str, precision: Any) -> Fabric:
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     launch = Launch.from_environment()
-    if launch.world_size == 1 or alone():
+    if launch.world_size == 1 or on_main_only():
         # Lightning would count torchrun's processes, though the first one works alone.
-        environment = LightningEnvironment() if alone() else None
+        environment = LightningEnvironment() if on_main_only() else None
         fabric = Fabric(**fabric_devices(device), precision=precision, plugins=environment)
         fabric.launch()
         return fabric
@@ -101,17 +101,17 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
     The same parameters must have a gradient in every process.
     """
-    if not together():
+    if not is_distributed():
         return
     for gradients in _by_type([each.grad for each in parameters if each.grad is not None]):
         joined = _flat(gradients)
         dist.all_reduce(joined)
-        _put_back(joined / num_processes(), gradients)
+        _put_back(joined / world_size(), gradients)
 
 
 def share_tensors(tensors: Iterable[Tensor]) -> None:
     """Give all processes the values of the first one."""
-    if not together():
+    if not is_distributed():
         return
     for same in _by_type([each.detach() for each in tensors]):
         joined = _flat(same)
@@ -122,14 +122,14 @@ def share_tensors(tensors: Iterable[Tensor]) -> None:
 def mean_values(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the means of scalars over the processes, in one transfer; without gradient."""
     values = {name: value.detach() for name, value in values.items()}
-    if not together() or not values:
+    if not is_distributed() or not values:
         return values
     joined = torch.stack([value.float() for value in values.values()])  # [V]
     return dict(zip(values, mean_over_processes(joined).unbind(), strict=True))
 
 
 @contextmanager
-def nobody_missing() -> Iterator[None]:
+def explain_lost_process() -> Iterator[None]:
     """Tell in one line that another process has gone.
 
     Raises:
@@ -138,7 +138,7 @@ def nobody_missing() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if num_processes() == 1 or not any(word in str(error) for word in _GONE):
+        if world_size() == 1 or not any(word in str(error) for word in _GONE):
             raise
         raise RunError(
             "another process of this run has ended (torchrun says which), so this one ends too; "

@@ -49,7 +49,7 @@ class Launch:
             )
         return self.world_size // self.local_size
 
-    def may_tell(self) -> bool:
+    def should_report_error(self) -> bool:
         """Tell whether this process is the one to say why the run has failed.
 
         What fails in one process fails in all. The first one speaks; torchrun ends the others as

@@ -21,7 +21,7 @@ from torch import distributed as dist
 
 from ibc_pyg import errors
 from ibc_pyg.errors import RunError, UserError
-from ibc_pyg.parallel.collectives import num_processes, process_number
+from ibc_pyg.parallel.collectives import process_rank, world_size
 
 T = TypeVar("T")
 
@@ -31,35 +31,35 @@ _ALONE: ContextVar[bool] = ContextVar("_ALONE", default=False)
 _STOPPED = "stopped"
 
 
-def together() -> bool:
+def is_distributed() -> bool:
     """Tell whether several processes are at the same work now."""
-    return num_processes() > 1 and not _ALONE.get()
+    return world_size() > 1 and not _ALONE.get()
 
 
-def alone() -> bool:
-    """Tell whether the first process works by itself now, within `from_first`."""
+def on_main_only() -> bool:
+    """Tell whether the first process works by itself now, within `broadcast_from_main`."""
     return _ALONE.get()
 
 
-def is_first() -> bool:
+def is_main_process() -> bool:
     """Tell whether this is the process that writes files and speaks."""
-    return process_number() == 0
+    return process_rank() == 0
 
 
-def from_first(work: Callable[[], T]) -> T:
+def broadcast_from_main(work: Callable[[], T]) -> T:
     """Let the first process alone do `work`, and give its result to all.
 
     Args:
-        work: Returns what JSON can hold. Within it `together` is false.
+        work: Returns what JSON can hold. Within it `is_distributed` is false.
 
     Raises:
         UserError: What `work` raised, in every process.
     """
-    if not together():
+    if not is_distributed():
         return work()
     message: dict[str, Any] = {}
     own: BaseException | None = None
-    if is_first():
+    if is_main_process():
         token = _ALONE.set(True)
         try:
             message = {"value": work()}
@@ -73,7 +73,7 @@ def from_first(work: Callable[[], T]) -> T:
     return value
 
 
-def by_first(work: Callable[[], object]) -> None:
+def run_on_main(work: Callable[[], object]) -> None:
     """Let the first process alone do `work`; none goes on before it is done.
 
     Raises:
@@ -83,40 +83,40 @@ def by_first(work: Callable[[], object]) -> None:
     def effect() -> None:
         work()
 
-    from_first(effect)
+    broadcast_from_main(effect)
 
 
-def first_then_others(work: Callable[[], T]) -> T:
+def main_process_first(work: Callable[[], T]) -> T:
     """Let the first process do `work`, and then the others, for whom it may have left something.
 
     Raises:
         UserError: What one of them raised, in every process.
     """
-    if not together():
+    if not is_distributed():
         return work()
     done: list[T] = []
-    with one_for_all():
-        by_first(lambda: done.append(work()))
+    with raise_together():
+        run_on_main(lambda: done.append(work()))
         if not done:
             done.append(work())
     return done[0]
 
 
-def from_all(value: T) -> list[T]:
+def all_gather_json(value: T) -> list[T]:
     """Return what each process gives, in rank order; JSON must be able to hold it."""
-    if not together():
+    if not is_distributed():
         return [value]
     return [json.loads(text) for text in _exchange(json.dumps(value))]
 
 
 @contextmanager
-def one_for_all() -> Iterator[None]:
+def raise_together() -> Iterator[None]:
     """Raise what one process raises in the block in all of them, behind it.
 
     Raises:
         UserError: That of the first process that had one.
     """
-    if not together():
+    if not is_distributed():
         yield
         return
     own: BaseException | None = None
@@ -124,44 +124,44 @@ def one_for_all() -> Iterator[None]:
         yield
     except (UserError, KeyboardInterrupt) as error:
         own = error
-    if not any_process(own is not None):
+    if not any_across_processes(own is not None):
         return
-    for message in from_all({} if own is None else _described(own)):
+    for message in all_gather_json({} if own is None else _described(own)):
         _raise(message, own)
 
 
-def in_step(batches: Iterable[T]) -> Iterator[T]:
+def synchronised(batches: Iterable[T]) -> Iterator[T]:
     """Yield the batches; one that cannot be read in one process ends the work of all."""
-    if not together():
+    if not is_distributed():
         yield from batches
         return
     waiting = iter(batches)
     while True:
-        with one_for_all():
+        with raise_together():
             batch = next(waiting, None)
         if batch is None:
             return
         yield batch
 
 
-def any_process(flag: bool) -> bool:
+def any_across_processes(flag: bool) -> bool:
     """Tell whether `flag` is set in one of the processes."""
-    if not together():
+    if not is_distributed():
         return flag
     flags = torch.tensor([int(flag)])
     dist.all_reduce(flags, dist.ReduceOp.MAX, group=control_group())
     return bool(flags)
 
 
-def gather_on_all(rows: Tensor) -> Tensor:
+def all_gather_tensors(rows: Tensor) -> Tensor:
     """Join rows whose number differs between processes, on the CPU, in rank order.
 
     Args:
         rows: `[M, ...]`, on the CPU; M may be 0, and then the other sizes do not matter.
     """
-    if not together():
+    if not is_distributed():
         return rows
-    shapes = from_all(list(rows.shape))
+    shapes = all_gather_json(list(rows.shape))
     sizes = [shape[0] for shape in shapes]
     rest = next((shape[1:] for shape in shapes if shape[0]), shapes[0][1:])
     # What is sent must be of one size; what was added is cut off again.
@@ -186,7 +186,7 @@ def control_group() -> dist.ProcessGroup:
 def _exchange(text: str) -> list[str]:
     """Return the text of each process, in rank order. Nothing is pickled."""
     sent = torch.frombuffer(bytearray(text.encode()) or bytearray(1), dtype=torch.uint8)
-    group, world = control_group(), num_processes()
+    group, world = control_group(), world_size()
     sizes = [torch.empty(1, dtype=torch.int64) for _ in range(world)]
     dist.all_gather(sizes, torch.tensor([len(sent)]), group=group)
     most = int(torch.cat(sizes).max())

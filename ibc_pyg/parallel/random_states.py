@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from ibc_pyg.parallel.collectives import num_processes, process_number
-from ibc_pyg.parallel.processes import gather_on_all, is_first, together
+from ibc_pyg.parallel.collectives import process_rank, world_size
+from ibc_pyg.parallel.processes import all_gather_tensors, is_distributed, is_main_process
 
-_LOG = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 def random_state() -> dict[str, Tensor]:
@@ -34,7 +34,7 @@ def set_random_state(state: Mapping[str, Tensor]) -> None:
 
 def seed_dropout(seed: int) -> None:
     """Seed the other processes differently from the main one, once the weights are drawn."""
-    if together() and (rank := process_number()):
+    if is_distributed() and (rank := process_rank()):
         torch.manual_seed(int(np.random.SeedSequence([seed, rank]).generate_state(1)[0]))
 
 
@@ -45,7 +45,7 @@ def main_process_draws(device: torch.device) -> Iterator[None]:
     Args:
         device: Its generator is synchronised beside the CPU's.
     """
-    if num_processes() == 1:
+    if world_size() == 1:
         yield
         return
     names = ("cpu", "cuda") if device.type == "cuda" else ("cpu",)
@@ -59,16 +59,16 @@ def main_process_draws(device: torch.device) -> Iterator[None]:
     try:
         yield
     finally:
-        if process_number() != 0:
+        if process_rank() != 0:
             set_random_state(own)
 
 
 def random_states() -> dict[str, Tensor]:
     """Return the states of torch's generators: bytes `[S]`, of W processes `[W, S]`."""
     own = random_state()
-    if not together():
+    if not is_distributed():
         return own
-    return {name: gather_on_all(state.unsqueeze(0)) for name, state in own.items()}  # [W, S]
+    return {name: all_gather_tensors(state.unsqueeze(0)) for name, state in own.items()}  # [W, S]
 
 
 def set_random_states(states: Mapping[str, Tensor], seed: int) -> None:
@@ -81,9 +81,9 @@ def set_random_states(states: Mapping[str, Tensor], seed: int) -> None:
         seed: Of the run, for new processes.
     """
     rows = {name: state.view(-1, state.size(-1)) for name, state in states.items()}  # [W, S]
-    then, now, rank = len(rows["cpu"]), num_processes(), process_number()
-    if then != now and is_first():
-        _LOG.warning(
+    then, now, rank = len(rows["cpu"]), world_size(), process_rank()
+    if then != now and is_main_process():
+        _logger.warning(
             "the run was cut with %d processes and goes on with %d: the batches are the same, but "
             "dropout draws other numbers and sums are rounded in another order, so the weights "
             "will not be the same to the last bit",

@@ -23,7 +23,7 @@ from torch import Tensor
 from ibc_pyg.errors import RunError
 from ibc_pyg.files import file_digest, read_json, write_atomically
 
-_LOG = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 _TENSOR = "__tensor__"
 _PREFIX = "step-"
 _TENSORS = "tensors.safetensors"
@@ -147,7 +147,7 @@ def load_newest(folder: Path) -> tuple[int, Tree]:
         try:
             return load_checkpoint(path)
         except RunError as error:
-            _LOG.warning("%s; trying the one before it", error)
+            _logger.warning("%s; trying the one before it", error)
     raise RunError(
         f"{folder} has no whole checkpoint to go on from; start again, with another --out"
     )

@@ -30,7 +30,7 @@ runs and what is seen of it, not what is trained."""
 
 
 @dataclass(frozen=True)
-class CutRun:
+class InterruptedRun:
     """A run that can be gone on with, or is finished.
 
     Attributes:
@@ -68,7 +68,7 @@ class CutRun:
             raise RunError(f"{error.filename} cannot be written: {error.strerror}") from error
 
 
-def find_cut(path: Path, wanted: Config | None = None) -> CutRun:
+def find_interrupted(path: Path, wanted: Config | None = None) -> InterruptedRun:
     """Open a run folder and check that it can go on.
 
     Args:
@@ -90,7 +90,7 @@ def find_cut(path: Path, wanted: Config | None = None) -> CutRun:
             )
         config = wanted
     if run.summary.is_file():
-        return CutRun(run, config, None)
+        return InterruptedRun(run, config, None)
     checkpoint = load_newest(run.checkpoints) if list_checkpoints(run.checkpoints) else None
     if checkpoint is not None:
         saved = checkpoint[1].get("config", {})
@@ -100,7 +100,7 @@ def find_cut(path: Path, wanted: Config | None = None) -> CutRun:
                 f"the checkpoint in {run.checkpoints} was made with {name} = {before}, but "
                 f"{run.config} says {now}; put it back, or start a new run"
             )
-    return CutRun(run, config, checkpoint)
+    return InterruptedRun(run, config, checkpoint)
 
 
 def first_difference(before: Any, now: Any) -> tuple[str, Any, Any] | None:

@@ -19,6 +19,7 @@ RUN_FILES = frozenset(
         "summary.json",
         "model.safetensors",
         "checkpoints",
+        "split.json",
         "descriptors.safetensors",
         "skipped.json",
         "divergence.json",
@@ -68,6 +69,11 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """Folder of the checkpoints that training resumes from."""
         return self.path / "checkpoints"
+
+    @property
+    def split(self) -> Path:
+        """The images of the run with their labels and roles, JSON; see `split_record`."""
+        return self.path / "split.json"
 
     @property
     def descriptors(self) -> Path:
@@ -131,9 +137,8 @@ class RunFolder:
 
     def sweep(self) -> None:
         """Remove what a kill left of files that were being written."""
-        for file in (self.config, self.environment, self.summary, self.weights, self.descriptors,
-                     self.skipped, self.divergence, self.wandb, self.report):  # fmt: skip
-            for left in self.path.glob(f".{file.name}.*"):
+        for name in RUN_FILES:
+            for left in self.path.glob(f".{name}.*"):
                 left.unlink(missing_ok=True)
 
     def _worth_keeping(self) -> bool:

@@ -10,12 +10,12 @@ from typing import Any
 
 import yaml
 
-from ibc_pyg.compare.grid import Cell, divide
+from ibc_pyg.compare.grid import GridPoint, divide
 from ibc_pyg.compare.runs import tracked
 from ibc_pyg.config import Config
 from ibc_pyg.config.overlays import parse_layers
 from ibc_pyg.errors import ConfigError
-from ibc_pyg.jobs.pool import Task
+from ibc_pyg.jobs.pool import Job
 from ibc_pyg.sweep.sweep_file import Sweep
 
 
@@ -49,7 +49,7 @@ class Twin:
     @property
     def folder(self) -> str:
         """Name that is safe as a folder."""
-        return Cell((("twin", self.name),)).folder
+        return GridPoint((("twin", self.name),)).folder
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Plan:
         return self.sweep.trials(self.count, self.seed)
 
     @cached_property
-    def trials(self) -> dict[tuple[str, int], Task]:
+    def trials(self) -> dict[tuple[str, int], Job]:
         """Every trial, by method and number: the first of all methods, the second of all, ...
 
         Raises:
@@ -94,7 +94,7 @@ class Plan:
             for method in self.methods
         }
 
-    def _trial(self, method: Method, number: int) -> Task:
+    def _trial(self, method: Method, number: int) -> Job:
         config = self._config(
             method,
             self.values[number],
@@ -103,7 +103,7 @@ class Plan:
         # The choice looks at held-out training classes alone: what follows training is left out.
         evaluate = replace(config.evaluate, clustering=False, raw_pixels=False, refine="none")
         track = replace(config.track, report=False)
-        return Task(
+        return Job(
             f"{method.name}, trial {number}",
             self.out / method.name / f"trial-{number:03d}",
             tracked(
@@ -111,7 +111,7 @@ class Plan:
             ),
         )
 
-    def final(self, row: Method | Twin, winner: int, seed: int) -> Task:
+    def final(self, row: Method | Twin, winner: int, seed: int) -> Job:
         """Return a run of a winner, or of its twin, on all training classes.
 
         Args:
@@ -124,7 +124,7 @@ class Plan:
         folder = f"winner-{winner:03d}"
         if isinstance(row, Twin):
             folder = f"{folder}-{row.folder}"
-        return Task(
+        return Job(
             f"{row.name}, seed {seed}",
             self.out / method.name / folder / f"seed-{seed}",
             tracked(config, self.out.name, row.name, "winner"),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ibc_pyg.compare.runs import scores_of
 from ibc_pyg.compare.table import Comparison, make_rows
-from ibc_pyg.jobs.pool import Task
+from ibc_pyg.jobs.pool import Job
 from ibc_pyg.runs.environment import command_line, environment
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.sweep.plan import Plan, Twin, text
@@ -16,7 +16,7 @@ from ibc_pyg.sweep.trials import Trial
 def make_comparison(
     plan: Plan,
     best: Mapping[str, Trial],
-    finals: Mapping[str, Sequence[Task]],
+    finals: Mapping[str, Sequence[Job]],
     *,
     reference: str | None,
     pairs: Sequence[tuple[str, str]] = (),

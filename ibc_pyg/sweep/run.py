@@ -9,14 +9,16 @@ from ibc_pyg.compare.curves import write_curves
 from ibc_pyg.config.yaml_file import config_to_yaml
 from ibc_pyg.errors import RunError
 from ibc_pyg.files import write_atomically
-from ibc_pyg.jobs.pool import Failure, Task, run_tasks
+from ibc_pyg.jobs.pool import Job, JobFailure, run_jobs
 from ibc_pyg.sweep.plan import Plan
 from ibc_pyg.sweep.trials import Trial, choose, has_failed, read_trial, record_failure
 
-Report = Callable[[Task, str], None]
+Report = Callable[[Job, str], None]
 
 
-def run_trials(plan: Plan, *, workers: int, threads: int | None, report: Report) -> list[Failure]:
+def run_trials(
+    plan: Plan, *, workers: int, threads: int | None, report: Report
+) -> list[JobFailure]:
     """Try every setting of every method, trial by trial, so that a cut search is balanced.
 
     Returns:
@@ -24,7 +26,7 @@ def run_trials(plan: Plan, *, workers: int, threads: int | None, report: Report)
         diverged, are recorded as the worst instead.
     """
     tasks = [task for task in plan.trials.values() if not has_failed(task)]
-    failures = run_tasks(tasks, workers=workers, threads=threads, report=report)
+    failures = run_jobs(tasks, workers=workers, threads=threads, report=report)
     for failure in failures:
         if failure.final:
             record_failure(failure)
@@ -42,7 +44,7 @@ def winners(plan: Plan) -> dict[str, Trial]:
     return best
 
 
-def final_tasks(plan: Plan, best: dict[str, Trial]) -> dict[str, list[Task]]:
+def final_tasks(plan: Plan, best: dict[str, Trial]) -> dict[str, list[Job]]:
     """Return the runs of each row whose method has a winner, one a fresh seed."""
     return {
         row.name: [
@@ -54,21 +56,21 @@ def final_tasks(plan: Plan, best: dict[str, Trial]) -> dict[str, list[Task]]:
 
 
 def run_finals(
-    finals: Mapping[str, Sequence[Task]], *, workers: int, threads: int | None, report: Report
-) -> list[Failure]:
+    finals: Mapping[str, Sequence[Job]], *, workers: int, threads: int | None, report: Report
+) -> list[JobFailure]:
     """Train the winners, and their twins, on all training classes, seed by seed.
 
     Args:
         finals: What `final_tasks` returned.
         workers: Runs side by side.
         threads: CPU threads of each.
-        report: As in `run_tasks`.
+        report: As in `run_jobs`.
 
     Returns:
         The runs that failed.
     """
     tasks = [task for of_seed in zip(*finals.values(), strict=True) for task in of_seed]
-    return run_tasks(tasks, workers=workers, threads=threads, report=report)
+    return run_jobs(tasks, workers=workers, threads=threads, report=report)
 
 
 def write_best(plan: Plan, best: dict[str, Trial]) -> None:
@@ -92,7 +94,7 @@ def write_best(plan: Plan, best: dict[str, Trial]) -> None:
         write_atomically(folder / "best.yaml", (head + config_to_yaml(config)).encode())
 
 
-def write_courses(plan: Plan, finals: Mapping[str, Sequence[Task]]) -> list[Path]:
+def write_courses(plan: Plan, finals: Mapping[str, Sequence[Job]]) -> list[Path]:
     """Write the course of every finished run; return the paths.
 
     Raises:
@@ -114,7 +116,7 @@ def write_courses(plan: Plan, finals: Mapping[str, Sequence[Task]]) -> list[Path
     ]
 
 
-def explain(failures: Sequence[Failure], count: int, what: str) -> RunError:
+def explain(failures: Sequence[JobFailure], count: int, what: str) -> RunError:
     """Return the error for runs that failed."""
     first = failures[0]
     return RunError(

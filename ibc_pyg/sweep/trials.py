@@ -13,7 +13,7 @@ from typing import Any, Literal
 from ibc_pyg.config.yaml_file import config_to_yaml
 from ibc_pyg.errors import RunError
 from ibc_pyg.files import read_json, write_atomically, write_json
-from ibc_pyg.jobs.pool import Failure, Task
+from ibc_pyg.jobs.pool import Job, JobFailure
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.sweep.plan import Method, Plan, text
 
@@ -41,7 +41,7 @@ class Trial:
     message: str = ""
 
 
-def record_failure(failure: Failure) -> None:
+def record_failure(failure: JobFailure) -> None:
     """Keep what a trial said of itself, so that it is not tried again.
 
     Raises:
@@ -52,7 +52,7 @@ def record_failure(failure: Failure) -> None:
     write_json(_failed(failure.task), {"message": failure.message, "config": settings})
 
 
-def has_failed(task: Task) -> bool:
+def has_failed(task: Job) -> bool:
     """Whether a trial is known to fail with these settings.
 
     Removing its failed.json tries it again.
@@ -62,7 +62,7 @@ def has_failed(task: Task) -> bool:
     return read_json(_failed(task)).get("config") == config_to_yaml(task.config)
 
 
-def _failed(task: Task) -> Path:
+def _failed(task: Job) -> Path:
     return task.path / "failed.json"
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ibc_pyg.errors import UserError
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 Picture = npt.NDArray[np.uint8]
 """An RGB picture, uint8 `[H, W, 3]`."""
@@ -89,7 +89,7 @@ class MultiTracker:
             except Exception as error:
                 if number not in self._warned:
                     self._warned.add(number)
-                    logger.warning("%s failed, training goes on: %s", tracker, error)
+                    _logger.warning("%s failed, training goes on: %s", tracker, error)
 
 
 def check_picture(picture: Picture) -> Picture:

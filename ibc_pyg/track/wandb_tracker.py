@@ -13,7 +13,7 @@ from ibc_pyg.errors import ConfigError
 from ibc_pyg.track.base import Picture, check_picture
 from ibc_pyg.track.wandb_online import why_not_online
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 WandbMode = Literal["online", "offline", "disabled"]
 
@@ -151,7 +151,7 @@ class WandbTracker:
                     return self._init(arguments)
             except Exception as error:
                 reason = _one_line(error)
-            logger.warning("W&B goes on offline (%s); later: `wandb sync`", reason)
+            _logger.warning("W&B goes on offline (%s); later: `wandb sync`", reason)
             self.mode = "offline"
         try:
             return self._init(arguments)
@@ -184,7 +184,7 @@ class WandbTracker:
     def _warn(self, error: Exception) -> None:
         if not self._warned:
             self._warned = True
-            logger.warning("W&B failed, training goes on: %s", _one_line(error))
+            _logger.warning("W&B failed, training goes on: %s", _one_line(error))
 
 
 def _import_wandb(mode: WandbMode) -> Any:

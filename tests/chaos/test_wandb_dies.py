@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ibc_pyg.train import fit as fit_module
-from ibc_pyg.train.fit import Interrupted
-from ibc_pyg.train.run import resume, train
+from ibc_pyg.training import fit as fit_module
+from ibc_pyg.training.fit import TrainingInterrupted
+from ibc_pyg.training.run import resume, train
 from tests.helpers.digits_run import quick, quiet, records
 
 OFFLINE = ("--track.wandb", "offline", "--train.epochs", "2", "--train.lr_milestones", "[]")
@@ -99,7 +99,7 @@ def test_a_service_that_is_killed(plain, tmp_path, monkeypatch, caplog):
 
 def test_a_resumed_run_is_the_same_run_at_wandb(plain, tmp_path, monkeypatch):
     at_step(monkeypatch, 20, lambda: os.kill(os.getpid(), signal.SIGINT))
-    with pytest.raises(Interrupted):
+    with pytest.raises(TrainingInterrupted):
         train(quick(*OFFLINE), tmp_path / "run", quiet())
     monkeypatch.undo()
     identity = json.loads((tmp_path / "run" / "wandb.json").read_text())["id"]

@@ -8,7 +8,7 @@ import pytest
 from ibc_pyg.cli import run
 from ibc_pyg.compare import runs as runs_module
 from ibc_pyg.compare.grid import make_grid
-from ibc_pyg.compare.runs import make_jobs, read_results, run_jobs
+from ibc_pyg.compare.runs import make_runs, read_results, run_grid
 from ibc_pyg.config.yaml_file import config_to_yaml, parse_config
 from ibc_pyg.errors import RunError
 
@@ -27,7 +27,7 @@ def experiment(tmp_path):
 @pytest.fixture
 def grid(tmp_path, experiment):
     """A grid of two settings that has been run."""
-    jobs = make_jobs(make_grid(["model.steps=0,1"]), [0], tmp_path / "grid")
+    jobs = make_runs(make_grid(["model.steps=0,1"]), [0], tmp_path / "grid")
     for job in jobs:
         job.path.mkdir(parents=True)
         config = parse_config(experiment, [*job.cell.overrides, "--track.group", "grid"])
@@ -38,7 +38,7 @@ def grid(tmp_path, experiment):
 
 def again(jobs, experiment, fields=()):
     said = []
-    run_jobs(
+    run_grid(
         jobs, experiment, fields, workers=1, group="g",
         report=lambda job, what: said.append(what),
     )  # fmt: skip
@@ -91,7 +91,7 @@ def test_rows_that_would_be_the_same_are_refused(experiment, tmp_path, capsys, v
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, experiment):
     (tmp_path / "file").write_text("")
-    jobs = make_jobs(make_grid([]), [0], tmp_path / "file")
+    jobs = make_runs(make_grid([]), [0], tmp_path / "file")
     with pytest.raises(RunError, match="1 of 1 runs failed"):
         again(jobs, experiment)
 
@@ -100,7 +100,7 @@ def test_ctrl_c_says_how_to_go_on(monkeypatch, capsys, tmp_path, experiment):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs_module, "run_jobs", interrupted)
+    monkeypatch.setattr(runs_module, "run_grid", interrupted)
     assert run(["compare", str(experiment), "--out", str(tmp_path / "grid")]) == 130
     assert "the same command goes on" in capsys.readouterr().out
 

@@ -7,10 +7,10 @@ import sys
 import pytest
 
 from ibc_pyg.compare.grid import make_grid
-from ibc_pyg.compare.runs import check_settings, make_jobs, tracked
+from ibc_pyg.compare.runs import check_settings, make_runs, tracked
 from ibc_pyg.config.yaml_file import parse_config
 from ibc_pyg.data.sample import make_sample
-from ibc_pyg.jobs.pool import Task, run_tasks
+from ibc_pyg.jobs.pool import Job, run_jobs
 
 pytest.importorskip("wandb")
 
@@ -40,11 +40,11 @@ def test_the_group_of_an_offline_run(tmp_path, monkeypatch):
         "--model.embedding_dim=16", "--train.epochs=1", "--train.lr_milestones=[]",
         "--select=last", "--track.report=false", "--track.wandb=offline",
     ]  # fmt: skip
-    (job,) = make_jobs(make_grid(["model.heads=2"]), [0], tmp_path / "grid")
+    (job,) = make_runs(make_grid(["model.heads=2"]), [0], tmp_path / "grid")
     config = parse_config(None, [*fields, *job.cell.overrides])
-    task = Task("heads=2", job.path, tracked(config, "grid", job.cell.name))
+    task = Job("heads=2", job.path, tracked(config, "grid", job.cell.name))
     check_settings([task])
-    assert run_tasks([task], workers=1, threads=1, report=lambda task, what: None) == []
+    assert run_jobs([task], workers=1, threads=1, report=lambda task, what: None) == []
     group, tags, last = read_back(job.path)
     assert (group, tags) == ("grid", ["heads=2"])
     assert last["test/R@1"] == json.loads((job.path / "summary.json").read_text())["R@1"]

@@ -12,7 +12,7 @@ import pytest
 
 from ibc_pyg.config.yaml_file import config_to_yaml, parse_config
 from ibc_pyg.data.sample import make_sample
-from ibc_pyg.jobs.pool import Task, run_tasks
+from ibc_pyg.jobs.pool import Job, run_jobs
 from ibc_pyg.runs.environment import command_line
 
 
@@ -49,13 +49,13 @@ def test_a_warm_process_trains_the_same_weights_bit_by_bit(config, tmp_path):
     diverging = replace(config, train=replace(config.train, lr=1e30))
     broken = replace(config, data=replace(config.data, root=str(tmp_path / "nowhere")))
     tasks = [
-        Task("other", tmp_path / "pool" / "other", other),
-        Task("diverging", tmp_path / "pool" / "diverging", diverging),
-        Task("broken", tmp_path / "pool" / "broken", broken),
-        Task("warm", tmp_path / "pool" / "warm", config),
+        Job("other", tmp_path / "pool" / "other", other),
+        Job("diverging", tmp_path / "pool" / "diverging", diverging),
+        Job("broken", tmp_path / "pool" / "broken", broken),
+        Job("warm", tmp_path / "pool" / "warm", config),
     ]
     said = []
-    failures = run_tasks(tasks, workers=1, threads=1, report=say(said))
+    failures = run_jobs(tasks, workers=1, threads=1, report=say(said))
 
     weights = [(tmp_path / path / "model.safetensors").read_bytes() for path in
                ("cold", "pool/warm", "pool/other")]  # fmt: skip
@@ -73,7 +73,7 @@ def test_a_warm_process_trains_the_same_weights_bit_by_bit(config, tmp_path):
     assert made["command"] == command_line()
 
     said.clear()
-    assert run_tasks([tasks[0], tasks[3]], workers=2, report=say(said)) == []
+    assert run_jobs([tasks[0], tasks[3]], workers=2, report=say(said)) == []
     assert said == [("other", "done before"), ("warm", "done before")]
 
 

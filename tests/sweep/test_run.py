@@ -9,7 +9,7 @@ import yaml
 
 from ibc_pyg.cli import run
 from ibc_pyg.config.yaml_file import config_to_yaml, parse_config
-from ibc_pyg.jobs.pool import Failure
+from ibc_pyg.jobs.pool import JobFailure
 from ibc_pyg.sweep import run as search
 
 SWEEP = {
@@ -41,7 +41,7 @@ class Runs:
             self.order.append(task.name)
             self.configs[task.name] = task.config
             if task.name in self.fails:
-                failures.append(Failure(task, "the loss is nan", self.fails[task.name]))
+                failures.append(JobFailure(task, "the loss is nan", self.fails[task.name]))
                 continue
             self.write(task)
             report(task, "finished")
@@ -67,7 +67,7 @@ class Runs:
 @pytest.fixture
 def runs(monkeypatch):
     runs = Runs()
-    monkeypatch.setattr(search, "run_tasks", runs)
+    monkeypatch.setattr(search, "run_jobs", runs)
     return runs
 
 

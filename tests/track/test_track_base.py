@@ -56,12 +56,12 @@ def test_failure_of_one_does_not_stop_the_others(caplog):
 
 
 def test_interrupt_is_not_swallowed():
-    class Interrupted(Recorder):
+    class TrainingInterrupted(Recorder):
         def summary(self, values: Mapping[str, float]) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        use(MultiTracker([Interrupted()]))
+        use(MultiTracker([TrainingInterrupted()]))
 
 
 def test_all_trackers_keep_the_protocol(tmp_path):

@@ -1,0 +1,167 @@
+"""One step of an experiment, to see that everything fits before hours are spent."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from ibc_pyg.config import Config
+from ibc_pyg.data.loading.loader import train_loader
+from ibc_pyg.data.registry import dataset_info
+from ibc_pyg.data.sample import make_sample
+from ibc_pyg.data.splits import Probe, Rows
+from ibc_pyg.errors import ConfigError, RunError
+from ibc_pyg.evaluation.scores import score_retrieval
+from ibc_pyg.inference.extract import extract_split
+from ibc_pyg.training.experiment import Experiment, setup
+from ibc_pyg.training.step import train_step
+
+TEST_CLASSES = 2
+TEST_IMAGES = 4
+MOST_CLASSES = 40
+"""What a sample can have."""
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a dry run saw.
+
+    Attributes:
+        data: The data set, and where its pictures came from.
+        weights: What the backbone started from.
+        batch: Images of the training step.
+        channels: Of an image.
+        image_size: Sides of an image.
+        parameters: Trainable numbers of the model.
+        loss: Of the step.
+        queries: Test images that were scored.
+        recall: Their R@1.
+    """
+
+    data: str
+    weights: str
+    batch: int
+    channels: int
+    image_size: int
+    parameters: int
+    loss: float
+    queries: int
+    recall: float
+
+    def __str__(self) -> str:
+        return (
+            f"dry run: {self.data}; {self.parameters / 1e6:.2f} M parameters, {self.weights}; "
+            f"a step of {self.batch} x {self.channels} x {self.image_size} x {self.image_size}: "
+            f"loss {self.loss:.3f}; {self.queries} test images: R@1 {self.recall:.2f}; nothing kept"
+        )
+
+
+def dry_run(config: Config, console: Console | None = None) -> DryRun:
+    """Build an experiment at full size, take one training step, and score a few test images.
+
+    Where the data set is not there, a synthetic sample in its layout stands in. Weights that
+    would have to be fetched are left out.
+
+    Args:
+        config: The experiment.
+        console: Where slow preparations are shown.
+
+    Raises:
+        UserError: If something does not fit.
+    """
+    weights = "from nothing"
+    if config.model.weights is not None:
+        local = Path(config.model.weights).is_file()
+        weights = config.model.weights if local else f"{config.model.weights} left out"
+        if not local:
+            config = replace(config, model=replace(config.model, weights=None))
+    with _data(config) as (config, data):
+        return _step_and_score(setup(config, console), data, weights)
+
+
+@contextlib.contextmanager
+def _data(config: Config) -> Iterator[tuple[Config, str]]:
+    """Give the experiment pictures: its own, or a sample that is removed again."""
+    data = replace(config.data, workers=0, cache=False)
+    name = data.name
+    needs_root = dataset_info(name).needs_root
+    if not needs_root or (data.root is not None and Path(data.root).exists()):
+        yield replace(config, data=data), name if data.root is None else f"{name} in {data.root}"
+        return
+    # Enough for one batch, also where two classes or more are held out.
+    share = max(data.val_classes, 0.1)
+    classes = max(math.ceil((data.classes_per_batch + 1) / (1 - share)), math.ceil(2 / share))
+    if classes > MOST_CLASSES:
+        raise ConfigError(
+            f"data.classes_per_batch = {data.classes_per_batch} is more than a sample of {name} "
+            "has classes for; dry-run it where the data is, with data.root"
+        )
+    images = max(data.images_per_class, TEST_IMAGES)
+    with tempfile.TemporaryDirectory() as folder:
+        root = make_sample(name, Path(folder) / name, classes=classes, images=images)
+        data = replace(data, root=str(root), allow_partial=True, val_classes=share, val_fold=0)
+        # A sample is not whole: that needs no warning.
+        logger = logging.getLogger("ibc_pyg.data")
+        level = logger.level
+        logger.setLevel(logging.ERROR)
+        try:
+            yield (
+                replace(config, data=data),
+                f"a sample of {name}, as there is nothing at {config.data.root}",
+            )
+        finally:
+            logger.setLevel(level)
+
+
+def _step_and_score(experiment: Experiment, data: str, weights: str) -> DryRun:
+    config, sources = experiment.config, experiment.data
+    loader = train_loader(
+        sources.train_table,
+        experiment.sampler,
+        sources.transform,
+        seed=config.train.seed,
+        workers=0,
+        device=experiment.fabric.device,
+        on_error=sources.on_error,
+    )
+    experiment.step_model.train()
+    batch = next(iter(loader))
+    loss = float(train_step(experiment, batch)["train/loss"])
+    if not math.isfinite(loss):
+        raise RunError(f"the loss of the first step is {loss}; lower loss.terms' weights or scales")
+    probe = _few(experiment)
+    described = extract_split(
+        experiment.fabric, experiment.model, sources, probe, batch_size=config.evaluate.batch_size
+    )
+    scores = score_retrieval(described, config.evaluate)
+    return DryRun(
+        data,
+        weights,
+        len(batch),
+        sources.transform.channels,
+        sources.transform.image_size,
+        sum(each.numel() for each in experiment.model.parameters() if each.requires_grad),
+        loss,
+        len(probe.queries),
+        scores["R@1"],
+    )
+
+
+def _few(experiment: Experiment) -> Probe:
+    """Return a few images of a few test classes."""
+    labels, test = experiment.data.table.labels, experiment.data.splits.test
+    classes = np.unique(labels[test.queries])[:TEST_CLASSES]
+
+    def few(rows: Rows) -> Rows:
+        picked = [rows[labels[rows] == label][:TEST_IMAGES] for label in classes]
+        return np.concatenate(picked)
+
+    return Probe(few(test.queries), None if test.gallery is None else few(test.gallery))
