@@ -8,15 +8,17 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+import torch_geometric.nn
 from torch import nn
+from torch_geometric.nn import conv as pyg
 
-from ibc_pyg.errors import ConfigError, check_arguments
+from ibc_pyg.errors import ConfigError, check_arguments, did_you_mean
 from ibc_pyg.nn.conv.adapter import adapt, output_width
 from ibc_pyg.nn.conv.inputs import ConvInputs
 from ibc_pyg.nn.conv.intra_batch_conv import IntraBatchConv
-from ibc_pyg.nn.conv.lookup import find_conv, is_pyg
 from ibc_pyg.nn.conv.no_messages import NoMessages
-from ibc_pyg.nn.conv.specs import ConvOptions, ConvSpec
+from ibc_pyg.nn.conv.specs import SPECS, UNSUPPORTED, ConvOptions, ConvSpec
+from ibc_pyg.nn.conv.user_conv import load_class
 
 
 def make_conv(
@@ -55,7 +57,7 @@ def make_conv(
         if args:
             raise ConfigError(f"conv_args: the layer none takes no {next(iter(args))}")
         return NoMessages()
-    cls, spec = find_conv(name)
+    cls, spec = _find(name)
     _check_args(name, cls, args)
     if issubclass(cls, IntraBatchConv):
         given = {
@@ -71,6 +73,40 @@ def make_conv(
     return adapt(name, conv, ConvInputs.of(name, conv, spec, arguments), shared)
 
 
+def _find(name: str) -> tuple[type[nn.Module], ConvSpec]:
+    """Return the class of a layer and its specification, empty if it is not a layer of PyG."""
+    if name == IntraBatchConv.__name__:
+        return IntraBatchConv, ConvSpec()
+    by_path = "." in name or ":" in name
+    cls = (
+        load_class(name) if by_path else getattr(pyg, name, getattr(torch_geometric.nn, name, None))
+    )
+    if cls is None:
+        hint = did_you_mean(
+            name,
+            (IntraBatchConv.__name__, *SPECS),
+            otherwise="give IntraBatchConv, a convolution of torch_geometric.nn, "
+            "package.module.Class or file.py:Class",
+        )
+        raise ConfigError(f"conv: unknown layer {name!r}; {hint}")
+    if isinstance(cls, type) and issubclass(cls, nn.Module):
+        if by_path and not _is_pyg(cls):
+            return cls, ConvSpec()
+        name = cls.__name__  # some classes have a second name
+        if name in SPECS:
+            return cls, SPECS[name]
+        if name in UNSUPPORTED:
+            raise ConfigError(f"conv: {name} cannot work on a batch graph: {UNSUPPORTED[name]}")
+    raise ConfigError(
+        f"conv: torch_geometric.nn.{name} is not a node-level convolution; "
+        "docs/layers.md lists those that work"
+    )
+
+
+def _is_pyg(cls: type[nn.Module]) -> bool:
+    return cls.__module__.startswith("torch_geometric.nn.")
+
+
 def _check_args(name: str, cls: type[nn.Module], args: Mapping[str, Any]) -> None:
     for key in ("in_channels", "channels", "node_dim"):
         if key in args:
@@ -80,7 +116,7 @@ def _check_args(name: str, cls: type[nn.Module], args: Mapping[str, Any]) -> Non
             "conv_args: cached=True keeps the first graph, but every batch is a new graph"
         )
     # The constructor of a user class may take **kwargs of any name.
-    if is_pyg(cls) or cls is IntraBatchConv:
+    if _is_pyg(cls) or cls is IntraBatchConv:
         check_arguments(cls, args, what=f"conv_args: {name}", reserved=("in_channels", "node_dim"))
 
 
@@ -92,7 +128,7 @@ def _arguments(
     arguments = spec.arguments(options)
     if "heads" in parameters:
         arguments["heads"] = options.heads
-    if "dropout" in parameters and (spec.attention_dropout or not is_pyg(cls)):
+    if "dropout" in parameters and (spec.attention_dropout or not _is_pyg(cls)):
         arguments["dropout"] = options.dropout
     arguments.update(args)
     if "out_channels" in parameters and "out_channels" not in arguments:
@@ -110,7 +146,7 @@ def _arguments(
 
 def _inner(argument: str, name: str, options: ConvOptions) -> nn.Module:
     """Make the convolution that a layer holds as `argument`."""
-    cls, spec = find_conv(name)
+    cls, spec = _find(name)
     if issubclass(cls, IntraBatchConv) or spec.initial_features or spec.inner is not None:
         raise ConfigError(f"conv_args: {argument}={name!r} cannot be a layer inside a layer")
     channels = options.channels
