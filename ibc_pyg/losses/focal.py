@@ -10,7 +10,7 @@ from ibc_pyg.losses.term import TermInput
 
 
 class FocalLoss(nn.Module):
-    r"""Focal loss: cross-entropy that down-weights easy samples (https://arxiv.org/abs/1708.02002).
+    r"""Cross-entropy that down-weights easy samples (https://arxiv.org/abs/1708.02002).
 
     .. math:: L = \frac1N \sum_i (1 - p_i)^\gamma \, (-\log p_i)
 

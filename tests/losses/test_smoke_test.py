@@ -1,4 +1,4 @@
-"""Arguments that a loss looks at only when it computes are refused before training."""
+"""Arguments that a loss checks only when it is computed are refused before training."""
 
 import pytest
 import torch
@@ -45,7 +45,7 @@ def test_a_mistake_in_a_part_names_the_field_once():
     assert str(caught.value).count("loss.terms") == 1
 
 
-def test_trying_moves_neither_the_generator_nor_the_weights():
+def test_trial_changes_neither_generator_nor_weights():
     torch.manual_seed(3)
     made = make_loss("ProxyAnchorLoss", {}, "DistanceWeightedMiner", {}, **SIZES)
     after = torch.get_rng_state()

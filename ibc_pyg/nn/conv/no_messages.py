@@ -1,4 +1,4 @@
-"""Identity layer: the network without message passing, as a control."""
+"""Graph layer that passes no messages: the network without its graph, as a control."""
 
 from __future__ import annotations
 

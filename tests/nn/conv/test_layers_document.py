@@ -1,4 +1,4 @@
-"""docs/layers.md says what the code does."""
+"""Tables and example of docs/layers.md against the code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "layers.md"
 
 
 def table(heading: str) -> dict[str, str]:
-    """First column to second of the table under a heading."""
+    """Return the first two columns of the table under a heading, as a mapping."""
     _, _, section = DOCUMENT.read_text().partition(f"## {heading}\n")
     section, _, _ = section.partition("\n## ")
     return dict(re.findall(r"^\| `(\w+)` \| (.*?) ?\|$", section, flags=re.MULTILINE))
