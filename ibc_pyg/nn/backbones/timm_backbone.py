@@ -26,6 +26,8 @@ from ibc_pyg.nn.weights import read_backbone_weights
 
 PREFIX = "timm:"
 
+_READS_FILES = ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
+
 
 class TimmBackbone(PublishedBackbone):
     """A timm network without its classifier, pooling and a linear layer.
@@ -113,6 +115,11 @@ def make_timm(
     if ":" in name or not timm.is_model(name):
         hint = did_you_mean(name, timm.list_models(), otherwise="timm.list_models() lists them")
         raise ConfigError(f"model.backbone: timm {timm.__version__} has no model {name!r}; {hint}")
+    # Some versions of timm unpickle the file at checkpoint_path without any limit.
+    if named := sorted(set(args).intersection(_READS_FILES)):
+        raise ConfigError(
+            f"model.backbone_args: {named[0]} is refused: weights are named by model.weights alone"
+        )
     own, others = split_args(TimmBackbone, args)
     pretrained = weights == PRETRAINED
     try:
