@@ -1,4 +1,4 @@
-"""torchvision's networks as backbones: parity with the whole network, weights, arguments."""
+"""torchvision networks as backbones: parity with the whole network, weights, arguments."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from torch import nn
 
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.nn.backbones import make_backbone
-from ibc_pyg.nn.backbones.torchvision_factory import vision_names
-from ibc_pyg.nn.backbones.torchvision_networks import VisionBackbone
+from ibc_pyg.nn.backbones.torchvision_backbone import TorchvisionBackbone, torchvision_names
 
 SMALLEST: dict[str, dict[str, Any]] = {
     "resnet18": {},
@@ -37,7 +36,7 @@ def test_average_pooling_gives_torchvisions_features(name: str, tmp_path: Path) 
     path = tmp_path / "weights.pt"
     torch.save(whole.state_dict(), path)
     ours = make_backbone(name, 8, weights=str(path), pooling="avg", **SMALLEST[name]).eval()
-    if name == "mobilenet_v3_small":  # its classifier has a hidden layer of its own
+    if name == "mobilenet_v3_small":  # its classifier has a hidden layer
         whole.classifier = nn.Identity()
     else:
         last = last_linear(whole)
@@ -52,20 +51,20 @@ def test_average_pooling_gives_torchvisions_features(name: str, tmp_path: Path) 
         torch.testing.assert_close(ours(x), expected, atol=1e-5, rtol=1e-4)
 
 
-def test_vision_transformer_takes_its_class_token() -> None:
+def test_vision_transformer_uses_its_class_token() -> None:
     torch.manual_seed(0)
     # A small one: the named ones have 86 million parameters and more.
     model = tv.VisionTransformer(32, 16, num_layers=2, num_heads=2, hidden_dim=8, mlp_dim=16)
     twin = tv.VisionTransformer(32, 16, num_layers=2, num_heads=2, hidden_dim=8, mlp_dim=16)
     twin.load_state_dict(model.state_dict())
     twin.heads = nn.Identity()
-    ours = VisionBackbone(model, 5).eval()
+    ours = TorchvisionBackbone(model, 5).eval()
     x = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(ours(x), ours.embedding(twin.eval()(x)))
 
 
-def test_resnet_pools_the_maximum_unless_told() -> None:
+def test_resnet_uses_max_pooling_by_default() -> None:
     torch.manual_seed(0)
     net = make_backbone("resnet18", 8).eval()
     x = torch.randn(2, 3, 64, 64)
@@ -84,7 +83,7 @@ def test_last_stride_one_doubles_the_map(name: str) -> None:
     assert sides == [2, 4]
 
 
-def test_grey_images_are_shown_to_all_three_channels() -> None:
+def test_grey_images_are_repeated_for_three_channels() -> None:
     net = make_backbone("resnet18", 8, in_channels=1).eval()
     x = torch.randn(2, 1, 32, 32)
     assert torch.equal(net(x), net(x.repeat(1, 3, 1, 1)))
@@ -102,21 +101,21 @@ def test_first_key_that_does_not_fit_is_named(tmp_path: Path) -> None:
     path = str(tmp_path / "w.pt")
     state = tv.resnet18(weights=None).state_dict()
     torch.save(state, path)
-    with pytest.raises(ConfigError, match=r"layer1\.0\.conv1\.weight is \[64, 64, 3, 3\]"):
+    with pytest.raises(ConfigError, match=r"layer1\.0\.conv1\.weight is \[64, 64, 3, 3\], not"):
         make_backbone("resnet50", 8, weights=path)
     del state["layer2.0.bn1.weight"]
     torch.save(state, path)
-    with pytest.raises(ConfigError, match=r"no 'layer2\.0\.bn1\.weight'"):
+    with pytest.raises(ConfigError, match=r"layer2\.0\.bn1\.weight is missing"):
         make_backbone("resnet18", 8, weights=path)
 
 
 @pytest.mark.parametrize(
     ("name", "args", "says"),
     [
-        ("resnet18", {"weights": "IMAGENET"}, "names that torchvision knows: IMAGENET1K_V1"),
+        ("resnet18", {"weights": "IMAGENET"}, "torchvision has weights IMAGENET1K_V1"),
         ("resnet18", {"in_channels": 2}, "in_channels must be 1 or 3"),
         ("resnet18", {"last_stride": 3}, "last_stride must be 1 or 2"),
-        ("densenet121", {"last_stride": 1}, "ResNets alone"),
+        ("densenet121", {"last_stride": 1}, "ResNets only"),
         ("resnet18", {"bn_eps": 0}, "bn_eps must be > 0"),
         ("resnet18", {"nonsense": 1}, "nonsense"),
         ("vit_b_16", {"image_size": 32, "pooling": "max"}, "class token"),
@@ -134,7 +133,7 @@ def test_failed_download_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError("no route to host\nmore")
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", refuse)
-    with pytest.raises(ConfigError, match="download it elsewhere") as caught:
+    with pytest.raises(ConfigError, match="download it by other means") as caught:
         make_backbone("resnet18", 8, weights="DEFAULT")
     assert "\n" not in str(caught.value)
 
@@ -144,7 +143,7 @@ def test_published_weights_are_never_unpickled(monkeypatch: pytest.MonkeyPatch) 
 
     def fetch(url: str, **kwargs: object) -> dict[str, torch.Tensor]:
         seen.update(kwargs)
-        # DenseNet's files have names of an old form.
+        # DenseNet's files have old key names.
         state = tv.densenet121(weights=None).state_dict()
         return {
             key.replace("norm1", "norm.1").replace("conv2", "conv.2"): value
@@ -173,4 +172,4 @@ def test_mobilenet_of_another_width_and_epsilon(shared: Path) -> None:
 
 
 def test_every_family_is_listed() -> None:
-    assert set(SMALLEST) <= set(vision_names())
+    assert set(SMALLEST) <= set(torchvision_names())

@@ -1,4 +1,4 @@
-"""Our further terms against their closed forms and against torch."""
+"""Built-in terms against closed forms and torch."""
 
 import itertools
 
@@ -26,10 +26,9 @@ def batch(seed=0, n=12):
     )
 
 
-def taught(seed=0):
-    mine = batch(seed)
-    theirs = batch(seed + 100)
-    return TermInput(mine.features, mine.logits, mine.labels, theirs)
+def with_teacher(seed=0):
+    student, teacher = batch(seed), batch(seed + 100)
+    return TermInput(student.features, student.logits, student.labels, teacher)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -87,7 +86,7 @@ def test_batch_hard_without_a_triplet_is_zero_with_gradient(labels):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_distillation_against_closed_forms(seed):
-    x = taught(seed)
+    x = with_teacher(seed)
     p = (x.teacher.logits / 2).softmax(1).double()
     q = (x.logits / 2).softmax(1).double()
     expected = 4 * (p * (p.log() - q.log())).sum(1).mean()
@@ -96,14 +95,14 @@ def test_distillation_against_closed_forms(seed):
     assert torch.allclose(FeatureDistillation()(x), (2 - 2 * cosine).mean(), atol=1e-6)
 
 
-def test_a_student_like_its_teacher_loses_nothing():
+def test_student_equal_to_its_teacher_has_no_loss():
     x = batch()
     same = TermInput(x.features, x.logits, x.labels, x)
     assert abs(float(SoftTargetDistillation()(same))) < 1e-6
     assert abs(float(FeatureDistillation()(same))) < 1e-6
 
 
-def test_a_teacher_moves_along_but_is_not_a_part():
+def test_teacher_moves_with_the_term_but_is_not_a_submodule():
     teacher = torch.nn.Linear(2, 2)
     term = Term("t", FeatureDistillation(), teacher=teacher)
     assert not list(term.parameters())

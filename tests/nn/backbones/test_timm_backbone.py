@@ -1,4 +1,4 @@
-"""timm's networks as backbones: timm's own features, weights, and what is said when it fails."""
+"""timm networks as backbones: features against timm, weights, messages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 
-def ours(name: str, **args: Any) -> Any:
+def make(name: str, **args: Any) -> Any:
     torch.manual_seed(0)
     return make_backbone(f"timm:{name}", 8, **SMALL.get(name, {}), **args).eval()
 
@@ -34,7 +34,7 @@ def test_the_embedding_reads_timms_features(name: str, tmp_path: Path) -> None:
     torch.manual_seed(1)
     whole = timm.create_model(name, num_classes=7, **SMALL[name]).eval()
     torch.save(whole.state_dict(), tmp_path / "weights.pt")
-    net = ours(name, weights=str(tmp_path / "weights.pt"))
+    net = make(name, weights=str(tmp_path / "weights.pt"))
     x = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         expected = whole.forward_head(whole.forward_features(x), pre_logits=True)
@@ -43,7 +43,7 @@ def test_the_embedding_reads_timms_features(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("pooling", "grid"), [("max", 1), ("avg", 2), ("gem", 1)])
 def test_another_pooling_reads_the_last_map(pooling: str, grid: int) -> None:
-    net = ours("test_resnet", pooling=pooling, grid=grid)
+    net = make("test_resnet", pooling=pooling, grid=grid)
     x = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         cells = net.body.forward_features(x)
@@ -55,31 +55,31 @@ def test_another_pooling_reads_the_last_map(pooling: str, grid: int) -> None:
         torch.testing.assert_close(net(x), net.embedding(expected))
 
 
-def test_grey_images_are_shown_to_all_three_channels() -> None:
-    net = ours("test_resnet", in_channels=1)
+def test_grey_images_are_repeated_for_three_channels() -> None:
+    net = make("test_resnet", in_channels=1)
     x = torch.randn(2, 1, 32, 32)
     assert torch.equal(net(x), net(x.repeat(1, 3, 1, 1)))
 
 
 def test_a_whole_backbone_round_trips(tmp_path: Path) -> None:
-    source = ours("test_resnet")
+    source = make("test_resnet")
     torch.save(source.state_dict(), tmp_path / "w.pt")
     torch.manual_seed(5)
     target = make_backbone("timm:test_resnet", 8, weights=str(tmp_path / "w.pt"))
     assert all(torch.equal(target.state_dict()[k], v) for k, v in source.state_dict().items())
 
 
-def test_pretrained_asks_timm_for_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: dict[str, Any] = {}
+def test_pretrained_requests_weights_from_timm(monkeypatch: pytest.MonkeyPatch) -> None:
+    requested: dict[str, Any] = {}
     create = timm.create_model
 
     def record(name: str, **args: Any) -> Any:
-        asked.update(args, name=name)
+        requested.update(args, name=name)
         return create(name, **args | {"pretrained": False})
 
     monkeypatch.setattr(timm, "create_model", record)
     make_backbone("timm:test_resnet.r160_in1k", 8, weights="pretrained")
-    assert (asked["name"], asked["pretrained"]) == ("test_resnet.r160_in1k", True)
+    assert (requested["name"], requested["pretrained"]) == ("test_resnet.r160_in1k", True)
 
 
 def test_a_failed_download_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,16 +92,16 @@ def test_a_failed_download_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_further_attempts_of_the_hub_are_not_told(
+def test_retries_of_the_hub_are_not_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def attempts(*args: Any, **kwargs: Any) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
         logging.getLogger("huggingface_hub.utils").warning("Retrying in 8s [Retry 5/5].")
         raise OSError("no network")
 
-    monkeypatch.setattr(timm, "create_model", attempts)
+    monkeypatch.setattr(timm, "create_model", fail)
     with pytest.raises(ConfigError, match="no network"):
-        ours("test_resnet", weights="pretrained")
+        make("test_resnet", weights="pretrained")
     assert not caplog.records
 
 
@@ -125,7 +125,7 @@ def test_timm_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         ("timm:test_resnet", {"grid": 2}, "grid needs a pooling"),
         ("timm:test_resnet", {"pooling": "sum"}, "pooling must be one of"),
         ("timm:test_resnet", {"weights": "nowhere.pt"}, "there is no file nowhere.pt"),
-        ("timm:test_vit", {"pooling": "max"}, "pools its tokens itself"),
+        ("timm:test_vit", {"pooling": "max"}, "pools its tokens"),
     ],
 )
 def test_bad_arguments(name: str, args: dict[str, Any], says: str) -> None:
@@ -138,7 +138,7 @@ def test_bad_arguments(name: str, args: dict[str, Any], says: str) -> None:
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "w.pt")
     with pytest.raises(ConfigError, match=r"w\.pt does not fit the backbone: stem"):
-        ours("test_convnext", weights=str(tmp_path / "w.pt"))
+        make("test_convnext", weights=str(tmp_path / "w.pt"))
 
 
 @pytest.mark.parametrize(

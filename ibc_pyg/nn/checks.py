@@ -1,4 +1,4 @@
-"""Checks of what goes into a graph layer, so that a mistake is named before it becomes a NaN."""
+"""Checks of arguments and inputs, which name a mistake before it becomes a NaN."""
 
 from __future__ import annotations
 
@@ -6,20 +6,28 @@ import torch
 from torch import Tensor
 
 
-def check_heads(out_channels: int, heads: int) -> None:
-    """Refuse a number of heads that does not divide the width.
-
-    Args:
-        out_channels: the whole width that the heads share.
-        heads: number of attention heads.
+def check_at_least(least: int, **values: int) -> None:
+    """Check that values are not below a bound.
 
     Raises:
-        ValueError: either is below 1, or `heads` does not divide `out_channels`.
-
+        ValueError: Naming the first value that is.
     """
-    for name, value in (("out_channels", out_channels), ("heads", heads)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+    for name, value in values.items():
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+def check_heads(out_channels: int, heads: int) -> None:
+    """Check that a number of heads divides the width.
+
+    Args:
+        out_channels: Width of all heads together.
+        heads: Number of attention heads.
+
+    Raises:
+        ValueError: If one is below 1, or `heads` does not divide `out_channels`.
+    """
+    check_at_least(1, out_channels=out_channels, heads=heads)
     if out_channels % heads:
         raise ValueError(
             f"heads must divide out_channels, got heads={heads} and out_channels={out_channels}"
@@ -27,29 +35,27 @@ def check_heads(out_channels: int, heads: int) -> None:
 
 
 def check_rate(name: str, rate: float) -> None:
-    """Refuse a dropout rate outside [0, 1).
+    """Check that a dropout rate is in [0, 1).
 
     Raises:
-        ValueError: the rate is out of range.
-
+        ValueError: If it is not.
     """
     if not 0.0 <= rate < 1.0:
         raise ValueError(f"{name} must be at least 0 and below 1, got {rate}")
 
 
 def check_nodes(x: Tensor, channels: int, *, finite: bool = True) -> None:
-    """Refuse node embeddings that no layer can use.
+    """Check node embeddings.
 
     Args:
-        x: node embeddings, [N, C], or [B, N, C] for B separate complete graphs.
-        channels: the width C that the layer was made for.
-        finite: look for NaN and infinity as well: one sum over `x`, and on an accelerator one
-            wait for it.
+        x: Node embeddings, `[N, C]`, or `[B, N, C]` for B separate complete graphs.
+        channels: Width C that the layer expects.
+        finite: Also check for NaN and infinity: one sum over `x`, and on an accelerator one
+            synchronisation.
 
     Raises:
-        ValueError: wrong number of dimensions, wrong width, no node, not floating point, or (when
-            `finite`) NaN or infinity.
-
+        ValueError: If the number of dimensions, the width or the type is wrong, there is no node,
+            or (with `finite`) a value is not finite.
     """
     if x.dim() not in (2, 3):
         raise ValueError(f"x must have shape [N, C] or [B, N, C], got {list(x.shape)}")
@@ -64,25 +70,24 @@ def check_nodes(x: Tensor, channels: int, *, finite: bool = True) -> None:
 
 
 def check_finite(name: str, values: Tensor) -> None:
-    """Refuse NaN and infinity; nothing is looked at while torch.compile traces.
+    """Check for NaN and infinity; skipped while torch.compile traces.
 
     Raises:
-        ValueError: naming the first bad value and where it is.
-
+        ValueError: Naming the first such value and its index.
     """
     if torch.compiler.is_compiling():
         return
-    # One number tells the good case: a sum is finite only if its terms are. The other way round a
-    # sum may overflow, so the values themselves decide before anything is refused.
+    # A finite sum has finite terms only: the usual case costs one number. A sum of finite terms may
+    # overflow, so an infinite sum is not an error yet.
     if torch.isfinite(values.detach().sum()):
         return
     bad = ~torch.isfinite(values.detach())
     if bad.any():
-        where = bad.nonzero()[0].tolist()
-        value = values.detach()[tuple(where)].item()
+        index = bad.nonzero()[0].tolist()
+        value = values.detach()[tuple(index)].item()
         raise ValueError(
             f"{name} must be finite, got {int(bad.sum())} of {bad.numel()} values that are NaN or "
-            f"infinite, the first {value} at {where}"
+            f"infinite, the first {value} at {index}"
         )
 
 
@@ -94,22 +99,20 @@ def check_edges(
     senders: Tensor | None = None,
     values: bool = True,
 ) -> None:
-    """Refuse edges that do not fit the nodes.
+    """Check that edges fit the nodes.
 
     Args:
-        x: node embeddings, [N, C] or [B, N, C].
-        edge_index: (source, target) of each edge, int64 [2, E], or None for the complete graph.
-        edge_weight: one weight per edge: [E] or [E, 1] with `edge_index`, else [N, N] or
-            [B, N, N], receiver first.
-        senders: the M nodes that messages come from, [M, C], if not `x`; where it says N for
-            sources, it is M then.
-        values: look at the values as well as at shapes and types: one pass over each tensor, and
-            on an accelerator one wait for it.
+        x: Node embeddings, `[N, C]` or `[B, N, C]`.
+        edge_index: (source, target) of each edge, int64 `[2, E]`, or None for the complete graph.
+        edge_weight: One weight per edge: `[E]` or `[E, 1]` with `edge_index`, else `[N, N]` or
+            `[B, N, N]`, receiver first.
+        senders: Source nodes, `[M, C]`, where they are not `x`; sources then index these.
+        values: Check values as well as shapes and types: one pass over each tensor, and on an
+            accelerator one synchronisation.
 
     Raises:
-        ValueError: wrong shape or type, or (when `values`) an index out of range, NaN or infinity
-            among the weights.
-
+        ValueError: If a shape or type is wrong, or (with `values`) an index is out of range or a
+            weight is not finite.
     """
     N = x.size(-2)
     M = N if senders is None else senders.size(-2)
@@ -143,7 +146,7 @@ def check_edges(
         if values:
             check_finite("edge_weight", edge_weight)
     if E and values and not torch.compiler.is_compiling():
-        # One look suffices where both ends are numbered alike.
+        # One pass is enough where sources and targets index the same nodes.
         ends = [(edge_index, M)] if M == N else [(edge_index[0], M), (edge_index[1], N)]
         for indices, nodes in ends:
             low, high = (int(bound) for bound in torch.aminmax(indices))
