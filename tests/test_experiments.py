@@ -17,7 +17,7 @@ from ibc_pyg.compare.grid import make_grid
 from ibc_pyg.config.overlays import parse_layers
 from ibc_pyg.config.yaml_file import parse_config
 from ibc_pyg.data.registry import DATASETS
-from ibc_pyg.data.sampling import make_sampler
+from ibc_pyg.data.sampling import SamplerSettings, make_sampler
 from ibc_pyg.data.transforms import transform_preset
 
 ROOT = Path(__file__).resolve().parents[1] / "experiments"
@@ -60,7 +60,7 @@ def test_the_parts_of_an_experiment_exist(file):
     transform = transform_preset(data.transform, **data.transform_args)
     P, K = data.classes_per_batch, data.images_per_class
     labels = np.repeat(np.arange(2 * P), K)
-    sampler = make_sampler(data.sampler, labels, P, K, seed=0)
+    sampler = make_sampler(data.sampler, labels, SamplerSettings(P, K, seed=0))
     assert {len(batch) for batch in sampler} == {P * K}
     # On the meta device nothing is computed, but every shape has to fit.
     with torch.device("meta"):

@@ -1,4 +1,4 @@
-"""Reading annotation files so that every error names the file and the line."""
+"""Text annotation files; errors name the file and the line."""
 
 from __future__ import annotations
 
@@ -7,28 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ibc_pyg.errors import DatasetError
+from ibc_pyg.errors import DatasetError, printable, reason, shown
 
-MAX_BYTES = 256 * 2**20  # the longest real list, of In-Shop, has 5 MB
+MAX_BYTES = 256 * 2**20  # the largest published list, that of In-Shop, has 5 MB
 MAX_DIGITS = 9
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
-
-
-def shown(text: str, width: int = 60) -> str:
-    """Return `text` quoted, on one line and cut to `width` characters, for an error message."""
-    return repr(text if len(text) <= width else text[: width - 3] + "...")
-
-
-def printable(path: Path | str) -> str:
-    """Return a path as text that any terminal takes: no line breaks, no undecodable bytes."""
-    text = str(path)
-    return text if text.isprintable() else ascii(text)[1:-1]
-
-
-def reason(error: BaseException) -> str:
-    """Return what another library says went wrong: on one line, printable, 200 characters long."""
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return printable(" ".join(text.split())[:200]) or type(error).__name__
 
 
 def read_bytes(file: Path) -> bytes:
@@ -40,14 +23,14 @@ def read_bytes(file: Path) -> bytes:
     try:
         size = file.stat().st_size
         if size > MAX_BYTES:
-            raise DatasetError(f"{printable(file)}: {size} bytes is no annotation file")
+            raise DatasetError(f"{printable(file)}: {size} bytes, too large for an annotation file")
         return file.read_bytes()
     except (OSError, ValueError) as error:
         raise DatasetError(f"{printable(file)}: cannot be read: {reason(error)}") from error
 
 
 def read_text(file: Path) -> str:
-    """Read a UTF-8 text file (with or without byte order mark), all line ends made alike.
+    """Read a UTF-8 text file (with or without byte order mark), with normalised line ends.
 
     Raises:
         DatasetError: If it cannot be read, or a line is not UTF-8.
@@ -78,7 +61,7 @@ class Line:
     text: str
 
     def error(self, problem: str) -> DatasetError:
-        """Return (not raise) the error that says what is wrong in this line."""
+        """Return (not raise) the error that describes a problem of this line."""
         return DatasetError(f"{printable(self.file)}, line {self.number}: {problem}")
 
     def fields(self, names: str, *, sep: str | None = None, long: int = -1) -> list[str]:
@@ -87,10 +70,10 @@ class Line:
         Args:
             names: The field names, separated by spaces; for the message.
             sep: Separator; None for white space.
-            long: Index of the one field that may itself contain the separator.
+            long: Index of the field that may contain the separator.
 
         Raises:
-            DatasetError: If there are fewer fields, or one is empty.
+            DatasetError: If a field is missing or empty.
         """
         count = len(names.split())
         long %= count
@@ -105,17 +88,17 @@ class Line:
         """Return a non-negative integer of at most nine digits.
 
         Raises:
-            DatasetError: If `text` is anything else.
+            DatasetError: If it is anything else.
         """
         if not (text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS):
-            raise self.error(f"{name} must be a whole number, found {shown(text)}")
+            raise self.error(f"{name} must be a non-negative integer, found {shown(text)}")
         return int(text)
 
     def relative_path(self, text: str) -> str:
         """Return an image path that stays inside the data set's folder.
 
         Raises:
-            DatasetError: If the path is absolute, goes up, or has control characters.
+            DatasetError: If the path is absolute, contains `..`, or has control characters.
         """
         problem = path_problem(text)
         if problem:
@@ -124,7 +107,7 @@ class Line:
 
 
 def path_problem(text: str) -> str | None:
-    """Return what is wrong with a relative image path, or None."""
+    """Return the problem of a relative image path, or None if it is valid."""
     parts = text.split("/")
     if not text.strip("/."):
         return "names no file"
