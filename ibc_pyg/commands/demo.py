@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     from ibc_pyg.commands.search import print_hits
     from ibc_pyg.inference.trained import load_run
     from ibc_pyg.retrieval.search import export_image, search
-    from ibc_pyg.train.fit import TrainingInterrupted
+    from ibc_pyg.train.interrupt import TrainingInterrupted
     from ibc_pyg.train.run import train
 
     out = console()

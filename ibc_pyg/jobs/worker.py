@@ -27,7 +27,7 @@ from rich.console import Console
 from ibc_pyg.config import Config
 from ibc_pyg.config.yaml_file import config_from_yaml
 from ibc_pyg.errors import RunError, UserError
-from ibc_pyg.train.fit import TrainingInterrupted
+from ibc_pyg.train.interrupt import TrainingInterrupted
 from ibc_pyg.train.run import resume, train
 
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"

@@ -14,7 +14,7 @@ from ibc_pyg.errors import ConfigError, RunError
 from ibc_pyg.evaluation.scores import score
 from ibc_pyg.inference.trained import load_run
 from ibc_pyg.train.experiment import setup
-from ibc_pyg.train.fit import TrainingInterrupted
+from ibc_pyg.train.interrupt import TrainingInterrupted
 from ibc_pyg.train.run import train
 from tests.helpers.digits_run import digits, quick, quiet, records
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ibc_pyg.train import fit as fit_module
-from ibc_pyg.train.fit import TrainingInterrupted
+from ibc_pyg.train.interrupt import TrainingInterrupted
 from ibc_pyg.train.run import resume, train
 from tests.helpers.digits_run import quick, quiet, records
 

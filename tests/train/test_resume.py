@@ -17,13 +17,15 @@ from ibc_pyg.errors import RunError
 from ibc_pyg.runs.checkpoint import load_newest
 from ibc_pyg.runs.resume import first_difference
 from ibc_pyg.runs.run_folder import RunFolder
+from ibc_pyg.track import MultiTracker
 from ibc_pyg.train import fit as fit_module
 from ibc_pyg.train import run as train_module
 from ibc_pyg.train import selection
 from ibc_pyg.train.experiment import setup
-from ibc_pyg.train.fit import TrainingInterrupted
+from ibc_pyg.train.interrupt import TrainingInterrupted
 from ibc_pyg.train.run import resume, train
 from ibc_pyg.train.snapshot import restore_state
+from ibc_pyg.train.training import Training
 from tests.helpers.digits_run import digits, quick, quiet, records
 
 
@@ -104,7 +106,7 @@ def test_ctrl_c_before_the_first_checkpoint(tmp_path, monkeypatch):
     console = quiet()
     with pytest.raises(TrainingInterrupted):
         train(quick(), tmp_path / "cut", console)
-    assert "start it again" in console.file.getvalue()
+    assert "start again" in console.file.getvalue()
 
 
 def test_ctrl_c_while_the_report_is_written(tmp_path, monkeypatch):
@@ -151,13 +153,14 @@ def test_a_checkpoint_of_another_architecture_is_refused_by_the_first_key(run, t
     experiment = setup(digits("--model.embedding_dim", "16"))
     checkpoint = load_newest(other.checkpoints)
     with pytest.raises(RunError, match=r"does not fit the model: .* is \[.*\], not \["):
-        restore_state(experiment, other, checkpoint)
+        restore_state(Training(experiment, other, MultiTracker([]), quiet()), checkpoint)
 
 
 def test_a_checkpoint_of_other_images_is_refused(run, tmp_path):
     experiment = setup(digits("--train.seed", "1"))
+    training = Training(experiment, RunFolder(tmp_path), MultiTracker([]), quiet())
     with pytest.raises(RunError, match="other training images"):
-        restore_state(experiment, RunFolder(tmp_path), load_newest(run.checkpoints))
+        restore_state(training, load_newest(run.checkpoints))
 
 
 def test_an_edited_configuration_is_noticed_unless_it_says_only_where(cut, tmp_path):
@@ -246,9 +249,9 @@ def test_best_weights_belong_to_the_checkpoint_that_training_goes_on_from(tmp_pa
                "--train.checkpoint_every", "2", "--train.evaluate_every", "2")  # fmt: skip
     save = selection.save_weights
 
-    def killed(experiment, run):
-        save(experiment, run)
-        if experiment.sampler.epoch == 4:
+    def killed(training):
+        save(training)
+        if training.experiment.sampler.epoch == 4:
             raise Killed
 
     best_at_each = {"R@1": iter([0.5, 0.6, 0.4])}
@@ -309,8 +312,8 @@ def test_images_skipped_before_the_cut_are_listed_after_it(tmp_path, monkeypatch
     )  # fmt: skip
     saved = fit_module.save_state
 
-    def killed(experiment, run, at):
-        saved(experiment, run, at)
+    def killed(training):
+        saved(training)
         raise Killed
 
     monkeypatch.setattr(fit_module, "save_state", killed)

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.inference.trained import load_run
 from ibc_pyg.train import fit as fit_module
-from ibc_pyg.train.fit import TrainingInterrupted
+from ibc_pyg.train.interrupt import TrainingInterrupted
 from ibc_pyg.train.run import resume, train
 from tests.helpers.digits_run import digits, quick, quiet, records
 
