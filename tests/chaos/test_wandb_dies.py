@@ -62,7 +62,7 @@ def test_a_library_that_raises(plain, tmp_path, monkeypatch, caplog):
     assert records(run) == records(plain)
     assert run.weights.read_bytes() == plain.weights.read_bytes()
     said = [record.getMessage() for record in caplog.records if "W&B" in record.getMessage()]
-    assert said == ["W&B failed, training goes on: BrokenPipeError: the service is gone"]
+    assert said == ["W&B failed, training continues: BrokenPipeError: the service is gone"]
 
 
 def services():
