@@ -32,7 +32,7 @@ def config(tmp_path_factory):
 
 
 def say(said):
-    return lambda task, what: said.append((task.name, what))
+    return lambda job, what: said.append((job.name, what))
 
 
 def test_a_warm_process_trains_the_same_weights_bit_by_bit(config, tmp_path):
@@ -48,21 +48,21 @@ def test_a_warm_process_trains_the_same_weights_bit_by_bit(config, tmp_path):
     other = replace(config, train=replace(config.train, seed=7, threads=2))
     diverging = replace(config, train=replace(config.train, lr=1e30))
     broken = replace(config, data=replace(config.data, root=str(tmp_path / "nowhere")))
-    tasks = [
+    jobs = [
         Job("other", tmp_path / "pool" / "other", other),
         Job("diverging", tmp_path / "pool" / "diverging", diverging),
         Job("broken", tmp_path / "pool" / "broken", broken),
         Job("warm", tmp_path / "pool" / "warm", config),
     ]
     said = []
-    failures = run_jobs(tasks, workers=1, threads=1, report=say(said))
+    failures = run_jobs(jobs, workers=1, threads=1, report=say(said))
 
     weights = [(tmp_path / path / "model.safetensors").read_bytes() for path in
                ("cold", "pool/warm", "pool/other")]  # fmt: skip
     assert weights[0] == weights[1]
     assert weights[0] != weights[2]
     # The loss that is not finite is the run's own fault, a missing folder is not.
-    assert [(each.task.name, each.final) for each in failures] == [
+    assert [(each.job.name, each.final) for each in failures] == [
         ("diverging", True), ("broken", False),
     ]  # fmt: skip
     assert "nowhere" in failures[1].message
@@ -73,7 +73,7 @@ def test_a_warm_process_trains_the_same_weights_bit_by_bit(config, tmp_path):
     assert made["command"] == command_line()
 
     said.clear()
-    assert run_jobs([tasks[0], tasks[3]], workers=2, report=say(said)) == []
+    assert run_jobs([jobs[0], jobs[3]], workers=2, report=say(said)) == []
     assert said == [("other", "done before"), ("warm", "done before")]
 
 
@@ -95,7 +95,7 @@ def test_stopped_while_its_worker_still_imports(config, tmp_path, ignored):
     grid.send_signal(signal.SIGTERM)
     said = grid.communicate(timeout=120)[0]
     assert grid.returncode == 130, said
-    assert "the same command goes on" in said
+    assert "the same command resumes" in said
     # Their parent waited for the workers.
     assert not list((tmp_path / "out").glob("*/*/summary.json"))
     histories = list((tmp_path / "out").glob("*/*/metrics.jsonl"))
@@ -119,16 +119,16 @@ def test_stopped_by_sigterm_it_goes_on_to_the_same_weights(config, tmp_path):
             text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
 
-    cut = start(tmp_path / "cut")
+    resumable = start(tmp_path / "cut")
     history = tmp_path / "cut" / "as-is" / "seed-0" / "metrics.jsonl"
     deadline = time.monotonic() + 60
     while not (history.is_file() and history.read_text().count("\n") > 5):
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    cut.send_signal(signal.SIGTERM)
-    output = cut.communicate()[0]
-    assert cut.returncode == 130
-    assert "the same command goes on" in output
+    resumable.send_signal(signal.SIGTERM)
+    output = resumable.communicate()[0]
+    assert resumable.returncode == 130
+    assert "the same command resumes" in output
     assert any((history.parent / "checkpoints").glob("step-*"))
     assert not (history.parent / "summary.json").exists()
 
