@@ -184,7 +184,7 @@ def test_what_cannot_be_resumed_is_one_line(run, cut, tmp_path, capsys):
         (tmp_path / "nowhere", "is not a folder"),
         (tmp_path, "is not a run folder: it has no config.yaml"),
         (unreadable, "config.yaml: "),
-        (damaged, "has no whole checkpoint to go on from"),
+        (damaged, "has no intact checkpoint"),
     ):
         assert cli(["train", "--resume", str(path)]) == 2
         errors = [
@@ -201,9 +201,9 @@ def test_the_experiment_may_be_named_again_and_must_be_the_same(run, cut, tmp_pa
     file.write_text(config_to_yaml(digits()))
     assert cli(["train", str(file), "--resume", str(path), "--model.heads", "4"]) == 2
     error = capsys.readouterr().err
-    assert "model.heads = 2, not 4: another experiment" in error
+    assert "a run of another experiment, with model.heads = 2, not 4" in error
     assert error.count("\n") == 1
-    # How it reacts to a divergence is no part of what is trained.
+    # The reaction to a divergence does not change what is trained.
     wanted = ["--train.on_divergence", "restart"]
     assert cli(["train", str(file), "--resume", str(path), *wanted]) == 0
     again = RunFolder(path)
