@@ -38,10 +38,11 @@ test-slow: $(VENV)/.test  ## run the slow tests too
 chaos: $(VENV)/.test  ## kill trainings at more than 100 moments and compare what comes out
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/chaos -m "slow or not slow" -s
 
-lint: $(VENV)/.dev  ## ruff and mypy
+lint: $(VENV)/.dev  ## ruff, mypy, and the import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: $(VENV)/.dev  ## format the code
 	$(BIN)/ruff format .

@@ -32,9 +32,9 @@ from ibc_pyg.data.loading.batch import Batch
 from ibc_pyg.nn.model import IntraBatchModel, ModelOutput
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.track import JsonlTracker, MultiTracker
-from ibc_pyg.train import fit as fit_module
-from ibc_pyg.train import step as step_module
-from ibc_pyg.train.experiment import Experiment, setup
+from ibc_pyg.training import fit as fit_module
+from ibc_pyg.training import step as step_module
+from ibc_pyg.training.experiment import Experiment, setup
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 COMMON = [

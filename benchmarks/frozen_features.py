@@ -17,10 +17,11 @@ from _output import add_outputs, write_outputs
 from _timing import machine
 from torch import nn
 
-from ibc_pyg.builders.model import build_data, build_model
+from ibc_pyg.builders.data import build_data
+from ibc_pyg.builders.model import build_model
 from ibc_pyg.config.yaml_file import parse_config
 from ibc_pyg.evaluation.scores import score
-from ibc_pyg.inference.extract import describe_probe
+from ibc_pyg.inference.extract import extract_split
 from ibc_pyg.parallel.fabric import make_fabric
 
 
@@ -35,7 +36,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     width = model.backbone.embedding.in_features
     # What the embedding would read is the feature.
     model.backbone.embedding = nn.Identity()
-    described = describe_probe(
+    described = extract_split(
         fabric, model.eval(), data, data.splits.test, batch_size=config.evaluate.batch_size
     )
     return {

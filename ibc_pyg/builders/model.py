@@ -1,31 +1,17 @@
-"""From a configuration to its parts: table, splits, transforms, model, optimiser."""
+"""The model that a configuration names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import torch
-import torch.nn.functional as F
-from rich.console import Console
 from torch import Tensor, nn
 from torch_geometric.data import Data as PyGData
 
-from ibc_pyg.config import Config, DataConfig, ModelConfig
-from ibc_pyg.console import progress
-from ibc_pyg.data.images.cache import ImageCache, open_cache
-from ibc_pyg.data.images.cache_dir import default_cache_dir
-from ibc_pyg.data.loading.dataset import OnError
-from ibc_pyg.data.loading.loader import suggested_workers
-from ibc_pyg.data.registry import load_table
-from ibc_pyg.data.splits import Splits, split
-from ibc_pyg.data.table import ImageTable
-from ibc_pyg.data.transforms import Transform, transform_preset
-from ibc_pyg.errors import ConfigError, UserError, first_line
+from ibc_pyg.builders.arguments import argument_errors
+from ibc_pyg.config import ModelConfig
 from ibc_pyg.graph import knn, threshold
 from ibc_pyg.nn.backbones import make_backbone
 from ibc_pyg.nn.heads import BNNeckHead, LinearHead
@@ -36,89 +22,6 @@ from ibc_pyg.nn.sync_batch_norm import synchronise_batch_norm
 from ibc_pyg.nn.weights import fit_weights
 
 GRAPHS: Mapping[str, Callable[..., PyGData]] = {"threshold": threshold, "knn": knn}
-
-
-@dataclass(frozen=True)
-class Data:
-    """The images of an experiment.
-
-    Attributes:
-        table: All images.
-        splits: Their use.
-        transform: Augmentation and normalisation.
-        cache: Decoded pictures; None reads their files.
-        workers: Processes that read images.
-        on_error: Whether an image that cannot be read stops the work or is skipped.
-        skipped: Why each skipped image could not be read, by its row; filled while working.
-    """
-
-    table: ImageTable
-    splits: Splits
-    transform: Transform
-    cache: ImageCache | None = None
-    workers: int = 0
-    on_error: OnError = "stop"
-    skipped: dict[int, str] = field(default_factory=dict)
-
-    @property
-    def train_table(self) -> ImageTable:
-        """The training images, their classes renumbered from 0 without gaps."""
-        table = self.table.take(self.splits.train)
-        return replace(table, labels=self.splits.train_labels)
-
-
-def build_data(config: Config, console: Console | None = None) -> Data:
-    """Read the data set and divide it.
-
-    Args:
-        config: The experiment.
-        console: Where the making of a cache is shown.
-
-    Raises:
-        DatasetError: If images are missing or the split leaves a part empty.
-        ConfigError: If a name or an argument is unknown, or raw pixels of files are asked for.
-    """
-    data = config.data
-    table = _load(data)
-    if config.evaluate.raw_pixels and table.images is None:
-        raise ConfigError(
-            f"evaluate.raw_pixels is for data sets held in memory, and the images of {table.name} "
-            "are files; set it to false"
-        )
-    held_out = data.val_classes if config.select == "val" else None
-    splits = split(table, val_classes=held_out, val_fold=data.val_fold, seed=config.train.seed)
-    transform = _transform(data)
-    cache = _cache(data, table, transform, console)
-    workers = data.workers
-    if workers is None:
-        workers = suggested_workers(table, cached=cache is not None)
-    return Data(table, splits, transform, cache, workers, data.on_error)
-
-
-def _cache(
-    data: DataConfig, table: ImageTable, transform: Transform, console: Console | None
-) -> ImageCache | None:
-    if not data.cache or table.images is not None:
-        return None
-    with progress(len(table), "cache", console=console or Console(quiet=True)) as bar:
-        return open_cache(
-            table,
-            transform.resize,
-            default_cache_dir(),
-            on_error=data.on_error,
-            progress=lambda done, total: bar.update(done),
-        )
-
-
-def _load(data: DataConfig) -> ImageTable:
-    root = None if data.root is None else Path(data.root)
-    with _arguments("data.options", data.name, data.options):
-        return load_table(data.name, root, allow_partial=data.allow_partial, **data.options)
-
-
-def _transform(data: DataConfig) -> Transform:
-    with _arguments("data.transform_args", data.transform, data.transform_args):
-        return transform_preset(data.transform, **data.transform_args)
 
 
 def build_model(config: ModelConfig, *, num_classes: int, channels: int) -> IntraBatchModel:
@@ -133,7 +36,7 @@ def build_model(config: ModelConfig, *, num_classes: int, channels: int) -> Intr
         ConfigError: If a name or an argument is unknown.
     """
     width = config.embedding_dim
-    with _arguments("model.backbone_args", config.backbone, config.backbone_args):
+    with argument_errors("model.backbone_args", config.backbone, config.backbone_args):
         backbone = make_backbone(
             config.backbone,
             width,
@@ -146,7 +49,7 @@ def build_model(config: ModelConfig, *, num_classes: int, channels: int) -> Intr
         return IntraBatchModel(
             backbone, None, [], auxiliary_head, freeze_batch_norm=config.freeze_batch_norm
         )
-    with _arguments("model.mpn_args", "the MPN", config.mpn_args):
+    with argument_errors("model.mpn_args", "the MPN", config.mpn_args):
         mpn = MPN(
             width,
             config.steps,
@@ -220,71 +123,3 @@ def span_processes(config: ModelConfig, model: IntraBatchModel) -> IntraBatchMod
     if config.sync_batch_norm:
         model.backbone = synchronise_batch_norm(model.backbone)
     return model
-
-
-def check_backbone(config: ModelConfig, model: IntraBatchModel, transform: Transform) -> None:
-    """Try the backbone once, before anything is trained.
-
-    Args:
-        config: Its name.
-        model: Left as it is.
-        transform: Makes the images.
-
-    Raises:
-        ConfigError: If it cannot read images of this size.
-    """
-    size = transform.image_size
-    images = torch.zeros(1, transform.channels, size, size)  # [1, C, S, S]
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            model.backbone(images)
-    except RuntimeError as error:
-        raise ConfigError(
-            f"model.backbone: {config.backbone} cannot read images of {size} x {size}: "
-            f"{first_line(error)}; set data.transform_args.image_size"
-        ) from error
-    finally:
-        model.train(training)
-
-
-def check_graph(config: ModelConfig, model: IntraBatchModel, num_nodes: int) -> None:
-    """Try a batch graph that is not complete once, before anything is trained.
-
-    Args:
-        config: Names and arguments.
-        model: Its graph and message passing; left as it is.
-        num_nodes: Images of a batch.
-
-    Raises:
-        ConfigError: If the graph's arguments do not fit, or the layer cannot work on such a graph.
-    """
-    if model.mpn is None or model.graph is complete_batch:
-        return
-    draws = torch.Generator().manual_seed(0)
-    nodes = torch.randn(num_nodes, config.embedding_dim, generator=draws)  # [N, D]
-    with _arguments("model.graph_args", config.graph, config.graph_args), torch.no_grad():
-        graph = model.graph(F.normalize(nodes, dim=-1))
-        training = model.training
-        model.eval()
-        model.mpn(graph.x, graph.edge_index, graph.edge_weight)
-        model.train(training)
-
-
-@contextmanager
-def _arguments(field: str, owner: str, given: Mapping[str, Any]) -> Iterator[None]:
-    """Turn what a constructor says of its arguments into a line that names the field."""
-    try:
-        yield
-    except UserError:
-        raise
-    except TypeError as error:
-        if "argument" in str(error):
-            raise ConfigError(f"{field}: {owner}: {str(error).split('() ')[-1]}") from error
-        if not given:
-            raise
-        # A text where a number should be, and the like.
-        raise ConfigError(f"{field}: {owner}: a value of {dict(given)}: {error}") from error
-    except ValueError as error:
-        raise ConfigError(f"{field}: {owner}: {error}") from error

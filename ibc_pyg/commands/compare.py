@@ -13,6 +13,8 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
+from ibc_pyg.commands.trust import add_trust_code
+
 NAME = "compare"
 HELP = "run a grid of settings and seeds, and write one table"
 
@@ -45,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         help="CPU threads of a run (default: all cores, divided among the runs)",
     )
+    add_trust_code(parser, "a teacher")
     parser.set_defaults(takes_fields=True)
 
 
@@ -88,6 +91,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
             fields,
             workers=arguments.jobs,
             threads=arguments.threads,
+            trust_code=arguments.trust_code,
             group=arguments.out.name,
             report=lambda run, status: out.print(f"{run.point.name}, seed {run.seed}: {status}"),
         )

@@ -32,18 +32,20 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     config = parse_config(experiment, fields)
 
     from ibc_pyg.commands.search import print_hits
+    from ibc_pyg.inference.eval_set import EvalSet
     from ibc_pyg.inference.trained import load_run
-    from ibc_pyg.retrieval.search import export_image, search
-    from ibc_pyg.train.interrupt import TrainingInterrupted
-    from ibc_pyg.train.run import train
+    from ibc_pyg.retrieval.search import search
+    from ibc_pyg.training.interrupt import TrainingInterrupted
+    from ibc_pyg.training.run import train
 
     out = console()
     try:
         folder = train(config, arguments.out or default_out("demo"), out)
     except TrainingInterrupted:
         return 130
-    trained = load_run(folder.path)
-    query = export_image(trained, int(trained.data.splits.test.queries[0]))
+    trained = load_run(folder.path, trust_code=True)
+    images = EvalSet(trained)
+    query = images.picture_file(int(images.splits.test.queries[0]))
     out.print(f"\nsearch by image: python run.py search {folder.path} {query} -k 10")
     print_hits(search(trained, query, 10), out)
     out.print()

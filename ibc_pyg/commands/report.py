@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ibc_pyg.commands.trust import add_trust_code
+
 NAME = "report"
 HELP = "write a run's HTML report"
 
@@ -13,15 +15,17 @@ HELP = "write a run's HTML report"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of a finished run")
+    add_trust_code(parser, "the run")
 
 
 def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     """Run the command."""
     from ibc_pyg.commands.common import console
+    from ibc_pyg.inference.eval_set import EvalSet
     from ibc_pyg.inference.trained import load_run
     from ibc_pyg.report.from_run import make_report
 
-    trained = load_run(arguments.run_dir)
-    make_report(trained)
+    trained = load_run(arguments.run_dir, trust_code=arguments.trust_code)
+    make_report(EvalSet(trained))
     console().print(f"report: {trained.run.report}")
     return 0

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ibc_pyg.commands.trust import add_trust_code
 from ibc_pyg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write the table of finished runs, without running any",
     )
+    add_trust_code(parser, "a teacher")
     parser.set_defaults(takes_fields=True)
 
 
@@ -139,6 +141,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     options: dict[str, Any] = {
         "workers": arguments.jobs,
         "threads": arguments.threads,
+        "trust_code": arguments.trust_code,
         "report": lambda job, status: out.print(f"{job.name}: {status}"),
     }
     errors = []

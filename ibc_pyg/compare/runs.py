@@ -51,6 +51,7 @@ def run_grid(
     group: str,
     report: Callable[[GridRun, str], None],
     threads: int | None = None,
+    trust_code: bool = False,
 ) -> None:
     """Train all runs.
 
@@ -62,6 +63,7 @@ def run_grid(
         group: W&B group.
         report: Called with each run and its status.
         threads: CPU threads of each run; None divides the cores among the workers.
+        trust_code: As in `ibc_pyg.builders.loss.build_loss`.
 
     Raises:
         RunError: If a run failed, or a folder holds the run of another setting.
@@ -80,6 +82,7 @@ def run_grid(
         jobs,
         workers=workers,
         threads=threads,
+        trust_code=trust_code,
         report=lambda job, status: report(by_path[job.path], status),
     )
     if failures:

@@ -12,7 +12,8 @@ from ibc_pyg.data.table import ImageTable
 from ibc_pyg.errors import RunError
 from ibc_pyg.evaluation.scores import score, score_refined, score_reranked
 from ibc_pyg.inference.ensemble import check_same_images, concatenate, mean_scores
-from ibc_pyg.inference.extract import ONE_VIEW, Described
+from ibc_pyg.inference.eval_set import EvalSet
+from ibc_pyg.inference.extract import ONE_VIEW, EvalDescriptors
 from ibc_pyg.inference.refine import check_refine, refine
 from ibc_pyg.inference.test_time_views import Views
 from ibc_pyg.inference.trained import load_run
@@ -28,6 +29,7 @@ class ScoreOptions:
         refine: How neighbourhoods are found; None takes the first run's configuration.
         refine_size: Images in a neighbourhood; None takes the first run's configuration.
         rerank: Also score k-reciprocal re-ranking.
+        trust_code: As in `load_run`.
     """
 
     ks: tuple[int, ...] | None = None
@@ -35,6 +37,7 @@ class ScoreOptions:
     refine: RefineMethod | None = None
     refine_size: int | None = None
     rerank: bool = False
+    trust_code: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class Evaluation:
     ensemble: Scores | None
     config: EvaluateConfig
     views: Views
-    final: Described
+    final: EvalDescriptors
     table: ImageTable
 
     def to_dict(self) -> dict[str, Any]:
@@ -106,7 +109,7 @@ class Evaluation:
 
 
 def score_runs(paths: Sequence[Path], options: ScoreOptions) -> Evaluation:
-    """Describe the test images by each run, and score.
+    """Embed the test images by each run, and score.
 
     What `options` leave open is as the first run's configuration says; only the seed of k-means
     is each run's own.
@@ -118,9 +121,11 @@ def score_runs(paths: Sequence[Path], options: ScoreOptions) -> Evaluation:
     Raises:
         UserError: If a run cannot be used, cannot be refined, or was tested on other images.
     """
-    names, members = _names(paths), [load_run(path) for path in paths]
-    # Whatever cannot work is said before the first image is described.
-    check_same_images(names, [trained.data for trained in members])
+    names = _names(paths)
+    members = [load_run(path, trust_code=options.trust_code) for path in paths]
+    # Errors of the input come before the first forward pass.
+    sets = [EvalSet(trained) for trained in members]
+    check_same_images(names, [images.data for images in sets])
     config = _settings(members[0].config.evaluate, options)
     if options.refine_size is not None and config.refine == "none":
         raise RunError("a size of neighbourhoods is of no use without --refine; leave it out")
@@ -130,7 +135,7 @@ def score_runs(paths: Sequence[Path], options: ScoreOptions) -> Evaluation:
         except RunError as error:
             raise RunError(f"{name}: {error}") from None
     seeds = [trained.config.train.seed for trained in members]
-    plain = [trained.describe(options.views) for trained in members]
+    plain = [images.extract(options.views) for images in sets]
     refined = [
         refine(trained.model, described, config.refine, config.refine_size, seed=seed)
         for trained, described, seed in zip(members, plain, seeds, strict=True)
@@ -145,11 +150,11 @@ def score_runs(paths: Sequence[Path], options: ScoreOptions) -> Evaluation:
         mean, final = _mean(runs), concatenate(refined)
         ensemble = _score(concatenate(plain), final, config, options, seeds[0])
     selects: list[str] = [trained.config.select for trained in members]
-    table = members[0].data.table
+    table = sets[0].table
     return Evaluation(names, selects, runs, mean, ensemble, config, options.views, final, table)
 
 
-def score_embeddings(described: Described, options: ScoreOptions) -> Scores:
+def score_embeddings(described: EvalDescriptors, options: ScoreOptions) -> Scores:
     """Score embeddings that need no run: everything but refinement."""
     return _score(described, described, EvaluateConfig(), options, 0)
 
@@ -163,8 +168,8 @@ def _settings(config: EvaluateConfig, options: ScoreOptions) -> EvaluateConfig:
 
 
 def _score(
-    plain: Described,
-    refined: Described,
+    plain: EvalDescriptors,
+    refined: EvalDescriptors,
     config: EvaluateConfig,
     options: ScoreOptions,
     seed: int,

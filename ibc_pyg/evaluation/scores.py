@@ -13,7 +13,7 @@ from ibc_pyg.data.glyphs.table import raw_pixels
 from ibc_pyg.data.splits import Probe
 from ibc_pyg.data.table import ImageTable
 from ibc_pyg.errors import RunError, UserError
-from ibc_pyg.inference.extract import Described
+from ibc_pyg.inference.extract import EvalDescriptors
 from ibc_pyg.inference.refine import refine
 from ibc_pyg.metrics import (
     Protocol,
@@ -33,7 +33,7 @@ def chosen_ks(config: EvaluateConfig, protocol: Protocol) -> tuple[int, ...]:
 
 
 def score(
-    described: Described,
+    described: EvalDescriptors,
     config: EvaluateConfig,
     *,
     seed: int,
@@ -69,7 +69,7 @@ def score(
 
 
 def score_retrieval(
-    described: Described, config: EvaluateConfig, *, ks: Sequence[int] | None = None
+    described: EvalDescriptors, config: EvaluateConfig, *, ks: Sequence[int] | None = None
 ) -> dict[str, float]:
     """Return R@K, MAP@R and RP; see `score`."""
     queries, gallery = described.queries, described.gallery
@@ -84,7 +84,7 @@ def score_retrieval(
 
 
 def refine_and_score(
-    model: IntraBatchModel, described: Described, config: EvaluateConfig, *, seed: int
+    model: IntraBatchModel, described: EvalDescriptors, config: EvaluateConfig, *, seed: int
 ) -> dict[str, Any]:
     """Refine descriptors as `config` says and score them; see `refine` and `score_refined`."""
     refined = refine(model, described, config.refine, config.refine_size, seed=seed)
@@ -92,7 +92,7 @@ def refine_and_score(
 
 
 def score_refined(
-    refined: Described, config: EvaluateConfig, *, seed: int, ks: Sequence[int] | None = None
+    refined: EvalDescriptors, config: EvaluateConfig, *, seed: int, ks: Sequence[int] | None = None
 ) -> dict[str, Any]:
     """Return `score` of refined descriptors, with the settings of the refinement."""
     settings = {"refine": config.refine, "refine_size": config.refine_size}
@@ -100,7 +100,7 @@ def score_refined(
 
 
 def score_reranked(
-    described: Described, config: EvaluateConfig, *, ks: Sequence[int] | None = None
+    described: EvalDescriptors, config: EvaluateConfig, *, ks: Sequence[int] | None = None
 ) -> dict[str, float]:
     """Return R@K, MAP@R and RP of k-reciprocal re-ranking with its paper's settings.
 
@@ -110,7 +110,7 @@ def score_reranked(
     queries, gallery = described.queries, described.gallery
     wanted = tuple(chosen_ks(config, described.protocol) if ks is None else ks)
     with _one_line():
-        searched = described.searched
+        searched = described.candidates
         available = len(searched.labels) - (gallery is None)
         classes = class_indices(searched.labels.numpy(), None)[0]
         # The lists must hold every match for MAP@R.

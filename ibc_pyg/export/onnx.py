@@ -1,4 +1,4 @@
-"""The descriptor of a run as one ONNX file, for programs without torch."""
+"""Export of a run's descriptor to ONNX, for programs without torch."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def export_onnx(trained: Trained, path: Path) -> Path:
         RunError: If the network cannot be exported, or the file cannot be written.
     """
     onnx = _import_onnx()
-    transform = trained.data.transform
+    transform = trained.transform
     module = Descriptor(trained.model.backbone, transform.mean, transform.std).cpu().eval()
     # Two images: an example of one would fix the batch size at one.
     example = torch.zeros(2, transform.channels, transform.image_size, transform.image_size)
@@ -86,7 +86,7 @@ def export_onnx(trained: Trained, path: Path) -> Path:
         "channels": transform.channels,
         "image_size": transform.image_size,
         "resize": transform.resize,
-        "data_set": trained.data.table.name,
+        "data_set": trained.config.data.name,
     }
     entry = model.metadata_props.add()
     entry.key, entry.value = "ibc_pyg", json.dumps(facts)

@@ -15,13 +15,13 @@ from ibc_pyg.data.annotations import printable, reason
 from ibc_pyg.data.table import ImageTable
 from ibc_pyg.errors import RunError
 from ibc_pyg.files import write_atomically
-from ibc_pyg.inference.extract import Described, Descriptors
+from ibc_pyg.inference.extract import Descriptors, EvalDescriptors
 from ibc_pyg.metrics.inputs import as_embeddings, as_labels, class_indices
 
 Labels = npt.NDArray[np.generic]
 
 
-def save_embeddings(path: Path, described: Described, table: ImageTable) -> None:
+def save_embeddings(path: Path, described: EvalDescriptors, table: ImageTable) -> None:
     """Write descriptors, their classes and their images.
 
     The file holds `embeddings` (float32 `[Q, D]`), `labels` (int64 `[Q]`) and `paths` (text
@@ -49,7 +49,7 @@ def save_embeddings(path: Path, described: Described, table: ImageTable) -> None
     write_atomically(path, content.getvalue())
 
 
-def read_embeddings(path: Path) -> Described:
+def read_embeddings(path: Path) -> EvalDescriptors:
     """Read embeddings that some program made.
 
     The file is an npz with `embeddings` (`[Q, D]`, any real numbers, of any length) and `labels`
@@ -76,7 +76,7 @@ def read_embeddings(path: Path) -> Described:
         vectors, labels = _part(arrays, "embeddings", "labels")
         if "gallery" not in arrays:
             classes, _ = class_indices(labels, None)
-            return Described(_descriptors(vectors, classes), None)
+            return EvalDescriptors(_descriptors(vectors, classes), None)
         gallery, gallery_labels = _part(arrays, "gallery", "gallery_labels")
         if gallery.shape[1] != vectors.shape[1]:
             raise ValueError(
@@ -85,7 +85,7 @@ def read_embeddings(path: Path) -> Described:
         classes, gallery_classes = class_indices(labels, gallery_labels)
     except ValueError as error:
         raise RunError(f"{printable(path)}: {error}") from error
-    return Described(_descriptors(vectors, classes), _descriptors(gallery, gallery_classes))
+    return EvalDescriptors(_descriptors(vectors, classes), _descriptors(gallery, gallery_classes))
 
 
 def _read(path: Path) -> dict[str, npt.NDArray[Any]]:

@@ -11,16 +11,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ibc_pyg.builders.model import Data
+from ibc_pyg.builders.data import Data
 from ibc_pyg.data.splits import Probe, Rows
 from ibc_pyg.data.table import ImageTable
 from ibc_pyg.errors import RunError
-from ibc_pyg.inference.extract import Described, Descriptors
+from ibc_pyg.inference.extract import Descriptors, EvalDescriptors
 
 METRICS = ("MAP@R", "RP", "NMI", "AMI", "ARI")
 
 
-def concatenate(members: Sequence[Described]) -> Described:
+def concatenate(members: Sequence[EvalDescriptors]) -> EvalDescriptors:
     """Put the unit-norm descriptors of the same images side by side, and normalise.
 
     The cosine of two results is the mean of the members' cosines.

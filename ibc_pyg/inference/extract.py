@@ -1,24 +1,19 @@
-"""Descriptors of many images, and the file of a run that keeps them."""
+"""Embeddings of many images of a data set."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from lightning_fabric import Fabric
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
-from ibc_pyg.builders.model import Data
+from ibc_pyg.builders.data import Data
 from ibc_pyg.data.loading.loader import eval_loader
 from ibc_pyg.data.sampling.sharding import shard_rows
 from ibc_pyg.data.splits import Probe
-from ibc_pyg.files import file_digest, write_atomically
 from ibc_pyg.inference.test_time_views import Views
 from ibc_pyg.metrics import Protocol, protocol_for
 from ibc_pyg.metrics.protocols import DEFAULT_PROTOCOL
@@ -51,7 +46,7 @@ class Descriptors:
 
 
 @torch.no_grad()
-def describe(
+def extract(
     fabric: Fabric,
     model: IntraBatchModel,
     data: Data,
@@ -60,25 +55,24 @@ def describe(
     batch_size: int,
     views: Views = ONE_VIEW,
 ) -> Descriptors:
-    """Return the descriptors of `rows`, in that order, on the CPU.
+    """Extract the embeddings of `rows`, in that order, to the CPU.
 
-    Several processes share the batches that one would make, so that each image is seen once, in
-    the same company, and all get all descriptors.
+    Several processes share the batches that one process would make, and all get all embeddings:
+    the numbers do not depend on the number of processes.
 
-    With `data.on_error` "skip" those that cannot be read are left out, and noted in
-    `data.skipped`.
+    With `data.on_error` "skip" unreadable images are left out and added to `data.skipped`.
 
     Args:
         fabric: Device and precision.
-        model: Whose backbone describes; its mode is as before afterwards.
+        model: The model; its mode is restored afterwards.
         data: Table and transform.
         rows: Row numbers, int64 `[M]`.
-        batch_size: Images a forward pass.
-        views: Mirror image and crops that each descriptor is the mean of.
+        batch_size: Images in a forward pass.
+        views: Mirror image and crops that each embedding is the mean of.
     """
     training = model.training
     model.eval()
-    # The running statistics of the first process count, where each has its own.
+    # Each process may have running statistics of its own; those of the main process are used.
     share_tensors(model.buffers())
     size = max(1, batch_size // views.crops)
     vectors: list[Tensor] = []
@@ -116,13 +110,13 @@ def _own_batches(rows: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64
 
 
 @dataclass(frozen=True)
-class Described:
-    """Descriptors of a probe.
+class EvalDescriptors:
+    """Embeddings of queries and gallery.
 
     Attributes:
-        queries: What is searched for.
-        gallery: What is searched in; None if the queries are each other's gallery.
-        protocol: What the data set's benchmark reports.
+        queries: Queries.
+        gallery: Gallery; None if the queries are each other's gallery.
+        protocol: Metrics that the benchmark of the data set reports.
     """
 
     queries: Descriptors
@@ -130,12 +124,12 @@ class Described:
     protocol: Protocol = DEFAULT_PROTOCOL
 
     @property
-    def searched(self) -> Descriptors:
-        """What a query is searched in."""
+    def candidates(self) -> Descriptors:
+        """Embeddings that a query is compared with: the gallery, or the queries themselves."""
         return self.queries if self.gallery is None else self.gallery
 
 
-def describe_probe(
+def extract_split(
     fabric: Fabric,
     model: IntraBatchModel,
     data: Data,
@@ -143,44 +137,11 @@ def describe_probe(
     *,
     batch_size: int,
     views: Views = ONE_VIEW,
-) -> Described:
-    """Describe queries and gallery; see `describe`."""
+) -> EvalDescriptors:
+    """Extract the embeddings of queries and gallery; see `extract`."""
 
     def part(rows: npt.NDArray[np.int64]) -> Descriptors:
-        return describe(fabric, model, data, rows, batch_size=batch_size, views=views)
+        return extract(fabric, model, data, rows, batch_size=batch_size, views=views)
 
     gallery = None if probe.gallery is None else part(probe.gallery)
-    return Described(part(probe.queries), gallery, protocol_for(data.table.name))
-
-
-def save_descriptors(path: Path, descriptors: Descriptors, data: Data, *, weights: Path) -> None:
-    """Keep descriptors with the hashes of the weights that made them and of what was described.
-
-    Raises:
-        RunError: If the file cannot be written.
-    """
-    tensors = {"rows": torch.from_numpy(descriptors.rows), "vectors": descriptors.vectors}
-    write_atomically(path, save(tensors, metadata=_made_of(data, weights)))
-
-
-def read_descriptors(path: Path, data: Data, *, weights: Path) -> Descriptors | None:
-    """Read kept descriptors; None if there are none, or of other weights or images."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            if file.metadata() != _made_of(data, weights):
-                return None
-            rows = file.get_tensor("rows").numpy()
-            vectors = file.get_tensor("vectors")
-    except (OSError, SafetensorError):
-        return None
-    if len(rows) and rows.max() >= len(data.table):
-        return None
-    return Descriptors(rows, vectors, torch.from_numpy(data.table.labels[rows]))
-
-
-def _made_of(data: Data, weights: Path) -> dict[str, str]:
-    """Return what tells descriptors apart: the weights, and which image each row is."""
-    images = hashlib.sha256("\n".join(data.table.paths).encode(errors="surrogateescape"))
-    images.update(data.table.labels.tobytes())
-    images.update(data.table.roles.tobytes())
-    return {"weights_sha256": file_digest(weights), "images_sha256": images.hexdigest()}
+    return EvalDescriptors(part(probe.queries), gallery, protocol_for(data.table.name))

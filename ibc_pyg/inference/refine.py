@@ -15,7 +15,7 @@ from torch_geometric.data import Batch
 
 from ibc_pyg.config import RefineMethod
 from ibc_pyg.errors import RunError
-from ibc_pyg.inference.extract import Described
+from ibc_pyg.inference.extract import EvalDescriptors
 from ibc_pyg.inference.fast_refine import FirstNodes
 from ibc_pyg.inference.neighbour_groups import neighbours_for
 from ibc_pyg.nn.model import IntraBatchModel, complete_batch
@@ -27,12 +27,12 @@ _FLOATS = 24
 
 def refine(
     model: IntraBatchModel,
-    described: Described,
+    described: EvalDescriptors,
     method: RefineMethod,
     size: int,
     *,
     seed: int = 0,
-) -> Described:
+) -> EvalDescriptors:
     """Refine every descriptor in a neighbourhood of its own.
 
     Neighbours are taken from what is searched: a query is refined with items of the gallery, a
@@ -57,7 +57,7 @@ def refine(
     if size == 1:
         return described
     queries, gallery = described.queries, described.gallery
-    for part in (queries, described.searched):
+    for part in (queries, described.candidates):
         if not bool(part.vectors.isfinite().all()):
             raise RunError("the descriptors have NaN or infinite values; are the weights damaged?")
     pool = None if gallery is None else gallery.vectors

@@ -1,4 +1,4 @@
-"""A trained model back from its run folder."""
+"""Trained models, opened from their run folders."""
 
 from __future__ import annotations
 
@@ -9,123 +9,130 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
-from ibc_pyg.builders.model import Data, build_data, rebuild_model
+from ibc_pyg import __version__
+from ibc_pyg.builders.data import build_transform, load_images
+from ibc_pyg.builders.model import rebuild_model
 from ibc_pyg.config import Config, TrainConfig
 from ibc_pyg.config.yaml_file import config_from_yaml
+from ibc_pyg.data.registry import dataset_info
+from ibc_pyg.data.transforms import Transform
 from ibc_pyg.errors import ConfigError, RunError
-from ibc_pyg.inference.extract import (
-    ONE_VIEW,
-    Described,
-    Descriptors,
-    describe_probe,
-    read_descriptors,
-    save_descriptors,
-)
-from ibc_pyg.inference.test_time_views import Views
-from ibc_pyg.metrics import protocol_for
+from ibc_pyg.files import read_json
+from ibc_pyg.nn.conv.user_conv import check_code
 from ibc_pyg.nn.model import IntraBatchModel
 from ibc_pyg.nn.weights import read_weights
 from ibc_pyg.parallel.fabric import make_fabric
 from ibc_pyg.parallel.precision import check_device
 from ibc_pyg.runs.run_folder import RunFolder
+from ibc_pyg.runs.split_record import SplitRecord, read_split
 
-_LOG = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
+
+_HEAD = "auxiliary_head.linear.weight"
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A run that can be used.
+    """A trained model; its data set need not be there.
 
     Attributes:
         run: Its folder.
-        config: What it was made with.
+        config: Configuration of the run.
         fabric: Device and precision.
-        data: Images and their use.
-        model: With the selected weights, in evaluation mode.
+        model: The selected weights, in evaluation mode.
+        transform: Makes the network's input.
+        record: Images that it was trained and is tested on; None for runs of version 0.1.0.
+        image_shape: Height, width and channels that pictures are resized to first, if it was
+            trained on a set in memory; else None.
     """
 
     run: RunFolder
     config: Config
     fabric: Fabric
-    data: Data
     model: IntraBatchModel
+    transform: Transform
+    record: SplitRecord | None = None
+    image_shape: tuple[int, int, int] | None = None
 
-    def described(self, *, fresh: bool = False) -> Described:
-        """Return the test descriptors, from the run's file if these weights made it.
-
-        Args:
-            fresh: Compute them whatever the file holds.
-        """
-        if self.data.splits.test.gallery is None and not fresh:
-            kept = self._kept()
-            if kept is not None:
-                return Described(kept, None, protocol_for(self.data.table.name))
-        described = self.describe()
-        try:
-            save_descriptors(
-                self.run.descriptors, described.searched, self.data, weights=self.run.weights
-            )
-        except RunError as error:
-            _LOG.warning("the descriptors are not kept: %s", error)
-        return described
-
-    def searched(self) -> Descriptors:
-        """Return the descriptors that a picture is searched in, from the run's file if it fits."""
-        kept = self._kept()
-        return self.described().searched if kept is None else kept
-
-    def _kept(self) -> Descriptors | None:
-        return read_descriptors(self.run.descriptors, self.data, weights=self.run.weights)
-
-    def describe(self, views: Views = ONE_VIEW) -> Described:
-        """Compute the test descriptors; the run's file stays as it is.
-
-        Args:
-            views: Mirror image and crops that each descriptor is the mean of.
-        """
-        return describe_probe(
-            self.fabric,
-            self.model,
-            self.data,
-            self.data.splits.test,
-            batch_size=self.config.evaluate.batch_size,
-            views=views,
-        )
+    @property
+    def device(self) -> torch.device:
+        """Device of the model."""
+        return self.fabric.device
 
 
-def load_run(path: Path) -> Trained:
+def load_run(path: Path, *, trust_code: bool = False) -> Trained:
     """Open a run folder.
 
+    Args:
+        path: The folder.
+        trust_code: Whether a graph layer of the user's own, which its config.yaml names, may be
+            imported.
+
     Raises:
-        UserError: If it is no run, has no weights yet, or they do not fit its configuration.
+        UserError: If it is not a run, was made by a newer version, has no weights yet, or they do
+            not fit its configuration.
     """
     run = RunFolder.open(path)
+    _check_version(run)
     config = config_from_yaml(run.config)
+    check_code(config.model, path, trust=trust_code)
     if not run.weights.is_file():
         raise RunError(
             f"{path} has no model.safetensors yet; finish it: python run.py train --resume {path}"
         )
     fabric = make_fabric(_usable(config.train, path))
-    data = build_data(config.on_all_classes() if config.retrain else config)
+    record = read_split(run.split, data_root=config.data.root)
+    transform = build_transform(config.data)
     weights = read_weights(run.weights)
-    # The heads are as wide as the weights say: the data set may be at hand in part only.
-    logits = weights.get("auxiliary_head.linear.weight", torch.empty(data.splits.num_classes))
+    if _HEAD not in weights:
+        raise RunError(f"{run.weights} does not fit the model: {_HEAD} is missing")
     model = rebuild_model(
         config.model,
         weights,
         run.weights,
-        num_classes=len(logits),
-        channels=data.transform.channels,
+        num_classes=len(weights[_HEAD]),
+        channels=transform.channels,
     )
     model.to(fabric.device).eval()
-    return Trained(run, config, fabric, data, model)
+    return Trained(run, config, fabric, model, transform, record, _image_shape(config, record))
+
+
+def _image_shape(config: Config, record: SplitRecord | None) -> tuple[int, int, int] | None:
+    if record is not None or dataset_info(config.data.name).needs_root:
+        return None if record is None else record.image_shape
+    held = load_images(config.data).images
+    return None if held is None else (held.shape[1], held.shape[2], held.shape[3])
+
+
+def _check_version(run: RunFolder) -> None:
+    if not run.environment.is_file():
+        return
+    packages = read_json(run.environment).get("packages")
+    made_by = packages.get("ibc-pyg") if isinstance(packages, dict) else None
+    if isinstance(made_by, str) and _release(made_by) > _release(__version__):
+        raise RunError(
+            f"{run.path} was made by ibc_pyg {made_by:.20}, which is newer than {__version__}; "
+            "update ibc_pyg"
+        )
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """Return the numbers of a version up to the first part that is not a number."""
+    numbers = []
+    for part in version.split("."):
+        if not part.isdecimal() or len(part) > 9:
+            break
+        numbers.append(int(part))
+    return tuple(numbers)
 
 
 def _usable(train: TrainConfig, path: Path) -> TrainConfig:
-    """Take what device there is: a run is also used where the GPU that trained it is not."""
+    """Replace a device that is unavailable: a run is also used where its GPU is not."""
     try:
         check_device(train)
     except ConfigError:
-        _LOG.warning("%s was trained on %s, which is not here; taking what is", path, train.device)
+        _logger.warning(
+            "%s was trained on %s, which is unavailable; using another device", path, train.device
+        )
         return replace(train, device="auto", precision="32-true")
     return train

@@ -69,7 +69,12 @@ class JobFailure:
 
 
 def run_jobs(
-    jobs: Sequence[Job], *, workers: int, threads: int | None = None, report: Report
+    jobs: Sequence[Job],
+    *,
+    workers: int,
+    threads: int | None = None,
+    trust_code: bool = False,
+    report: Report,
 ) -> list[JobFailure]:
     """Run all jobs in this order; finished ones are skipped, interrupted ones are resumed.
 
@@ -80,6 +85,7 @@ def run_jobs(
         jobs: The runs.
         workers: Number of runs side by side.
         threads: CPU threads of each run; None divides the cores among the workers.
+        trust_code: As in `ibc_pyg.builders.loss.build_loss`.
         report: Called with each job and its status, from several threads.
 
     Returns:
@@ -95,7 +101,8 @@ def run_jobs(
     pending = [job for job in jobs if not job.finished]
     if not pending:
         return []
-    pool = _Pool(threads or max(1, (os.cpu_count() or 1) // workers), report)
+    threads = threads or max(1, (os.cpu_count() or 1) // workers)
+    pool = _Pool(threads, trust_code, report)
     with _sigterm_as_interrupt(), ThreadPoolExecutor(workers) as executor:
         futures = [executor.submit(pool.run, job) for job in pending]
         try:
@@ -114,8 +121,8 @@ def run_jobs(
 class _Pool:
     """Processes of the runs in progress."""
 
-    def __init__(self, threads: int, report: Report) -> None:
-        self._threads, self._report = threads, report
+    def __init__(self, threads: int, trust_code: bool, report: Report) -> None:
+        self._threads, self._trust_code, self._report = threads, trust_code, report
         self._context = _context(threads)
         self._stop = self._context.Event()
         self._lock = threading.Lock()
@@ -143,7 +150,7 @@ class _Pool:
     def _outcome(self, job: Job) -> Outcome | None:
         """Run a job in a process; None if it died."""
         job.log.unlink(missing_ok=True)
-        order = Order(job.path, job.config, job.log, job.resumable, self._threads)
+        order = Order(job.path, job.config, job.log, job.resumable, self._threads, self._trust_code)
         results, sender = self._context.Pipe(duplex=False)
         process = self._context.Process(target=work, args=(order, self._stop, sender))
         process.start()

@@ -17,7 +17,8 @@ from rich.console import Console
 
 from ibc_pyg.config import Config
 from ibc_pyg.errors import RunError, UserError
-from ibc_pyg.train.run import resume, train
+from ibc_pyg.nn.conv.user_conv import user_code
+from ibc_pyg.training.run import resume, train
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Order:
         log: File that receives everything the process prints.
         resume: Whether the folder has a checkpoint to resume from.
         threads: CPU threads, where the experiment does not set them.
+        trust_code: As in `ibc_pyg.builders.loss.build_loss`.
     """
 
     path: Path
@@ -37,6 +39,7 @@ class Order:
     log: Path
     resume: bool
     threads: int
+    trust_code: bool
 
 
 @dataclass(frozen=True)
@@ -81,9 +84,10 @@ def _run(order: Order, stop: Event, console: Console) -> Outcome:
         if stop.is_set():
             return Outcome("stopped")
         if order.resume:
-            resume(order.path, console)
+            known = user_code(order.config.model)
+            resume(order.path, console, trust_code=order.trust_code, known_code=known)
         else:
-            train(order.config, order.path, console)
+            train(order.config, order.path, console, trust_code=order.trust_code)
     except KeyboardInterrupt:
         return Outcome("stopped")
     except UserError as error:

@@ -105,9 +105,11 @@ def fit_backbone_weights(
     Raises:
         ConfigError: Naming the first key that is missing, left over or of another shape.
     """
-    _fit(
-        backbone, weights, ConfigError(f"model.weights: {source} does not fit the backbone"), fresh
-    )
+    error = ConfigError(f"model.weights: {source} does not fit the backbone")
+    # Files of old networks lack the number of batches seen, which nothing depends on.
+    counters = [key for key in backbone.state_dict() if key.endswith("num_batches_tracked")]
+    absent = (key for key in counters if key not in weights)
+    _fit(backbone, weights, error, (*fresh, *absent))
 
 
 def _fit(
@@ -130,8 +132,6 @@ def _fit(
 def _mismatch(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str | None:
     for key, value in own.items():
         if key not in weights:
-            if key.endswith("num_batches_tracked"):
-                continue
             return (
                 f"{key} is missing; are these the weights of another network? They begin with "
                 f"{next(iter(weights), 'nothing')}"

@@ -1,9 +1,8 @@
-"""What a report shows, gathered from a trained run."""
+"""Contents of a report, gathered from a trained run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,10 @@ import torch
 from ibc_pyg.config.yaml_file import config_to_yaml
 from ibc_pyg.data.images.decode import decode_image
 from ibc_pyg.data.loading.loader import eval_loader
-from ibc_pyg.data.table import ImageTable
+from ibc_pyg.errors import DatasetError
 from ibc_pyg.files import read_json
-from ibc_pyg.inference.extract import Described
-from ibc_pyg.inference.trained import Trained
+from ibc_pyg.inference.eval_set import EvalSet
+from ibc_pyg.inference.extract import EvalDescriptors
 from ibc_pyg.metrics import nearest_neighbours
 from ibc_pyg.report import (
     AttentionMap,
@@ -37,14 +36,15 @@ MAP_POINTS = 1000
 MAP_CLASSES = 12
 MAP_THUMBS = 60
 THUMB = 96
+BLANK = 200
 
 Rows = npt.NDArray[np.int64]
 
 
-def make_report(trained: Trained) -> ReportData:
+def make_report(images: EvalSet) -> ReportData:
     """Write the HTML report of a run and return what it shows."""
-    data = report_data(trained)
-    write_report(data, trained.run.report)
+    data = report_data(images)
+    write_report(data, images.trained.run.report)
     return data
 
 
@@ -56,23 +56,61 @@ def make_pictures(data: ReportData) -> dict[str, npt.NDArray[np.uint8]]:
     return pictures
 
 
-def report_data(trained: Trained) -> ReportData:
-    """Gather everything that the report shows; what is drawn at random is drawn by the seed."""
-    run, config = trained.run, trained.config
+def report_data(images: EvalSet) -> ReportData:
+    """Gather the contents of a report; what is drawn at random is drawn by the run's seed.
+
+    Pictures that are missing, as when the data set has moved, are left blank and counted.
+    """
+    run, config = images.trained.run, images.trained.config
     summary = run.read_summary() if run.summary.is_file() else {}
-    described = trained.described()
+    descriptors = images.descriptors()
     floor = summary.pop("raw_pixels", None)
+    thumbnails = _Thumbnails(images)
+    gallery = _gallery(images, descriptors, thumbnails)
+    points = _points(images, descriptors, thumbnails)
     return ReportData(
         title=run.path.resolve().name,
-        facts=_facts(trained, described, summary),
+        facts=_facts(images, descriptors, summary) | thumbnails.facts(),
         config_yaml=config_to_yaml(config),
         summary=_metrics(summary),
         comparisons={} if floor is None else {"raw pixels": _metrics(floor)},
         history=run.read_history(),
-        gallery=_gallery(trained, described),
-        attention=_attention(trained, described),
-        points=_points(trained, described),
+        gallery=gallery,
+        attention=_attention(images, descriptors),
+        points=points,
     )
+
+
+class _Thumbnails:
+    """Small pictures of the images, or a blank one for each that cannot be read."""
+
+    def __init__(self, images: EvalSet) -> None:
+        self._images = images
+        self._wanted = self._missing = 0
+
+    def __call__(self, row: int) -> npt.NDArray[np.uint8]:
+        """Return the picture of an image, uint8 `[h, w, C]`."""
+        self._wanted += 1
+        if self._images.table.root is None:
+            held = self._images.data.table.images
+            assert held is not None
+            picture: npt.NDArray[np.uint8] = held[row]
+            return picture
+        try:
+            pixels = decode_image(self._images.path(row))  # [3, H, W]
+        except DatasetError:
+            self._missing += 1
+            return np.full((THUMB, THUMB, 3), BLANK, np.uint8)
+        step = max(1, min(pixels.shape[-2:]) // THUMB)
+        small: npt.NDArray[np.uint8] = pixels[:, ::step, ::step].permute(1, 2, 0).numpy()
+        return small  # [h, w, 3]
+
+    def facts(self) -> dict[str, str]:
+        """Return a line about missing pictures, if there are any."""
+        if not self._missing:
+            return {}
+        where = self._images.table.root
+        return {"pictures": f"{self._missing} of {self._wanted} cannot be read from {where}"}
 
 
 def _metrics(scores: Mapping[str, Any]) -> dict[str, float]:
@@ -80,10 +118,12 @@ def _metrics(scores: Mapping[str, Any]) -> dict[str, float]:
     return {key: scores[key] for key in scores if key.startswith("R@") or key in names}
 
 
-def _facts(trained: Trained, described: Described, summary: Mapping[str, Any]) -> dict[str, str]:
-    table, splits = trained.data.table, trained.data.splits
+def _facts(
+    images: EvalSet, descriptors: EvalDescriptors, summary: Mapping[str, Any]
+) -> dict[str, str]:
+    trained, table, splits = images.trained, images.table, images.splits
     made = read_json(trained.run.environment) if trained.run.environment.is_file() else {}
-    test = len(np.union1d(described.queries.rows, described.searched.rows))
+    test = len(np.union1d(descriptors.queries.rows, descriptors.candidates.rows))
     facts = {
         "data set": table.name,
         "train": f"{len(splits.train):,} images of {splits.num_classes:,} classes",
@@ -93,9 +133,9 @@ def _facts(trained: Trained, described: Described, summary: Mapping[str, Any]) -
             "last": "last epoch",
             "test": f"BEST ON THE TEST CLASSES (epoch {summary.get('epoch')})",
         }[trained.config.select]
-        + (", then trained anew on all training classes" if summary.get("retrained") else ""),
+        + (", then retrained on all training classes" if summary.get("retrained") else ""),
         "seed": str(trained.config.train.seed),
-        "device": str(trained.fabric.device),
+        "device": str(trained.device),
         "training time": f"{summary['train_seconds']:.0f} s" if "train_seconds" in summary else "",
         "date": str(made.get("time", ""))[:10],
         "commit": str(made.get("git_commit") or "")[:12],
@@ -104,10 +144,12 @@ def _facts(trained: Trained, described: Described, summary: Mapping[str, Any]) -
     return {name: text for name, text in facts.items() if text}
 
 
-def _gallery(trained: Trained, described: Described) -> list[GalleryRow]:
-    table = trained.data.table
-    queries, searched = described.queries, described.searched
-    rng = np.random.default_rng(trained.config.train.seed)
+def _gallery(
+    images: EvalSet, descriptors: EvalDescriptors, thumbnails: _Thumbnails
+) -> list[GalleryRow]:
+    table = images.table
+    queries, searched = descriptors.queries, descriptors.candidates
+    rng = np.random.default_rng(images.trained.config.train.seed)
     picked = np.sort(rng.permutation(len(queries.rows))[:QUERIES])
     vectors = queries.vectors[torch.from_numpy(picked)]  # [Q, D]
     # One more than shown: where queries are their own gallery, the query itself is left out.
@@ -118,29 +160,30 @@ def _gallery(trained: Trained, described: Described) -> list[GalleryRow]:
         row = int(queries.rows[position])
         neighbours = [
             Neighbour(
-                _picture(table, other),
-                table.class_names[table.labels[other]],
+                thumbnails(other),
+                images.label(other),
                 similarity=float(score),
                 correct=bool(table.labels[other] == table.labels[row]),
             )
             for other, score in zip(searched.rows[items.numpy()].tolist(), scores, strict=True)
             if other != row
         ]
-        query = Thumb(_picture(table, row), table.class_names[table.labels[row]])
+        query = Thumb(thumbnails(row), images.label(row))
         rows.append(GalleryRow(query, neighbours[:NEIGHBOURS]))
     return rows
 
 
 @torch.no_grad()
-def _attention(trained: Trained, described: Described) -> AttentionMap | None:
-    """Return the last step's attention over one PK batch of test images."""
-    config, table, mpn = trained.config, trained.data.table, trained.model.mpn
+def _attention(images: EvalSet, descriptors: EvalDescriptors) -> AttentionMap | None:
+    """Return the last step's attention over one PK batch of test images, if they can be read."""
+    trained, table = images.trained, images.table
+    config, mpn = trained.config, trained.model.mpn
     if mpn is None or config.model.graph != "complete":
         return None
     layer = mpn.steps[-1].conv
     if not getattr(layer, "has_attention", False):
         return None
-    rows = np.union1d(described.queries.rows, described.searched.rows)
+    rows = np.union1d(descriptors.queries.rows, descriptors.candidates.rows)
     rng = np.random.default_rng(config.train.seed)
     classes = rng.permutation(np.unique(table.labels[rows]))[: config.data.classes_per_batch]
     batch_rows = np.concatenate(
@@ -149,11 +192,16 @@ def _attention(trained: Trained, described: Described) -> AttentionMap | None:
             for label in np.sort(classes)
         ]
     )
-    loader = eval_loader(
-        table, batch_rows, trained.data.transform, len(batch_rows), device=trained.fabric.device
-    )
     trained.model.eval()
-    output = trained.model(next(iter(loader)).images, return_attention=True)
+    try:
+        data = images.data
+        loader = eval_loader(
+            data.table, batch_rows, data.transform, len(batch_rows), device=trained.device
+        )
+        batch = next(iter(loader))
+    except DatasetError:
+        return None
+    output = trained.model(batch.images, return_attention=True)
     weights = output.attention[-1].float().cpu().numpy()  # [H, N, N]
     has_null = config.model.conv == "IntraBatchConv" and config.model.null_node
     return AttentionMap(
@@ -163,29 +211,20 @@ def _attention(trained: Trained, described: Described) -> AttentionMap | None:
     )
 
 
-def _points(trained: Trained, described: Described) -> MapPoints:
-    """Return some whole classes, so that clusters can be seen, and others around them."""
-    table, searched = trained.data.table, described.searched
-    rng = np.random.default_rng(trained.config.train.seed)
+def _points(images: EvalSet, descriptors: EvalDescriptors, thumbnails: _Thumbnails) -> MapPoints:
+    """Return the points of a map: all images of some classes, and some of the others."""
+    table, searched = images.table, descriptors.candidates
+    rng = np.random.default_rng(images.trained.config.train.seed)
     labels = table.labels[searched.rows]
     classes = rng.permutation(np.unique(labels))
     shown = np.flatnonzero(np.isin(labels, classes[:MAP_CLASSES]))
     others = rng.permutation(np.setdiff1d(np.arange(len(labels)), shown))
     picked = np.concatenate([shown, others])[:MAP_POINTS]
-    xy = project_2d(searched.vectors[torch.from_numpy(picked)].numpy(), trained.config.train.seed)
+    seed = images.trained.config.train.seed
+    xy = project_2d(searched.vectors[torch.from_numpy(picked)].numpy(), seed)
     step = max(1, len(picked) // MAP_THUMBS)
     thumbs = {
-        place: _picture(table, int(searched.rows[picked[place]]))
+        place: thumbnails(int(searched.rows[picked[place]]))
         for place in range(0, len(picked), step)
     }
     return MapPoints(xy, labels[picked], table.class_names, thumbs)
-
-
-def _picture(table: ImageTable, row: int) -> npt.NDArray[np.uint8]:
-    if table.images is not None:
-        held: npt.NDArray[np.uint8] = table.images[row]
-        return held
-    picture = decode_image((table.root or Path()) / table.paths[row])  # [3, H, W]
-    step = max(1, min(picture.shape[-2:]) // THUMB)
-    small: npt.NDArray[np.uint8] = picture[:, ::step, ::step].permute(1, 2, 0).numpy()  # [h, w, 3]
-    return small

@@ -14,6 +14,7 @@ from ibc_pyg.track import Record, read_jsonl
 RUN_FILES = frozenset(
     {
         "config.yaml",
+        "split.json",
         "environment.json",
         "metrics.jsonl",
         "summary.json",
@@ -53,6 +54,11 @@ class RunFolder:
     def metrics(self) -> Path:
         """Records of training steps and evaluations, one JSON object on each line."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def split(self) -> Path:
+        """Images of the run with their labels and roles, JSON; see `split_record`."""
+        return self.path / "split.json"
 
     @property
     def summary(self) -> Path:
@@ -131,9 +137,8 @@ class RunFolder:
 
     def sweep(self) -> None:
         """Remove partial files that a kill left."""
-        for file in (self.config, self.environment, self.summary, self.weights, self.descriptors,
-                     self.skipped, self.divergence, self.wandb, self.report):  # fmt: skip
-            for left in self.path.glob(f".{file.name}.*"):
+        for name in RUN_FILES:
+            for left in self.path.glob(f".{name}.*"):
                 left.unlink(missing_ok=True)
 
     def _worth_keeping(self) -> bool:

@@ -17,7 +17,7 @@ Report = Callable[[Job, str], None]
 
 
 def run_trials(
-    plan: Plan, *, workers: int, threads: int | None, report: Report
+    plan: Plan, *, workers: int, threads: int | None, report: Report, trust_code: bool = False
 ) -> list[JobFailure]:
     """Run every trial of every method, ordered so that an interrupted search is balanced.
 
@@ -26,7 +26,9 @@ def run_trials(
         as the worst instead.
     """
     jobs = [job for job in plan.trials.values() if not has_failed(job)]
-    failures = run_jobs(jobs, workers=workers, threads=threads, report=report)
+    failures = run_jobs(
+        jobs, workers=workers, threads=threads, trust_code=trust_code, report=report
+    )
     for failure in failures:
         if failure.final:
             record_failure(failure)
@@ -56,7 +58,12 @@ def final_jobs(plan: Plan, best: dict[str, Trial]) -> dict[str, list[Job]]:
 
 
 def run_finals(
-    finals: Mapping[str, Sequence[Job]], *, workers: int, threads: int | None, report: Report
+    finals: Mapping[str, Sequence[Job]],
+    *,
+    workers: int,
+    threads: int | None,
+    report: Report,
+    trust_code: bool = False,
 ) -> list[JobFailure]:
     """Train the winners and their controls on all training classes, seed by seed.
 
@@ -65,12 +72,13 @@ def run_finals(
         workers: Number of runs side by side.
         threads: CPU threads of each run.
         report: Called with each run and its status.
+        trust_code: As in `run_jobs`.
 
     Returns:
         The runs that failed.
     """
     jobs = [job for of_seed in zip(*finals.values(), strict=True) for job in of_seed]
-    return run_jobs(jobs, workers=workers, threads=threads, report=report)
+    return run_jobs(jobs, workers=workers, threads=threads, trust_code=trust_code, report=report)
 
 
 def write_best(plan: Plan, best: dict[str, Trial]) -> None:

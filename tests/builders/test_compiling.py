@@ -12,10 +12,11 @@ from torch._dynamo.utils import counters
 from ibc_pyg.builders.compiling import compile_step
 from ibc_pyg.errors import ConfigError, RunError
 from ibc_pyg.evaluation.scores import score
+from ibc_pyg.inference.eval_set import EvalSet
 from ibc_pyg.inference.trained import load_run
-from ibc_pyg.train.experiment import setup
-from ibc_pyg.train.interrupt import TrainingInterrupted
-from ibc_pyg.train.run import train
+from ibc_pyg.training.experiment import setup
+from ibc_pyg.training.interrupt import TrainingInterrupted
+from ibc_pyg.training.run import train
 from tests.helpers.digits_run import digits, quick, quiet, records
 
 CPU = torch.device("cpu")
@@ -120,5 +121,5 @@ def test_a_compiled_run_has_the_losses_of_a_plain_one(tmp_path):
     assert losses[1][0] == pytest.approx(losses[0][0], abs=1e-5)
     assert losses[1][:4] == pytest.approx(losses[0][:4], abs=1e-3)
     trained = load_run(run.path)
-    again = score(trained.described(fresh=True), trained.config.evaluate, seed=0)
+    again = score(EvalSet(trained).extract(), trained.config.evaluate, seed=0)
     assert again["R@1"] == run.read_summary()["R@1"]

@@ -9,8 +9,8 @@ import torch
 from ibc_pyg.errors import ConfigError, RunError
 from ibc_pyg.runs.checkpoint import load_newest
 from ibc_pyg.runs.run_folder import RunFolder
-from ibc_pyg.train.experiment import setup
-from ibc_pyg.train.run import resume, train
+from ibc_pyg.training.experiment import setup
+from ibc_pyg.training.run import resume, train
 from tests.helpers.digits_run import quick, quiet, records
 
 PROXIES = (

@@ -6,8 +6,8 @@ from safetensors.torch import load_file, save_file
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.inference.trained import load_run
 from ibc_pyg.runs.checkpoint import list_checkpoints
-from ibc_pyg.train.experiment import setup
-from ibc_pyg.train.run import resume, train
+from ibc_pyg.training.experiment import setup
+from ibc_pyg.training.run import resume, train
 from tests.helpers.digits_run import quick, quiet, records
 
 

@@ -14,7 +14,7 @@ from ibc_pyg.runs.checkpoint import list_checkpoints, load_newest
 from tests.helpers.chaos_runs import RELOADS, Kill, finish, go_on, new, outcome, start, train_whole
 
 OPTIONS = RELOADS | {"--train.checkpoint_every": "1", "--track.report": "false"}
-LATER = Kill("step", "ibc_pyg.train.fit:train_step", 30)
+LATER = Kill("step", "ibc_pyg.training.fit:train_step", 30)
 
 
 @pytest.fixture(scope="module")

@@ -18,14 +18,14 @@ from tests.helpers.chaos_runs import (
     train_with_kills,
 )
 
-FIT, CHECKPOINT = "ibc_pyg.train.fit:", "ibc_pyg.runs.checkpoint:"
-SELECTION = "ibc_pyg.train.selection:"
-TRAIN, STATE = "ibc_pyg.train.run:", "ibc_pyg.train.snapshot:"
+FIT, CHECKPOINT = "ibc_pyg.training.fit:", "ibc_pyg.runs.checkpoint:"
+SELECTION = "ibc_pyg.training.selection:"
+TRAIN, STATE = "ibc_pyg.training.run:", "ibc_pyg.training.snapshot:"
 LOG = "ibc_pyg.track.jsonl:JsonlTracker.log"
 SYNC = "ibc_pyg.files:os.fsync"
 
 SHORT = [
-    Kill("step", "ibc_pyg.train.step:_clip_gradients", 9),
+    Kill("step", "ibc_pyg.training.step:_clip_gradients", 9),
     Kill("evaluation", SELECTION + "score_retrieval", 2, "after"),
     Kill("checkpoint", CHECKPOINT + "write_atomically", 2),
     Kill("history", LOG, 11, "torn"),
@@ -38,9 +38,9 @@ LONG = [
     Kill("start", "ibc_pyg.track.jsonl:JsonlTracker.__init__", 1, "after"),
     Kill("step", FIT + "train_step", 1),
     Kill("step", FIT + "train_step", 30, "after"),
-    Kill("step", "ibc_pyg.train.step:_clip_gradients", 50),
+    Kill("step", "ibc_pyg.training.step:_clip_gradients", 50),
     Kill("step", FIT + "train_step", 70),
-    Kill("evaluation", SELECTION + "describe_probe", 1, "after"),
+    Kill("evaluation", SELECTION + "extract_split", 1, "after"),
     Kill("evaluation", SELECTION + "score_retrieval", 2),
     Kill("evaluation", SELECTION + "score_retrieval", 2, "after"),
     Kill("best weights", SELECTION + "save_weights", 1, "after"),
@@ -59,7 +59,7 @@ LONG = [
     Kill("history", LOG, 1, "torn"),
     Kill("history", LOG, 40, "torn"),
     Kill("history", LOG, 60, "after"),
-    Kill("end", TRAIN + "save_descriptors", 1),
+    Kill("end", "ibc_pyg.inference.eval_set:EvalSet.save", 1),
     Kill("end", TRAIN + "write_json", 1),
     Kill("end", TRAIN + "write_json", 1, "after"),
     Kill("end", TRAIN + "make_report", 1),

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ibc_pyg.train import fit as fit_module
-from ibc_pyg.train.interrupt import TrainingInterrupted
-from ibc_pyg.train.run import resume, train
+from ibc_pyg.training import fit as fit_module
+from ibc_pyg.training.interrupt import TrainingInterrupted
+from ibc_pyg.training.run import resume, train
 from tests.helpers.digits_run import quick, quiet, records
 
 OFFLINE = ("--track.wandb", "offline", "--train.epochs", "2", "--train.lr_milestones", "[]")

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from ibc_pyg.cli import run as command
 from ibc_pyg.config.yaml_file import parse_config
 from ibc_pyg.data.sample import make_sample
+from ibc_pyg.inference.eval_set import EvalSet
 from ibc_pyg.inference.refine import refine
 from ibc_pyg.inference.trained import load_run
 from ibc_pyg.metrics import (
@@ -22,7 +23,7 @@ from ibc_pyg.metrics import (
     list_metrics,
     retrieval_metrics,
 )
-from ibc_pyg.train.run import train
+from ibc_pyg.training.run import train
 
 SMALL = [
     "--data.classes_per_batch", "4", "--data.images_per_class", "4", "--select", "last",
@@ -113,7 +114,7 @@ def test_refinement_is_a_row_of_its_own(capsys, tmp_path, runs, method):
     found, table = evaluate(capsys, tmp_path, runs["a"], "--refine", method, "--refine-size", "5")
     assert list(table) == ["a", f"a [refine {method} 5]"]
     trained = load_run(runs["a"])
-    refined = refine(trained.model, trained.describe(), method, 5, seed=0).queries
+    refined = refine(trained.model, EvalSet(trained).extract(), method, 5, seed=0).queries
     assert included(metrics_of(refined.vectors, refined.labels), found["refined"])
     assert found["refined"]["refine"] == found["refine"] == method
     assert found["refined"]["refine_size"] == found["refine_size"] == 5
@@ -125,7 +126,7 @@ def test_refinement_is_a_row_of_its_own(capsys, tmp_path, runs, method):
 def test_reranking_is_a_row_of_its_own(capsys, tmp_path, runs):
     found, table = evaluate(capsys, tmp_path, runs["a"], "--rerank", "--ks", "1,3")
     assert list(table) == ["a", "a [re-ranked]"]
-    part = load_run(runs["a"]).describe().queries
+    part = EvalSet(load_run(runs["a"])).extract().queries
     # As long as the largest class: enough for MAP@R.
     length = int(part.labels.bincount().max())
     lists = k_reciprocal_rerank(part.vectors, None, length).indices
@@ -143,7 +144,7 @@ def test_an_ensemble_joins_descriptors(capsys, tmp_path, runs):
         for more in ("", " [refine knn 7]")
     ]
     assert [each["run"] for each in found["runs"]] == ["a", "b"]
-    described = [load_run(runs[name]).describe().queries for name in "ab"]
+    described = [EvalSet(load_run(runs[name])).extract().queries for name in "ab"]
     joined = F.normalize(torch.cat([each.vectors for each in described], 1), dim=1)
     assert joined.shape[1] == 24
     assert included(metrics_of(joined, described[0].labels), found["ensemble"])

@@ -9,9 +9,9 @@ from rich.console import Console
 from ibc_pyg.cli import run as command
 from ibc_pyg.commands.common import print_summary
 from ibc_pyg.errors import ConfigError
+from ibc_pyg.inference.eval_set import EvalSet
 from ibc_pyg.inference.trained import load_run
-from ibc_pyg.retrieval.search import export_image
-from ibc_pyg.train.run import train
+from ibc_pyg.training.run import train
 from tests.helpers.digits_run import OPTIONS, digits, quick
 
 NOTE = "the epoch was chosen on the test classes (select = test)"
@@ -57,7 +57,8 @@ def test_evaluate_and_search(run, tmp_path, capsys):
     assert marked(run, capsys.readouterr().out)
     trained = load_run(run.path)
     assert json.loads(found.read_text())["select"] == trained.config.select
-    picture = export_image(trained, int(trained.data.splits.test.queries[0]))
+    images = EvalSet(trained)
+    picture = images.picture_file(int(images.splits.test.queries[0]))
     assert command(["search", str(run.path), str(picture), "-k", "3", "--json", str(found)]) == 0
     assert marked(run, capsys.readouterr().out)
     searched = json.loads(found.read_text())

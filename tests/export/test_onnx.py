@@ -13,8 +13,9 @@ from rich.console import Console
 
 from ibc_pyg.cli import run
 from ibc_pyg.config.yaml_file import parse_config
+from ibc_pyg.inference.eval_set import EvalSet
 from ibc_pyg.inference.trained import load_run
-from ibc_pyg.train.run import train
+from ibc_pyg.training.run import train
 
 
 @pytest.fixture(scope="module", params=["conv4", "resnet18"])
@@ -33,11 +34,11 @@ def trained(request, tmp_path_factory):
 def test_onnxruntime_gives_the_descriptors(trained, batch, capsys):
     assert run(["export", str(trained.run.path)]) == 0
     path = trained.run.path / "model.onnx"
-    pixels = trained.data.table.images[:batch].transpose(0, 3, 1, 2)
+    pixels = EvalSet(trained).data.table.images[:batch].transpose(0, 3, 1, 2)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (found,) = session.run(["descriptor"], {"pixels": pixels.astype(np.float32)})
     with torch.no_grad():
-        ours = trained.model.describe(trained.data.transform.test(torch.from_numpy(pixels)))
+        ours = trained.model.describe(trained.transform.test(torch.from_numpy(pixels)))
     # Other kernels, float32.
     np.testing.assert_allclose(found, ours.numpy(), atol=1e-5)
     facts = {prop.key: prop.value for prop in onnx.load(path).metadata_props}

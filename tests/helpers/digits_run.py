@@ -5,7 +5,7 @@ import io
 from rich.console import Console
 
 from ibc_pyg.config.yaml_file import parse_config
-from ibc_pyg.train.monitor.speed import MEASURED
+from ibc_pyg.training.monitor.speed import MEASURED
 
 TIMED = MEASURED
 """Values of a record that a clock says; all others are the same in every repetition."""

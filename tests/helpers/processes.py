@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import distributed as dist
 
-PRELOAD = ["torch", "torch.distributed", "ibc_pyg.train.run", "tests.helpers.processes"]
+PRELOAD = ["torch", "torch.distributed", "ibc_pyg.training.run", "tests.helpers.processes"]
 
 PATIENCE = 300
 """Seconds after which processes are taken to wait for each other; a busy machine needs some."""

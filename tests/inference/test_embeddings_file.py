@@ -10,7 +10,7 @@ import torch
 from ibc_pyg.data.table import ImageTable, Role
 from ibc_pyg.errors import RunError
 from ibc_pyg.inference.embeddings_file import read_embeddings, save_embeddings
-from ibc_pyg.inference.extract import Described, Descriptors
+from ibc_pyg.inference.extract import Descriptors, EvalDescriptors
 
 X = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
 Y = np.array([0, 1, 2, 0, 1, 2])
@@ -31,7 +31,7 @@ def descriptors(rows):
 def test_what_is_saved_is_read(tmp_path, gallery):
     file = tmp_path / "e.npz"
     part = None if gallery is None else descriptors(gallery)
-    save_embeddings(file, Described(descriptors([5, 2, 7]), part), table())
+    save_embeddings(file, EvalDescriptors(descriptors([5, 2, 7]), part), table())
     with np.load(file, allow_pickle=False) as saved:
         types = {name: saved[name].dtype for name in saved}
         assert types["embeddings"] == np.float32
@@ -163,7 +163,9 @@ def test_what_cannot_be_opened_or_written(tmp_path):
     with pytest.raises(RunError, match="is not a file"):
         read_embeddings(tmp_path)
     with pytest.raises(RunError, match="cannot be written"):
-        save_embeddings(tmp_path / "no" / "e.npz", Described(descriptors([1, 2]), None), table())
+        save_embeddings(
+            tmp_path / "no" / "e.npz", EvalDescriptors(descriptors([1, 2]), None), table()
+        )
 
 
 def test_random_damage_is_one_line(tmp_path):

@@ -7,13 +7,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ibc_pyg.builders.model import Data
+from ibc_pyg.builders.data import Data
 from ibc_pyg.data.splits import Probe, split
 from ibc_pyg.data.table import ImageTable, Role
 from ibc_pyg.data.transforms import transform_preset
 from ibc_pyg.errors import RunError
 from ibc_pyg.inference.ensemble import check_same_images, concatenate, mean_scores
-from ibc_pyg.inference.extract import Described, Descriptors
+from ibc_pyg.inference.extract import Descriptors, EvalDescriptors
 
 
 def described(width, seed, *, gallery=0):
@@ -23,7 +23,7 @@ def described(width, seed, *, gallery=0):
         vectors = F.normalize(torch.randn(n, width, generator=generator), dim=1)
         return Descriptors(np.arange(first, first + n), vectors, torch.arange(n) % 3)
 
-    return Described(part(9, 0), part(gallery, 9) if gallery else None)
+    return EvalDescriptors(part(9, 0), part(gallery, 9) if gallery else None)
 
 
 def data(*, test=None, **changes):
@@ -50,9 +50,9 @@ def test_cosine_of_an_ensemble_is_the_mean_cosine(gallery):
     joined = concatenate(members)
     assert joined.queries.vectors.shape == (9, 17)
     torch.testing.assert_close(joined.queries.vectors.norm(dim=1), torch.ones(9))
-    cosines = [m.queries.vectors @ m.searched.vectors.T for m in members]
+    cosines = [m.queries.vectors @ m.candidates.vectors.T for m in members]
     torch.testing.assert_close(
-        joined.queries.vectors @ joined.searched.vectors.T, torch.stack(cosines).mean(0)
+        joined.queries.vectors @ joined.candidates.vectors.T, torch.stack(cosines).mean(0)
     )
     assert (joined.gallery is None) == (gallery == 0)
 

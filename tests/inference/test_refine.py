@@ -12,7 +12,7 @@ from ibc_pyg.config import EvaluateConfig
 from ibc_pyg.errors import RunError
 from ibc_pyg.evaluation.scores import refine_and_score, score
 from ibc_pyg.graph import k_reciprocal_groups, knn, threshold
-from ibc_pyg.inference.extract import Described, Descriptors
+from ibc_pyg.inference.extract import Descriptors, EvalDescriptors
 from ibc_pyg.inference.neighbour_groups import neighbours_for
 from ibc_pyg.inference.refine import refine, refined_vectors
 from ibc_pyg.metrics.clustering import kmeans
@@ -43,11 +43,11 @@ def descriptors(vectors, first=0):
 
 
 def same_set(n=60):
-    return Described(descriptors(unit(n, 0)), None)
+    return EvalDescriptors(descriptors(unit(n, 0)), None)
 
 
 def two_sets(queries=40, gallery=60):
-    return Described(descriptors(unit(queries, 1)), descriptors(unit(gallery, 2), queries))
+    return EvalDescriptors(descriptors(unit(queries, 1)), descriptors(unit(gallery, 2), queries))
 
 
 def one_by_one(model, vectors, others, pool):
@@ -82,10 +82,10 @@ def test_queries_are_refined_with_the_gallery_alone(method):
     refined = refine(model, described, method, 5)
     expected = one_by_one(model, q, neighbours_for(q, method, 5, gallery=g), g)
     torch.testing.assert_close(refined.queries.vectors, expected, atol=1e-5, rtol=0)
-    alone = refine(model, Described(described.gallery, None), method, 5)
+    alone = refine(model, EvalDescriptors(described.gallery, None), method, 5)
     assert torch.equal(refined.gallery.vectors, alone.queries.vectors)
     # Other queries are of no account.
-    few = Described(descriptors(q[3:9]), described.gallery)
+    few = EvalDescriptors(descriptors(q[3:9]), described.gallery)
     torch.testing.assert_close(
         refine(model, few, method, 5).queries.vectors,
         refined.queries.vectors[3:9],
@@ -113,7 +113,7 @@ def test_a_neighbourhood_of_one_changes_nothing(method, size):
     for described in (same_set(), two_sets()):
         refined = refine(make_model(), described, method, size)
         assert torch.equal(refined.queries.vectors, described.queries.vectors)
-        assert refined.searched.vectors is described.searched.vectors
+        assert refined.candidates.vectors is described.candidates.vectors
 
 
 @pytest.mark.parametrize("budget", [1, 10**5])

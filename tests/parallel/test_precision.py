@@ -8,12 +8,13 @@ from lightning_fabric.plugins import MixedPrecision
 from ibc_pyg.config import TrainConfig
 from ibc_pyg.data.loading.loader import train_loader
 from ibc_pyg.errors import ConfigError
+from ibc_pyg.parallel import fabric as fabric_module
 from ibc_pyg.parallel.precision import check_device, fabric_devices, set_multiplication
 from ibc_pyg.runs.checkpoint import load_newest
-from ibc_pyg.train import experiment as setting_up
-from ibc_pyg.train.experiment import setup
-from ibc_pyg.train.run import train
-from ibc_pyg.train.step import train_step
+from ibc_pyg.training import experiment as setting_up
+from ibc_pyg.training.experiment import setup
+from ibc_pyg.training.run import train
+from ibc_pyg.training.step import train_step
 from tests.helpers.digits_run import quick, quiet, records
 
 SHORT = ("--train.epochs", "1", "--train.lr_milestones", "[]")
@@ -69,7 +70,7 @@ def scaled(monkeypatch):
             fabric.launch()
             return fabric
 
-        monkeypatch.setattr(setting_up, "start_fabric", start)
+        monkeypatch.setattr(fabric_module, "start_fabric", start)
         monkeypatch.setattr(setting_up, "check_scaling", lambda *given: None)
 
     return with_scale

@@ -52,11 +52,11 @@ def decode_image(path: Path | str, *, shrink_to: int | None = None) -> Tensor:
         raise DatasetError(f"{path}: the file is empty (0 bytes); {_MEND}")
     try:
         return decode_bytes(data, shrink_to=shrink_to)
-    except _UndecodableError as error:
+    except UndecodableError as error:
         raise DatasetError(f"{path}: {error}; {_MEND}") from None
 
 
-class _UndecodableError(Exception):
+class UndecodableError(Exception):
     """Why bytes cannot be decoded."""
 
 
@@ -66,7 +66,7 @@ def decode_bytes(data: bytes, *, shrink_to: int | None = None) -> Tensor:
     if frame is None:
         return decode_with_pillow(data, shrink_to=shrink_to)
     height, width, components = frame
-    _check_size(width, height)
+    check_size(width, height)
     shrinks = shrink_to is not None and min(height, width) >= 2 * shrink_to
     if decode_jpeg is None or components not in (1, 3) or shrinks:
         return decode_with_pillow(data, shrink_to=shrink_to)
@@ -86,21 +86,33 @@ def decode_with_pillow(data: bytes, *, shrink_to: int | None = None) -> Tensor:
     """Decode the contents of an image file by Pillow alone; see `decode_image`."""
     try:
         with Image.open(io.BytesIO(data)) as image:
-            _check_size(*image.size)
+            check_size(*image.size)
             if shrink_to is not None and image.format == "JPEG" and image.mode != "CMYK":
                 image.draft("RGB", _at_least(image.size, shrink_to))
-            upright = ImageOps.exif_transpose(image)
-            pixels = np.array(_as_rgb(upright))  # [H, W, 3]
-    except (_UndecodableError, MemoryError):
+            return picture_pixels(image)
+    except (UndecodableError, MemoryError):
         raise
     except Image.DecompressionBombError:
-        raise _UndecodableError(f"the picture has more than {MAX_PIXELS:,} pixels") from None
+        raise UndecodableError(f"the picture has more than {MAX_PIXELS:,} pixels") from None
     except UnidentifiedImageError:
-        raise _UndecodableError(f"no picture in a known format ({len(data):,} bytes)") from None
+        raise UndecodableError(f"no picture in a known format ({len(data):,} bytes)") from None
     except Exception as error:
         # Pillow's plug-ins raise OSError, SyntaxError, ValueError, struct.error and others on
         # damaged files; whatever it is, this file is the cause.
-        raise _UndecodableError(f"truncated or damaged ({error})") from None
+        raise UndecodableError(f"truncated or damaged ({error})") from None
+
+
+def picture_pixels(image: Image.Image) -> Tensor:
+    """Return the pixels of an opened picture, as `decode_image` does for files.
+
+    Returns:
+        uint8 `[3, H, W]`.
+
+    Raises:
+        Exception: What Pillow raises on damaged files.
+    """
+    upright = ImageOps.exif_transpose(image)
+    pixels = np.array(_as_rgb(upright))  # [H, W, 3]
     return torch.from_numpy(pixels).permute(2, 0, 1)  # [3, H, W]
 
 
@@ -125,9 +137,10 @@ def jpeg_frame(data: bytes) -> tuple[int, int, int] | None:
     return None
 
 
-def _check_size(width: int, height: int) -> None:
+def check_size(width: int, height: int) -> None:
+    """Raise UndecodableError for a picture of more than `MAX_PIXELS`."""
     if width * height > MAX_PIXELS:
-        raise _UndecodableError(
+        raise UndecodableError(
             f"{width} x {height} pixels, more than the {MAX_PIXELS:,} that are allowed; scale it"
         )
 
@@ -142,7 +155,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         high = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
         return Image.fromarray(high).convert("RGB")
     if image.mode == "F":
-        raise _UndecodableError("pixels are floating-point numbers; convert it to 8 or 16 bits")
+        raise UndecodableError("pixels are floating-point numbers; convert it to 8 or 16 bits")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))

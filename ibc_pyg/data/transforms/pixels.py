@@ -20,6 +20,25 @@ def as_channels(images: Tensor, channels: int) -> Tensor:
     return images.expand(*images.shape[:-3], channels, *images.shape[-2:])
 
 
+def fit_shape(picture: Tensor, height: int, width: int, channels: int) -> Tensor:
+    """Give an RGB picture the size and channels of a set in memory.
+
+    Args:
+        picture: uint8 `[3, H, W]`.
+        height: Height of the result.
+        width: Width of the result.
+        channels: 3, or 1 for grey.
+
+    Returns:
+        uint8 `[channels, height, width]`; grey pixels keep their values exactly.
+    """
+    picture = V2.resize(picture, [height, width], antialias=True)  # [3, height, width]
+    if channels == 1 and not (picture == picture[:1]).all():
+        picture = V2.rgb_to_grayscale(picture)  # [1, height, width]
+    # The luma weights do not sum to one exactly, so grey pixels are taken from one channel.
+    return picture[:channels]
+
+
 def resize(images: Tensor, height: int, width: int) -> Tensor:
     """Scale pictures bilinearly with antialiasing, uint8 `[B, C, H, W] -> [B, C, height, width]`.
 

@@ -228,7 +228,7 @@ def test_truncation_at_any_place_is_an_error_or_a_picture():
         for end in range(1, len(data), max(1, len(data) // 60)):
             try:
                 pixels = decode_bytes(data[:end])
-            except decode._UndecodableError:
+            except decode.UndecodableError:
                 continue
             assert pixels.shape == (3, 40, 56)
 
@@ -243,7 +243,7 @@ def test_noise_is_never_another_error():
             mutated[places] = rng.integers(0, 256, 4)
             try:
                 pixels = decode_bytes(mutated.tobytes())
-            except decode._UndecodableError:
+            except decode.UndecodableError:
                 continue
             assert pixels.shape[0] == 3
 

@@ -202,7 +202,7 @@ def test_the_backbone_of_a_run_is_taken_from_its_weights(tmp_path: Path) -> None
         "conv4", 8, in_channels=1, width=4, weights=str(tmp_path / "m.safetensors")
     )
     assert all(torch.equal(target.state_dict()[k], v) for k, v in source.state_dict().items())
-    with pytest.raises(ConfigError, match=r"another network\? They begin with 'features"):
+    with pytest.raises(ConfigError, match=r"another network\? They begin with features"):
         make_backbone("resnet6", 8, in_channels=1, weights=str(tmp_path / "m.safetensors"))
     with pytest.raises(ConfigError, match="is a folder"):
         make_backbone("conv4", 8, in_channels=1, weights=str(tmp_path))

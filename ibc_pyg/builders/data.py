@@ -1,0 +1,143 @@
+"""The images that a configuration names: table, split, transform, cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from ibc_pyg.builders.arguments import argument_errors
+from ibc_pyg.config import Config, DataConfig
+from ibc_pyg.console import progress
+from ibc_pyg.data.images.cache import ImageCache, open_cache
+from ibc_pyg.data.images.cache_dir import default_cache_dir
+from ibc_pyg.data.loading.dataset import OnError
+from ibc_pyg.data.loading.loader import suggested_workers
+from ibc_pyg.data.registry import load_table
+from ibc_pyg.data.splits import Splits, split
+from ibc_pyg.data.table import ImageTable
+from ibc_pyg.data.transforms import Transform, transform_preset
+from ibc_pyg.errors import ConfigError, RunError
+from ibc_pyg.runs.split_record import SplitRecord
+
+
+@dataclass(frozen=True)
+class Data:
+    """The images of an experiment.
+
+    Attributes:
+        table: All images.
+        splits: Their use.
+        transform: Augmentation and normalisation.
+        cache: Decoded pictures; None reads their files.
+        workers: Processes that read images.
+        on_error: Whether an unreadable image stops the work or is skipped.
+        skipped: Why each skipped image could not be read, by its row; filled while working.
+    """
+
+    table: ImageTable
+    splits: Splits
+    transform: Transform
+    cache: ImageCache | None = None
+    workers: int = 0
+    on_error: OnError = "stop"
+    skipped: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def train_table(self) -> ImageTable:
+        """The training images, their classes renumbered from 0 without gaps."""
+        table = self.table.take(self.splits.train)
+        return replace(table, labels=self.splits.train_labels)
+
+
+def build_data(
+    config: Config, console: Console | None = None, *, record: SplitRecord | None = None
+) -> Data:
+    """Load the data set, or the images that a run has recorded, and split it.
+
+    Args:
+        config: The experiment.
+        console: Shows the progress of building a cache.
+        record: Images of the run that is resumed; the data set may have grown since.
+
+    Raises:
+        DatasetError: If images are missing or a part of the split is empty.
+        ConfigError: If a name or an argument is unknown, or raw pixels of files are asked for.
+        RunError: If a set in memory is not the recorded one.
+    """
+    data = config.data
+    table = load_images(data) if record is None else _recorded_images(data, record)
+    if config.evaluate.raw_pixels and table.images is None:
+        raise ConfigError(
+            f"evaluate.raw_pixels is for data sets held in memory, and the images of {table.name} "
+            "are files; set it to false"
+        )
+    held_out = data.val_classes if config.select == "val" else None
+    splits = split(table, val_classes=held_out, val_fold=data.val_fold, seed=config.train.seed)
+    return _data(data, table, splits, console)
+
+
+def recorded_data(config: Config, record: SplitRecord, console: Console | None = None) -> Data:
+    """Return the images of a run with the split that it recorded; see `build_data`."""
+    table = _recorded_images(config.data, record)
+    return _data(config.data, table, record.splits, console)
+
+
+def build_transform(config: DataConfig) -> Transform:
+    """Make the transform.
+
+    Raises:
+        ConfigError: If the name or an argument is unknown.
+    """
+    with argument_errors("data.transform_args", config.transform, config.transform_args):
+        return transform_preset(config.transform, **config.transform_args)
+
+
+def load_images(config: DataConfig) -> ImageTable:
+    """Load the table of the data set.
+
+    Raises:
+        DatasetError: If images are missing.
+        ConfigError: If the name or an option is unknown.
+    """
+    root = None if config.root is None else Path(config.root)
+    with argument_errors("data.options", config.name, config.options):
+        return load_table(config.name, root, allow_partial=config.allow_partial, **config.options)
+
+
+def _recorded_images(config: DataConfig, record: SplitRecord) -> ImageTable:
+    if record.image_shape is None:
+        return record.table
+    now, then = load_images(config), record.table
+    if now.paths != then.paths or not np.array_equal(now.labels, then.labels):
+        raise RunError(
+            f"data set {config.name} is not the one that the run was made with: "
+            f"{len(now):,} images against {len(then):,}, or other classes"
+        )
+    return replace(then, images=now.images)
+
+
+def _data(config: DataConfig, table: ImageTable, splits: Splits, console: Console | None) -> Data:
+    transform = build_transform(config)
+    cache = _cache(config, table, transform, console)
+    workers = config.workers
+    if workers is None:
+        workers = suggested_workers(table, cached=cache is not None)
+    return Data(table, splits, transform, cache, workers, config.on_error)
+
+
+def _cache(
+    data: DataConfig, table: ImageTable, transform: Transform, console: Console | None
+) -> ImageCache | None:
+    if not data.cache or table.images is not None:
+        return None
+    with progress(len(table), "cache", console=console or Console(quiet=True)) as bar:
+        return open_cache(
+            table,
+            transform.resize,
+            default_cache_dir(),
+            on_error=data.on_error,
+            progress=lambda done, total: bar.update(done),
+        )

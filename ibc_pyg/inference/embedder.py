@@ -1,0 +1,246 @@
+"""Embeddings of any pictures by a trained model."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sized
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from rich.console import Console
+from torch import Tensor
+
+from ibc_pyg.config import Config
+from ibc_pyg.console import progress as progress_bar
+from ibc_pyg.data.images.cpu_count import available_cores
+from ibc_pyg.data.images.pictures import Picture, list_pictures, read_picture
+from ibc_pyg.data.transforms import Transform
+from ibc_pyg.data.transforms.pixels import fit_shape
+from ibc_pyg.errors import DatasetError, RunError
+from ibc_pyg.inference.embeddings import Embeddings, EmbeddingsWriter
+from ibc_pyg.inference.trained import Trained
+from ibc_pyg.nn.model import IntraBatchModel
+
+Pictures = Iterable[Picture] | str | os.PathLike[str] | Image.Image
+"""Pictures in a list or any other iterable; a folder; or one picture."""
+
+_MIXED = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """One picture on its way to the network."""
+
+    row: int
+    pixels: Tensor | None
+    reason: str = ""
+
+
+class Embedder:
+    """A trained model that turns pictures into embeddings; no data set is needed.
+
+    Args:
+        model: The model.
+        transform: Makes its input.
+        config: Configuration of its run.
+        class_names: Names of the classes it was trained on; None if the run has no record.
+        image_shape: Height, width and channels that pictures are resized to before the transform,
+            for models trained on a set in memory; None for models of photographs.
+
+    Attributes:
+        config: Configuration of the run.
+        class_names: Names of the classes it was trained on, in the order of the logits; None for
+            runs of version 0.1.0.
+        skipped: Pictures that the last `embed` left out: row in the input to reason.
+    """
+
+    def __init__(
+        self,
+        model: IntraBatchModel,
+        transform: Transform,
+        config: Config,
+        *,
+        class_names: tuple[str, ...] | None = None,
+        image_shape: tuple[int, int, int] | None = None,
+    ) -> None:
+        self._model = model.eval()
+        self._transform = transform
+        self._image_shape = image_shape
+        self.config = config
+        self.class_names = class_names
+        self.skipped: dict[int, str] = {}
+
+    @classmethod
+    def of(cls, trained: Trained) -> Embedder:
+        """Return the embedder of a run that has been opened."""
+        record = trained.record
+        return cls(
+            trained.model,
+            trained.transform,
+            trained.config,
+            class_names=None if record is None else record.class_names,
+            image_shape=trained.image_shape,
+        )
+
+    @property
+    def dim(self) -> int:
+        """Length D of an embedding."""
+        return self.config.model.embedding_dim
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the model."""
+        return next(self._model.parameters()).device
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the model to a device, in place."""
+        self._model.to(device)
+        return self
+
+    def __repr__(self) -> str:
+        """Return backbone, dimension and device."""
+        return f"Embedder({self.config.model.backbone}, dim={self.dim}, device={self.device})"
+
+    def embed(
+        self,
+        images: Pictures,
+        *,
+        batch_size: int = 64,
+        progress: bool = False,
+        on_error: Literal["stop", "skip"] = "stop",
+        out: str | os.PathLike[str] | None = None,
+    ) -> Embeddings:
+        """Return the embeddings of pictures.
+
+        Pictures are decoded as in training: turned upright by EXIF, transparent parts white, the
+        high byte of 16 bits, grey repeated. They are read while the iterable is consumed, so that
+        any number fits into memory if `out` is given.
+
+        Args:
+            images: Paths, file contents (bytes), Pillow images or arrays (see `Picture`), in any
+                mixture; a folder, whose image files are taken in the order of their paths; or one
+                picture.
+            batch_size: Pictures in a forward pass, >= 1.
+            progress: Show a progress bar on standard error.
+            on_error: "stop" raises on a picture that cannot be decoded; "skip" leaves its row out
+                and names it in `skipped`.
+            out: A .npy file that the embeddings are streamed to; the result is memory-mapped.
+
+        Returns:
+            Unit-norm float32 `[M, D]`; `rows` tells which inputs it holds, int64 `[M]`.
+
+        Raises:
+            ValueError: If there is no picture, an argument is out of range, or an array has a wrong
+                shape or dtype or holds NaN.
+            TypeError: If something is not a picture.
+            DatasetError: If a picture cannot be decoded and `on_error` is "stop".
+            RunError: If the embeddings are not finite, or `out` cannot be written.
+        """
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"batch_size must be an integer >= 1, not {batch_size!r}")
+        if on_error not in ("stop", "skip"):
+            raise ValueError(f'on_error must be "stop" or "skip", not {on_error!r}')
+        items = _listed(images)
+        total = len(items) if isinstance(items, Sized) else None
+        self.skipped = {}
+        console = Console(stderr=True, quiet=not (progress and total))
+        with (
+            EmbeddingsWriter(self.dim, None if out is None else Path(out)) as writer,
+            progress_bar(total or 0, "embed", console=console) as bar,
+        ):
+            done = 0
+            for batch in _batches(self._decoded(iter(items)), batch_size):
+                self._add(batch, writer, on_error)
+                done += len(batch)
+                if total:
+                    bar.update(min(done, total))
+            if not done:
+                raise ValueError("images is empty: there is nothing to embed")
+            return writer.finish()
+
+    def _add(self, batch: list[_Decoded], writer: EmbeddingsWriter, on_error: str) -> None:
+        for each in batch:
+            if each.pixels is None:
+                if on_error == "stop":
+                    raise DatasetError(f'{each.reason}; on_error="skip" leaves such pictures out')
+                self.skipped[each.row] = each.reason
+        pictures = [each.pixels for each in batch if each.pixels is not None]
+        if pictures:
+            rows = np.array([each.row for each in batch if each.pixels is not None], np.int64)
+            writer.add(self._forward(pictures), rows)
+
+    @torch.no_grad()
+    def _forward(self, pictures: list[Tensor]) -> npt.NDArray[np.float32]:
+        images = self._transform.test(pictures).to(self.device)  # [B, C, S, S]
+        dtype = _MIXED.get(self.config.train.precision)
+        with nullcontext() if dtype is None else torch.autocast(self.device.type, dtype):
+            vectors = self._model.describe(images).cpu()  # [B, D]
+        if not bool(vectors.isfinite().all()):
+            raise RunError("the embeddings are not finite; the weights are damaged or diverged")
+        result: npt.NDArray[np.float32] = vectors.numpy()
+        return result
+
+    def _decoded(self, items: Iterator[Picture]) -> Iterator[_Decoded]:
+        """Decode pictures in threads, some ahead of the network."""
+        threads = available_cores()
+        with ThreadPoolExecutor(threads) as pool:
+            waiting: deque[Future[_Decoded]] = deque()
+            numbered = enumerate(items)
+            try:
+                while True:
+                    for row, item in islice(numbered, 4 * threads - len(waiting)):
+                        waiting.append(pool.submit(self._decode, row, item))
+                    if not waiting:
+                        return
+                    yield waiting.popleft().result()
+            finally:
+                for each in waiting:
+                    each.cancel()
+
+    def _decode(self, row: int, item: Picture) -> _Decoded:
+        name = str(item) if isinstance(item, str | os.PathLike) else f"images[{row}]"
+        try:
+            pixels = read_picture(item, name)  # [3, H, W]
+        except DatasetError as error:
+            return _Decoded(row, None, str(error).partition(";")[0])
+        if self._image_shape is not None:
+            pixels = fit_shape(pixels, *self._image_shape)  # [C, h, w]
+        return _Decoded(row, pixels)
+
+
+def _listed(images: Any) -> Iterable[Picture]:
+    if isinstance(images, str | os.PathLike):
+        path = Path(images)
+        if not path.is_dir():
+            return [path]
+        found = list_pictures(path)
+        if not found:
+            raise ValueError(f"images is empty: the folder {path} holds no image files")
+        return found
+    if isinstance(images, bytes | Image.Image):
+        return [images]
+    if isinstance(images, np.ndarray) and images.ndim != 4:
+        raise ValueError(
+            "images: an array must be a batch [N, H, W, C]; put a single picture into a list"
+        )
+    if not isinstance(images, Iterable):
+        raise ValueError(
+            f"images must be pictures or a folder, not {type(images).__name__}; see Embedder.embed"
+        )
+    if isinstance(images, Sized) and not len(images):
+        raise ValueError("images is empty: there is nothing to embed")
+    return images
+
+
+def _batches(items: Iterator[_Decoded], size: int) -> Iterator[list[_Decoded]]:
+    while batch := list(islice(items, size)):
+        yield batch

@@ -1,0 +1,184 @@
+"""Test images of a run and their embeddings, computed or read from the run folder."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from ibc_pyg.builders.data import Data, build_data, recorded_data
+from ibc_pyg.data.splits import Splits
+from ibc_pyg.data.table import ImageTable
+from ibc_pyg.errors import RunError
+from ibc_pyg.files import file_digest, write_atomically
+from ibc_pyg.inference.extract import (
+    ONE_VIEW,
+    Descriptors,
+    EvalDescriptors,
+    extract_split,
+)
+from ibc_pyg.inference.test_time_views import Views
+from ibc_pyg.inference.trained import Trained
+from ibc_pyg.metrics import protocol_for
+
+_logger = logging.getLogger(__name__)
+
+
+class EvalSet:
+    """Images that a run is tested on, as it recorded them.
+
+    The pictures are looked for when the first embedding is computed, not before.
+
+    Args:
+        trained: The run.
+        data: The images, where they have been loaded; None loads them on demand.
+    """
+
+    def __init__(self, trained: Trained, data: Data | None = None) -> None:
+        self.trained = trained
+        if data is not None:
+            self.data = data
+
+    @cached_property
+    def data(self) -> Data:
+        """Images with split, transform and cache.
+
+        Raises:
+            UserError: If the data set is missing, or not the one of the run.
+        """
+        config, record = self.trained.config, self.trained.record
+        if record is not None:
+            return recorded_data(config, record)
+        return build_data(config.on_all_classes() if config.retrain else config)
+
+    @property
+    def table(self) -> ImageTable:
+        """The images; of a set in memory perhaps without pixels."""
+        record = self.trained.record
+        return self.data.table if record is None else record.table
+
+    @property
+    def splits(self) -> Splits:
+        """Use of the images."""
+        record = self.trained.record
+        return self.data.splits if record is None else record.splits
+
+    def path(self, row: int) -> str:
+        """Return the file of an image, or its name in a set in memory."""
+        table = self.table
+        return table.paths[row] if table.root is None else str(table.root / table.paths[row])
+
+    def label(self, row: int) -> str:
+        """Return the class name of an image."""
+        return self.table.class_names[int(self.table.labels[row])]
+
+    def picture_file(self, row: int) -> Path:
+        """Return the file of an image; one of a set in memory is written to the run as query.png.
+
+        Raises:
+            RunError: If it cannot be written.
+        """
+        table = self.data.table
+        if table.images is None:
+            return Path(self.path(row))
+        path = self.trained.run.path / "query.png"
+        content = io.BytesIO()
+        Image.fromarray(table.images[row].squeeze()).save(content, "png")
+        write_atomically(path, content.getvalue())
+        return path
+
+    def extract(self, views: Views = ONE_VIEW) -> EvalDescriptors:
+        """Compute the embeddings of the test images.
+
+        Args:
+            views: Mirror image and crops that each embedding is the mean of.
+
+        Raises:
+            UserError: If images are missing.
+        """
+        return extract_split(
+            self.trained.fabric,
+            self.trained.model,
+            self.data,
+            self.data.splits.test,
+            batch_size=self.trained.config.evaluate.batch_size,
+            views=views,
+        )
+
+    def descriptors(self) -> EvalDescriptors:
+        """Return the embeddings of the test images: those in the run folder, or computed and kept.
+
+        Raises:
+            UserError: If they must be computed and images are missing.
+        """
+        kept = self._read()
+        if kept is not None:
+            return kept
+        found = self.extract()
+        try:
+            self.save(found)
+        except RunError as error:
+            _logger.warning("the descriptors are not kept: %s", error)
+        return found
+
+    def gallery(self) -> Descriptors:
+        """Return the embeddings that a picture is candidates in; see `descriptors`."""
+        kept = self._read_part("")
+        return self.descriptors().candidates if kept is None else kept
+
+    def save(self, found: EvalDescriptors) -> None:
+        """Keep embeddings in the run folder, with hashes of the weights and of the image list.
+
+        Raises:
+            RunError: If the file cannot be written.
+        """
+        parts = {"": found.candidates}
+        if found.gallery is not None:
+            parts["query_"] = found.queries
+        tensors = {}
+        for prefix, part in parts.items():
+            tensors[f"{prefix}rows"] = torch.from_numpy(part.rows)
+            tensors[f"{prefix}vectors"] = part.vectors
+        content = save(tensors, metadata=self._origin())
+        write_atomically(self.trained.run.descriptors, content)
+
+    def _read(self) -> EvalDescriptors | None:
+        candidates = self._read_part("")
+        if candidates is None:
+            return None
+        protocol = protocol_for(self.table.name)
+        if self.splits.test.gallery is None:
+            return EvalDescriptors(candidates, None, protocol)
+        queries = self._read_part("query_")
+        return None if queries is None else EvalDescriptors(queries, candidates, protocol)
+
+    def _read_part(self, prefix: str) -> Descriptors | None:
+        table = self.table
+        try:
+            with safe_open(self.trained.run.descriptors, framework="pt") as file:
+                if file.metadata() != self._origin():
+                    return None
+                rows = file.get_tensor(f"{prefix}rows").numpy()
+                vectors = file.get_tensor(f"{prefix}vectors")
+        except (OSError, SafetensorError):
+            return None
+        if len(rows) and not 0 <= rows.min() <= rows.max() < len(table):
+            return None
+        return Descriptors(rows, vectors, torch.from_numpy(table.labels[rows]))
+
+    def _origin(self) -> dict[str, str]:
+        """Return the hashes of the weights, and of the image in each row."""
+        table = self.table
+        images = hashlib.sha256("\n".join(table.paths).encode(errors="surrogateescape"))
+        images.update(table.labels.astype(np.int64).tobytes())
+        images.update(table.roles.tobytes())
+        weights = file_digest(self.trained.run.weights)
+        return {"weights_sha256": weights, "images_sha256": images.hexdigest()}

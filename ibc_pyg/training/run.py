@@ -1,0 +1,243 @@
+"""A whole run: set up, fit, evaluate, report."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ibc_pyg.config import Config
+from ibc_pyg.config.yaml_file import config_to_dict, config_to_yaml
+from ibc_pyg.console import info
+from ibc_pyg.errors import RunError
+from ibc_pyg.evaluation.scores import refine_and_score, score, score_raw_pixels
+from ibc_pyg.files import read_json, write_json
+from ibc_pyg.inference.eval_set import EvalSet
+from ibc_pyg.inference.extract import EvalDescriptors, extract_split
+from ibc_pyg.inference.trained import Trained, load_run
+from ibc_pyg.nn.conv.user_conv import check_code
+from ibc_pyg.nn.weights import fit_weights, read_weights
+from ibc_pyg.parallel.collectives import world_size
+from ibc_pyg.parallel.fabric import explain_lost_process, make_fabric
+from ibc_pyg.parallel.processes import (
+    all_gather_json,
+    broadcast_from_main,
+    is_main_process,
+    raise_together,
+    run_on_main,
+)
+from ibc_pyg.report.from_run import make_pictures, make_report
+from ibc_pyg.runs.checkpoint import list_checkpoints
+from ibc_pyg.runs.resume import find_interrupted
+from ibc_pyg.runs.run_folder import RunFolder
+from ibc_pyg.runs.split_record import read_split, record_of
+from ibc_pyg.track import JsonlTracker, MultiTracker, WandbTracker
+from ibc_pyg.track.base import Tracker
+from ibc_pyg.training.experiment import Experiment, setup
+from ibc_pyg.training.fit import fit
+from ibc_pyg.training.interrupt import TrainingInterrupted
+from ibc_pyg.training.retrain import retrain
+from ibc_pyg.training.snapshot import save_split, save_weights
+from ibc_pyg.training.training import Training
+
+
+def train(config: Config, out: Path, console: Console, *, trust_code: bool = False) -> RunFolder:
+    """Start a run.
+
+    Args:
+        config: The experiment.
+        out: Folder of the run; must not hold one yet.
+        console: Shows progress.
+        trust_code: As in `build_loss`.
+
+    Raises:
+        UserError: If something in the input is wrong.
+        TrainingInterrupted: If the user stopped it; the folder can be resumed.
+    """
+    # The parts are built first, so that a mistake in the input leaves no folder behind.
+    experiment = setup(config, console, trust_code=trust_code)
+    # Default folder names contain the time, which differs between processes.
+    run = RunFolder(Path(broadcast_from_main(lambda: str(out))))
+    run_on_main(lambda: RunFolder.create(run.path, config_yaml=config_to_yaml(config)))
+    with explain_lost_process():
+        return _work(experiment, run, console, None)
+
+
+def resume(
+    path: Path,
+    console: Console,
+    wanted: Config | None = None,
+    *,
+    trust_code: bool = False,
+    known_code: Collection[str] = (),
+) -> RunFolder:
+    """Resume an interrupted run; a finished one is left unchanged.
+
+    Args:
+        path: Its folder. A run without a checkpoint starts from the beginning.
+        console: Shows progress.
+        wanted: The experiment that the run should be; None accepts that of the folder.
+        trust_code: Whether graph layers that the folder or its teacher name may be imported if they
+            are neither PyG's nor of this package.
+        known_code: Such layers that the user named, which are trusted.
+
+    Raises:
+        UserError: If the folder is not a run, or is a run of another experiment, or has no intact
+            checkpoint.
+        TrainingInterrupted: If the user stopped it again.
+    """
+    interrupted = find_interrupted(path, wanted)
+    run, config = interrupted.run, interrupted.config
+    check_code(config.model, path, trust=trust_code, known=known_code)
+    if run.summary.is_file():
+        run.read_summary()
+        if config.track.report and not run.report.is_file():
+            make_fabric(config.train)
+            run_on_main(run.sweep)
+            run_on_main(lambda: make_report(EvalSet(load_run(path, trust_code=True))))
+        info(console, f"{path} is finished; nothing to resume")
+        return run
+    experiment = setup(
+        config,
+        console,
+        all_classes=interrupted.retraining,
+        from_checkpoint=interrupted.checkpoint is not None,
+        record=read_split(run.split, data_root=config.data.root),
+        trust_code=trust_code,
+    )
+    run_on_main(interrupted.prepare)
+    with explain_lost_process():
+        return _work(experiment, run, console, interrupted.checkpoint)
+
+
+def _work(
+    experiment: Experiment, run: RunFolder, console: Console, checkpoint: tuple[int, Any] | None
+) -> RunFolder:
+    with raise_together():
+        tracker = _make_tracker(experiment.config, run) if is_main_process() else MultiTracker([])
+    save_split(experiment, run)
+    training = Training(experiment, run, tracker, console)
+    try:
+        fit(training, checkpoint)
+        if experiment.config.retrain:
+            training = retrain(training)
+        progress = training.progress
+        if experiment.config.select == "last":
+            progress.best_epoch = training.experiment.sampler.epoch
+        if experiment.config.select == "last" or progress.retraining:
+            save_weights(training)
+        summary = _evaluate(training)
+        summary["train_seconds"] = round(progress.seconds, 1)
+        tracker.summary({key: value for key, value in summary.items() if _is_number(value)})
+        run_on_main(lambda: write_json(run.summary, summary))
+        if experiment.config.track.report:
+            run_on_main(lambda: _report(training))
+    except KeyboardInterrupt:
+        info(console, _resume_hint(run))
+        run_on_main(tracker.close)  # torchrun ends the other processes after the first one.
+        raise TrainingInterrupted from None
+    finally:
+        tracker.close()
+    return run
+
+
+def _report(training: Training) -> None:
+    for name, picture in make_pictures(make_report(_eval_set(training))).items():
+        training.tracker.image(training.progress.step, name, picture)
+
+
+def _eval_set(training: Training) -> EvalSet:
+    experiment, data = training.experiment, training.experiment.data
+    record = record_of(data.table, data.splits)
+    trained = Trained(
+        training.run,
+        experiment.config,
+        experiment.fabric,
+        experiment.model.eval(),
+        data.transform,
+        record,
+        record.image_shape,
+    )
+    return EvalSet(trained, data)
+
+
+def _resume_hint(run: RunFolder) -> str:
+    count = world_size()
+    start = "python" if count == 1 else f"torchrun --nproc_per_node {count}"
+    command = f"{start} run.py train --resume {shlex.quote(str(run.path))}"
+    if not list_checkpoints(run.checkpoints):
+        return f"stopped before the first checkpoint; start again: {command}"
+    return f"stopped; resume: {command}"
+
+
+def _evaluate(training: Training) -> dict[str, Any]:
+    """Return the final metrics, of the selected weights."""
+    experiment, run = training.experiment, training.run
+    config, data = experiment.config, experiment.data
+    fit_weights(experiment.model, read_weights(run.weights), run.weights)
+    described = extract_split(
+        experiment.fabric,
+        experiment.model,
+        data,
+        data.splits.test,
+        batch_size=config.evaluate.batch_size,
+    )
+    if not bool(described.queries.vectors.isfinite().all()):
+        raise RunError(
+            f"the descriptors of {run.weights} are not finite: training has diverged, though its "
+            "loss was finite; lower train.lr and start a new run"
+        )
+    for pairs in all_gather_json(list(data.skipped.items())):
+        data.skipped.update(pairs)
+    return broadcast_from_main(lambda: _summarise(training, described))
+
+
+def _summarise(training: Training, described: EvalDescriptors) -> dict[str, Any]:
+    experiment, run, progress = training.experiment, training.run, training.progress
+    config, data = experiment.config, experiment.data
+    if data.skipped:
+        skipped = {data.table.paths[row]: data.skipped[row] for row in sorted(data.skipped)}
+        write_json(run.skipped, skipped)
+    _eval_set(training).save(described)
+    summary = score(described, config.evaluate, seed=config.train.seed)
+    if config.evaluate.refine != "none":
+        summary["refined"] = refine_and_score(
+            experiment.model, described, config.evaluate, seed=config.train.seed
+        )
+    if config.evaluate.raw_pixels:
+        summary["raw_pixels"] = score_raw_pixels(data.table, data.splits.test, config.evaluate)
+    summary |= {"select": config.select, "epoch": progress.best_epoch, "seed": config.train.seed}
+    return summary | ({"retrained": True} if progress.retraining else {})
+
+
+def _make_tracker(config: Config, run: RunFolder) -> MultiTracker:
+    trackers: list[Tracker] = [JsonlTracker(run.metrics)]
+    if config.track.wandb != "disabled":
+        trackers.append(_make_wandb(config, run))
+    return MultiTracker(trackers)
+
+
+def _make_wandb(config: Config, run: RunFolder) -> WandbTracker:
+    track = config.track
+    tracker = WandbTracker(
+        track.wandb,
+        project=track.project,
+        entity=track.entity,
+        name=run.path.name,
+        group=track.group,
+        # Marks selection on the test classes wherever runs are listed.
+        tags=(*track.tags, *(["select=test"] if config.select == "test" else [])),
+        run_dir=run.path,
+        config=config_to_dict(config),
+        run_id=read_json(run.wandb).get("id") if run.wandb.is_file() else None,
+    )
+    if tracker.run_id is not None:
+        write_json(run.wandb, {"id": tracker.run_id})
+    return tracker
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,154 @@
+"""Test images of a run: recorded when it was made, embedded once for the same weights."""
+
+import io
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from ibc_pyg.config.yaml_file import parse_config
+from ibc_pyg.data.sample import make_sample
+from ibc_pyg.errors import RunError, UserError
+from ibc_pyg.evaluation.scores import score
+from ibc_pyg.inference.eval_set import EvalSet
+from ibc_pyg.inference.trained import load_run
+from ibc_pyg.report.from_run import make_report
+from ibc_pyg.retrieval.search import search
+from ibc_pyg.training.run import train
+
+SAMPLE = Path(__file__).resolve().parents[2] / "experiments" / "sample.yaml"
+
+
+def trained_on(name, folder):
+    make_sample(name, folder / "pictures")
+    fields = ["--data.name", name, "--data.root", str(folder / "pictures"),
+              "--data.workers", "0", "--train.epochs", "1", "--track.report", "false",
+              "--train.lr_milestones", "[]"]  # fmt: skip
+    if name != "folder":
+        fields += ["--data.allow_partial", "true"]
+    config = parse_config(SAMPLE, fields)
+    return train(config, folder / "run", Console(file=io.StringIO())).path
+
+
+@pytest.fixture(scope="module", params=["folder", "inshop", "csv"])
+def original(request, tmp_path_factory):
+    """A run on files; In-Shop has a gallery of its own."""
+    return trained_on(request.param, tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture
+def path(original, tmp_path):
+    """A copy that a test may change, with its pictures."""
+    shutil.copytree(original.parent, tmp_path / "copy")
+    copy = tmp_path / "copy" / "run"
+    config = (copy / "config.yaml").read_text()
+    (copy / "config.yaml").write_text(config.replace(str(original.parent), str(copy.parent)))
+    return copy
+
+
+def test_the_recorded_split_is_that_of_the_data_set(path):
+    run = load_run(path)
+    recorded = EvalSet(run)
+    (path / "split.json").rename(path / "hidden.json")
+    loaded = EvalSet(load_run(path))
+    assert loaded.trained.record is None
+    assert recorded.table.paths == loaded.table.paths
+    assert recorded.table.class_names == loaded.table.class_names
+    assert recorded.table.root.resolve() == loaded.table.root.resolve()
+    for part in ("labels", "roles"):
+        assert (getattr(recorded.table, part) == getattr(loaded.table, part)).all()
+    assert (recorded.splits.train == loaded.splits.train).all()
+    assert (recorded.splits.train_labels == loaded.splits.train_labels).all()
+    assert (recorded.splits.test.queries == loaded.splits.test.queries).all()
+
+
+def test_kept_embeddings_are_those_of_the_weights(path):
+    images = EvalSet(load_run(path))
+    kept, fresh = images.descriptors(), images.extract()
+    assert torch.equal(kept.queries.vectors, fresh.queries.vectors)
+    assert torch.equal(kept.candidates.vectors, fresh.candidates.vectors)
+    assert (kept.queries.rows == fresh.queries.rows).all()
+    assert torch.equal(kept.candidates.labels, fresh.candidates.labels)
+
+
+def test_embeddings_of_other_weights_are_computed_again(path):
+    images = EvalSet(load_run(path))
+    other = images.extract()
+    other.candidates.vectors.zero_()
+    images.save(other)
+    weights = path / "model.safetensors"
+    assert not images.descriptors().candidates.vectors.any()
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1  # the last bit of a weight
+    weights.write_bytes(content)
+    assert EvalSet(load_run(path)).descriptors().candidates.vectors.any()
+
+
+def test_pictures_that_were_added_since_do_not_change_the_scores(path):
+    run = load_run(path)
+    before = score(EvalSet(run).extract(), run.config.evaluate, seed=0)
+    pictures = sorted((path.parent / "pictures").rglob("*.jpg"))
+    for picture in pictures:
+        shutil.copy(picture, picture.with_name("0" + picture.name))
+    again = load_run(path)
+    assert score(EvalSet(again).extract(), again.config.evaluate, seed=0) == before
+
+
+def test_without_the_data_set_a_run_is_searched_and_reported(path):
+    images = EvalSet(load_run(path))
+    row = int(images.gallery().rows[0])
+    picture = shutil.copy(images.path(row), path.parent / "query.jpg")
+    shutil.rmtree(path.parent / "pictures")
+    run = load_run(path)
+    hits = search(run, picture, 1)
+    assert hits[0].path == images.path(row)
+    assert hits[0].similarity == pytest.approx(1, abs=1e-5)
+    report = make_report(EvalSet(run))
+    assert "cannot be read" in report.facts["pictures"]
+    assert report.attention is None
+    with pytest.raises(UserError, match="pictures"):
+        EvalSet(run).extract()
+
+
+def test_a_data_set_that_has_moved_is_found_by_its_new_root(path, tmp_path):
+    before = EvalSet(load_run(path)).extract()
+    shutil.move(path.parent / "pictures", tmp_path / "moved")
+    config = (path / "config.yaml").read_text()
+    old, new = str(path.parent / "pictures"), str(tmp_path / "moved")
+    (path / "config.yaml").write_text(config.replace(old, new))
+    after = EvalSet(load_run(path)).extract()
+    assert torch.equal(before.queries.vectors, after.queries.vectors)
+
+
+def test_a_folder_that_cannot_be_written_is_searched_all_the_same(path, monkeypatch):
+    (path / "descriptors.safetensors").unlink()
+
+    def read_only(*arguments, **options):
+        raise RunError("read-only")
+
+    monkeypatch.setattr(EvalSet, "save", read_only)
+    images = EvalSet(load_run(path))
+    assert len(search(images.trained, Path(images.path(0)), 3)) == 3
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[:100],
+        lambda text: text.replace('"format": 1', '"format": 2'),
+        lambda text: text.replace('"labels": [', '"labels": [99999, '),
+        lambda text: text.replace('"roles": [', '"roles": ["a", '),
+        lambda text: text.replace('"paths": [', '"paths": [7, '),
+        lambda text: text.replace('"val_rows": null', '"val_rows": [123456]'),
+        lambda text: text.replace('"image_shape"', '"shape"'),
+        lambda text: text.replace('"image_shape": null', '"image_shape": [1, 2]'),
+    ],
+)
+def test_a_damaged_record_is_one_line(path, damage):
+    record = path / "split.json"
+    record.write_text(damage(record.read_text()))
+    with pytest.raises(RunError, match=r"split\.json") as caught:
+        load_run(path)
+    assert "\n" not in str(caught.value)
