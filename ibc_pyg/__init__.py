@@ -1,6 +1,6 @@
 """Image embeddings for classes never seen in training, by message passing within the batch.
 
-`ibc_pyg.training` trains an experiment, `ibc_pyg.load` opens what it made, `Embedder.embed` turns
+`ibc_pyg.train` trains an experiment, `ibc_pyg.load` opens what it made, `Embedder.embed` turns
 pictures into vectors, and `ibc_pyg.evaluate` scores them. Everything is imported on first use.
 """
 

@@ -35,7 +35,7 @@ def made(tmp_path_factory):
         "train.lr_milestones": [1],
         "track.report": False,
     }
-    return ibc_pyg.training(SAMPLE, fields, out=folder / "run"), folder / "pictures"
+    return ibc_pyg.train(SAMPLE, fields, out=folder / "run"), folder / "pictures"
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_every_public_name_is_there():
         assert getattr(ibc_pyg, name) is not None
     assert ibc_pyg.nn.IntraBatchConv
     assert ibc_pyg.nn.MPN
-    assert callable(ibc_pyg.training)  # not a module of the package
+    assert callable(ibc_pyg.train)  # not a module of the package
     with pytest.raises(AttributeError, match="no attribute 'lod'"):
         _ = ibc_pyg.lod
 
@@ -85,13 +85,13 @@ def test_evaluate_gives_the_metrics_of_the_training(made):
 def test_train_refuses_what_the_command_refuses(made, tmp_path):
     run, pictures = made
     with pytest.raises(ConfigError, match="no_such"):
-        ibc_pyg.training(SAMPLE, {"train.no_such": 1}, out=tmp_path / "run")
+        ibc_pyg.train(SAMPLE, {"train.no_such": 1}, out=tmp_path / "run")
     with pytest.raises(ConfigError, match=r"train\.lr"):
-        ibc_pyg.training(SAMPLE, {"train.lr": {1, 2}}, out=tmp_path / "run")
+        ibc_pyg.train(SAMPLE, {"train.lr": {1, 2}}, out=tmp_path / "run")
     with pytest.raises(RunError, match="already holds a run"):
-        ibc_pyg.training(SAMPLE, {"data.root": pictures}, out=run.path)
+        ibc_pyg.train(SAMPLE, {"data.root": pictures}, out=run.path)
     with pytest.raises(ConfigError, match="empty"):
-        ibc_pyg.training([], out=tmp_path / "run")
+        ibc_pyg.train([], out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -291,11 +291,9 @@ def test_a_layer_that_is_wrong_is_named(sweep, runs, capsys, tmp_path):
     assert "graph.yaml: " in capsys.readouterr().err
 
 
-def test_twin_is_the_earlier_name_of_control(runs, sweep, tmp_path, caplog):
-    options = ["--out", str(tmp_path / "out"), "--trials", "1", "--seeds", "1"]
-    arguments = ["sweep", str(sweep), *options]
-    assert run([*arguments, "--twin", "no messages:plain:model.conv=none"]) == 0
-    assert [record.getMessage() for record in caplog.records if "--twin" in record.message] == [
-        "--twin is deprecated; write --control"
-    ]
+def test_twin_is_the_earlier_name_of_control(sweep, runs, capsys):
+    options = ["--trials", "1", "--seeds", "1", "--twin", "no messages:plain:model.conv=none"]
+    assert sweep(*options) == 0
+    warning = "WARNING: --twin is deprecated; write --control"
+    assert capsys.readouterr().err.splitlines() == [warning]
     assert "no messages, seed 1" in runs.order
