@@ -150,7 +150,15 @@ class _Pool:
     def _outcome(self, job: Job) -> Outcome | None:
         """Run a job in a process; None if it died."""
         job.log.unlink(missing_ok=True)
-        order = Order(job.path, job.config, job.log, job.resumable, self._threads, self._trust_code)
+        order = Order(
+            job.path,
+            job.config,
+            job.log,
+            resume=job.resumable,
+            threads=self._threads,
+            trust_code=self._trust_code,
+            start_method=multiprocessing.get_start_method(),
+        )
         results, sender = self._context.Pipe(duplex=False)
         process = self._context.Process(target=work, args=(order, self._stop, sender))
         process.start()

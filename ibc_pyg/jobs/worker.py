@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import signal
 import threading
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import connection, parent_process
 from multiprocessing.synchronize import Event
@@ -32,6 +34,7 @@ class Order:
         resume: Whether the folder has a checkpoint to resume from.
         threads: CPU threads, where the experiment does not set them.
         trust_code: As in `ibc_pyg.builders.loss.build_loss`.
+        start_method: How the processes of data loaders start, as outside a pool.
     """
 
     path: Path
@@ -40,6 +43,7 @@ class Order:
     resume: bool
     threads: int
     trust_code: bool
+    start_method: str
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,8 @@ def work(order: Order, stop: Event, results: connection.Connection) -> None:
     """
     os.setsid()  # Ctrl-C reaches the parent alone, which passes it on.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Otherwise each process of a data loader would start a server, and import everything again.
+    multiprocessing.set_start_method(order.start_method, force=True)
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     with order.log.open("w", encoding="utf-8", buffering=1) as log:
         os.dup2(log.fileno(), 1)
@@ -76,7 +82,9 @@ def work(order: Order, stop: Event, results: connection.Connection) -> None:
         logging.getLogger("py.warnings").setLevel(logging.ERROR)
         torch.set_num_threads(order.threads)
         console = Console(file=log, highlight=False, soft_wrap=True, markup=False)
-        results.send(_run(order, stop, console))
+        outcome = _run(order, stop, console)
+        with suppress(BrokenPipeError):  # The parent was killed.
+            results.send(outcome)
 
 
 def _run(order: Order, stop: Event, console: Console) -> Outcome:
