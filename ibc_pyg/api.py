@@ -21,7 +21,7 @@ from ibc_pyg.inference.test_time_views import Views
 from ibc_pyg.inference.trained import load_run
 from ibc_pyg.nn.conv.user_conv import user_code
 from ibc_pyg.training import run as training
-from ibc_pyg.training.fit import TrainingInterrupted
+from ibc_pyg.training.interrupt import TrainingInterrupted
 
 PathLike = str | os.PathLike[str]
 

@@ -117,7 +117,7 @@ def test_dry_run(file, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("layer", LAYERS, ids=names(LAYERS))
 def test_dry_run_of_a_layer(layer, tmp_path, monkeypatch, capsys):
     said = dry_run([ROOT / "omniglot.yaml", layer], tmp_path, monkeypatch, capsys)
-    assert "a sample of omniglot" in said
+    assert "a synthetic sample of omniglot" in said
 
 
 def test_a_dry_run_sees_the_data_that_is_there(shared, capsys):
@@ -136,7 +136,7 @@ def test_a_dry_run_whose_batch_no_sample_fills(tmp_path, monkeypatch, capsys):
 
 def test_a_dry_run_of_a_cut_run_is_refused(tmp_path, capsys):
     assert run(["train", "--dry-run", "--resume", str(tmp_path)]) == 2
-    assert "--dry-run is for a run that has not begun" in capsys.readouterr().err
+    assert "--dry-run cannot be combined with --resume" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("file", BASELINES, ids=names(BASELINES))

@@ -62,7 +62,7 @@ def print_summary(run: RunFolder, out: Console) -> None:
 
 def finish(work: Callable[[], RunFolder], out: Console) -> int:
     """Do the work of a run, print what came out, and return the exit code."""
-    from ibc_pyg.training.fit import TrainingInterrupted
+    from ibc_pyg.training.interrupt import TrainingInterrupted
 
     try:
         print_summary(work(), out)

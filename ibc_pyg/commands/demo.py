@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     from ibc_pyg.inference.eval_set import EvalSet
     from ibc_pyg.inference.trained import load_run
     from ibc_pyg.retrieval.search import search
-    from ibc_pyg.training.fit import TrainingInterrupted
+    from ibc_pyg.training.interrupt import TrainingInterrupted
     from ibc_pyg.training.run import train
 
     out = console()

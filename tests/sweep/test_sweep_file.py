@@ -73,7 +73,7 @@ def test_of_a_large_grid_only_what_is_run_is_made(write):
         ({"metric": None}, "metric must hold name"),
         ({"metric": {"name": "val/R@1", "goal": "max"}}, "maximize or minimize"),
         ({"method": "bayes"}, "random or grid without W&B's server"),
-        ({"seeds": 3}, "W&B knows no seeds"),
+        ({"seeds": 3}, "unknown key seeds"),
         ({"parameters": {}}, "parameters must hold fields"),
         ({"parameters": {"train.lr": {"min": 1}}}, r"sweep\.yaml: parameters\.train\.lr"),
         ({"command": ["python", "run.py", "evaluate"]}, "holds train"),
