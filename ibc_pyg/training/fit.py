@@ -11,7 +11,6 @@ from ibc_pyg.builders.compiling import CannotCompileError
 from ibc_pyg.builders.freezing import set_frozen
 from ibc_pyg.builders.optimizer import learning_rates, set_lr
 from ibc_pyg.console import Progress as Bar
-from ibc_pyg.console import progress
 from ibc_pyg.data.loading.batch import Batch
 from ibc_pyg.data.loading.loader import train_loader
 from ibc_pyg.nn.weights import fit_weights, read_weights
@@ -117,7 +116,7 @@ class _Fit:
         total = max(self.epochs * self.nominal, start)
         name = "retrain" if self.at.retraining else "train"
         try:
-            with progress(total, name, console=console, start=start) as bar:
+            with Bar(total, name, console=console, start=start) as bar:
                 while self.sampler.epoch < self.epochs:
                     for batch in synchronised(self.speed.waiting(self.loader)):
                         self._step(batch, bar)
