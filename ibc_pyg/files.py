@@ -6,11 +6,12 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from ibc_pyg.errors import RunError
+from ibc_pyg.errors import RunError, reason
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -34,24 +35,33 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write to a temporary file beside `path`, sync it, and rename it.
+    """Write a file atomically; see `atomic_writer`."""
+    with atomic_writer(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a temporary file beside `path`, which is synced and renamed to `path` at the end.
 
     Raises:
-        RunError: If the disk is full or the folder cannot be written; `path` is as it was.
+        RunError: If the disk is full or the folder cannot be written. After this or any other
+            error `path` is unchanged.
     """
     temporary = ""
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+        with os.fdopen(descriptor, "w+b") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except OSError as error:
+        raise RunError(f"{path} cannot be written: {reason(error)}") from error
+    finally:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
-        raise RunError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def file_digest(path: Path, algorithm: str = "sha256") -> str:

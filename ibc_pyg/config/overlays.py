@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ibc_pyg.config import Config
+from ibc_pyg.config.renamed import current_path
 from ibc_pyg.config.yaml_file import in_file, parse_config
 from ibc_pyg.errors import ConfigError
 
@@ -22,7 +23,7 @@ def parse_layers(files: Sequence[Path], overrides: Sequence[str]) -> Config:
     Raises:
         ConfigError: As `ibc_pyg.config.yaml_file.parse_config`; a layer's mistake names the layer.
     """
-    base, *layers = files
+    base, *layers = map(current_path, files)
     for layer in layers:
         if not layer.is_file():
             raise ConfigError(

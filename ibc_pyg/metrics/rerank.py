@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from ibc_pyg.graph.k_reciprocal import grown_sets, reciprocal_lists
+from ibc_pyg.graph.k_reciprocal import expanded_sets, reciprocal_lists
 from ibc_pyg.graph.nearest import smallest
 from ibc_pyg.graph.products import pair_products
 from ibc_pyg.metrics.exact.similarity import Metric, Similarity, make_similarity, plain_float32
@@ -106,7 +106,7 @@ def _describe(similarity: Similarity, k1: int, k2: int, memory_budget: int) -> s
     )
     rows, columns, weights = [], [], []
     room = min(memory_budget // 4, 32 * count * 256)
-    for part, member in grown_sets(lists, lists, room):
+    for part, member in expanded_sets(lists, lists, room):
         first = part.start
         row, column = torch.nonzero(member, as_tuple=True)
         for begin in range(0, len(member), max(1, room // (32 * count))):

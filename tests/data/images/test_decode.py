@@ -189,7 +189,7 @@ def broken_files():
         "magic.jpg": (whole[:3], "."),
         "half.png": (png[: len(png) // 2], "truncated"),
         "damaged.png": (png[:60] + bytes(40) + png[100:], "damaged"),
-        "page.html": (b"<!DOCTYPE html><title>404</title>", "no picture"),
+        "page.html": (b"<!DOCTYPE html><title>404</title>", "not an image"),
         "float.tiff": (
             encoded(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF"),
             "floating-point",
@@ -253,7 +253,7 @@ def test_decompression_bombs_are_refused(form, tmp_path, monkeypatch):
     monkeypatch.setattr(decode, "MAX_PIXELS", 1000)
     path = tmp_path / "bomb"
     path.write_bytes(encoded(Image.fromarray(RGB), form))
-    with pytest.raises(DatasetError, match="56 x 40 pixels, more than the 1,000"):
+    with pytest.raises(DatasetError, match="56 x 40 pixels, more than the allowed 1,000"):
         decode_image(path)
 
 
