@@ -11,7 +11,7 @@ from rich.console import Console
 
 from ibc_pyg.builders.arguments import argument_errors
 from ibc_pyg.config import Config, DataConfig
-from ibc_pyg.console import progress
+from ibc_pyg.console import Progress
 from ibc_pyg.data.images.cache import ImageCache, open_cache
 from ibc_pyg.data.images.cache_dir import default_cache_dir
 from ibc_pyg.data.images.sources import OnError
@@ -138,7 +138,7 @@ def _cache(
 ) -> ImageCache | None:
     if not data.cache or table.images is not None:
         return None
-    with progress(len(table), "cache", console=console or Console(quiet=True)) as bar:
+    with Progress(len(table), "cache", console=console or Console(quiet=True)) as bar:
         return open_cache(
             table,
             transform.resize,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from ibc_pyg.console import table
+from ibc_pyg.metrics.names import metric_names
 from ibc_pyg.parallel.launch import Launch
 
 if TYPE_CHECKING:
@@ -31,13 +32,10 @@ def default_out(name: str) -> Path:
 
 
 def metric_row(name: str, metrics: Mapping[str, Any]) -> dict[str, float | str | None]:
-    """Return the row of a table: R@K in ascending K, then the others."""
-    recalls = sorted((key for key in metrics if key.startswith("R@")), key=lambda key: int(key[2:]))
-    row: dict[str, float | str | None] = {"": name}
-    for key in [*recalls, "MAP@R", "RP", "NMI", "AMI"]:
-        if isinstance(metrics.get(key), float):
-            row[key] = metrics[key]
-    return row
+    """Return the row of a table: R@K by ascending K, then the other metrics."""
+    return {"": name} | {
+        key: metrics[key] for key in metric_names(metrics) if isinstance(metrics[key], float)
+    }
 
 
 def print_summary(run: RunFolder, out: Console) -> None:

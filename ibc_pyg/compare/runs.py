@@ -15,8 +15,6 @@ from ibc_pyg.jobs.pool import Job, run_jobs
 from ibc_pyg.runs.resume import first_difference
 from ibc_pyg.runs.run_folder import RunFolder
 
-METRICS = ("R@1", "MAP@R", "RP", "NMI")
-
 
 @dataclass(frozen=True)
 class GridRun:

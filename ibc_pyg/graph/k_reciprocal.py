@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ibc_pyg.graph.products import pair_products
+from ibc_pyg.graph.nearest import marked_first, nearest
 
 
 def k_reciprocal_groups(
@@ -70,7 +70,7 @@ def k_reciprocal_groups(
     own = reciprocal_lists(g, k1, listed, memory_budget)
     lists, wanted = own, size
     if gallery is not None:
-        near, distance = nearest(x, g, listed, False, memory_budget)
+        near, distance = nearest(x, g, listed, memory_budget=memory_budget)
         width = own.mutual.shape[1]
         lists = replace(own, near=near, mutual=distance[:, :width] <= own.reach[near[:, :width]])
         wanted = size - 1
@@ -104,7 +104,7 @@ def reciprocal_lists(x: Tensor, k1: int, listed: int, memory_budget: int) -> Rec
     """
     width = min(k1 + 1, len(x))
     half = min(round(k1 / 2) + 1, len(x))
-    near, distance = nearest(x, x, listed, True, memory_budget)
+    near, distance = nearest(x, x, listed, itself=True, memory_budget=memory_budget)
     return ReciprocalLists(
         near,
         _mutual(near, width, memory_budget),
@@ -165,66 +165,6 @@ def _compact(x: Tensor, base: Tensor) -> Tensor:
     return out
 
 
-def nearest(
-    x: Tensor, g: Tensor, k: int, itself: bool, memory_budget: int
-) -> tuple[Tensor, Tensor]:
-    """Find the k nearest rows of `g` for every row of `x`.
-
-    Args:
-        x: Float32 `[N, D]`.
-        g: Float32 `[M, D]`.
-        k: Length of the lists; M if it is greater.
-        itself: `x` is `g`, and every row comes first in its own list.
-        memory_budget: Bytes of memory for a chunk.
-
-    Returns:
-        Indices and squared distances, `[N, min(k, M)]` each, ascending, the lower row first in
-        ties.
-    """
-    k = min(k, len(g))
-    indices = torch.empty(len(x), k, dtype=torch.long, device=x.device)
-    distances = torch.empty(len(x), k, dtype=x.dtype, device=x.device)
-    square = g.square().sum(1)  # [M]
-    # Few rows at a time, so that the products are still in the cache when they are searched.
-    rows = max(1, min(256, memory_budget // (16 * len(g))))
-    for start in range(0, len(x), rows):
-        q = x[start : start + rows]
-        # Squared distances minus the squared norm of the query.
-        d = pair_products(q, g).mul_(-2).add_(square)  # [n, M]
-        if itself:
-            own = torch.arange(len(q), device=x.device)
-            d[own, own + start] = -torch.inf
-        value, index = smallest(d, k)  # [n, k]
-        indices[start : start + rows] = index
-        distances[start : start + rows] = value + q.square().sum(1, keepdim=True)
-    return indices, distances
-
-
-def smallest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Find the k smallest values of every row, the lower column first in ties.
-
-    Args:
-        values: Values `[n, M]`.
-        k: Number of values, at most M.
-
-    Returns:
-        Values and columns, `[n, k]` each, ascending.
-    """
-    spare = min(k + 1, values.shape[1])
-    value, index = values.topk(spare, largest=False)  # [n, k + 1]
-    index, order = index.sort(dim=1)
-    value, again = value.gather(1, order).sort(dim=1, stable=True)
-    index = index.gather(1, again)
-    if spare > k:
-        # topk breaks ties at the end of the list arbitrarily.
-        tied = torch.nonzero(value[:, -1] == value[:, k - 1]).flatten()
-        if len(tied) > 0:
-            value[tied], index[tied] = (
-                part[:, :spare] for part in values[tied].sort(dim=1, stable=True)
-            )
-    return value[:, :k], index[:, :k]
-
-
 def _mutual(near: Tensor, width: int, memory_budget: int) -> Tensor:
     """Mark the first `width` neighbours that have the sample among theirs, bool `[N, width]`."""
     near = near[:, :width]
@@ -258,9 +198,7 @@ def _expand(near: Tensor, mutual: Tensor, half: Tensor, half_mutual: Tensor, cou
 def _cut(near: Tensor, member: Tensor, x: Tensor, g: Tensor, size: int) -> Tensor:
     """Take the nearest `size` members, then the nearest other samples, `[n, size]`."""
     inside = member.gather(1, near)  # [n, L]
-    # A stable sort on "not a member" keeps the order by distance within both halves.
-    order = (~inside).to(torch.uint8).sort(dim=1, stable=True).indices
-    out = near.gather(1, order)[:, :size]  # [n, size]
+    out = marked_first(near, inside)[:, :size]  # [n, size]
     # Members that are not in the list precede the filling neighbours.
     for i in torch.nonzero(inside.sum(1) < size).flatten().tolist():
         members = torch.nonzero(member[i]).flatten()

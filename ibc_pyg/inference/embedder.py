@@ -20,7 +20,7 @@ from rich.console import Console
 from torch import Tensor
 
 from ibc_pyg.config import Config
-from ibc_pyg.console import progress as progress_bar
+from ibc_pyg.console import Progress
 from ibc_pyg.data.images.cpu_count import cpu_count
 from ibc_pyg.data.images.pictures import Picture, list_pictures, read_picture
 from ibc_pyg.data.transforms import Transform
@@ -155,7 +155,7 @@ class Embedder:
         console = Console(stderr=True, quiet=not (progress and total))
         with (
             EmbeddingsWriter(self.dim, None if out is None else Path(out)) as writer,
-            progress_bar(total or 0, "embed", console=console) as bar,
+            Progress(total or 0, "embed", console=console) as bar,
         ):
             done = 0
             for batch in _batches(self._decoded(iter(items)), batch_size):

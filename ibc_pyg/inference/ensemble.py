@@ -16,8 +16,7 @@ from ibc_pyg.data.splits import EvalSplit
 from ibc_pyg.data.table import ImageTable, Rows
 from ibc_pyg.errors import RunError
 from ibc_pyg.inference.extract import Descriptors, EvalDescriptors
-
-METRICS = ("MAP@R", "RP", "NMI", "AMI", "ARI")
+from ibc_pyg.metrics.names import is_metric
 
 
 def concatenate(members: Sequence[EvalDescriptors]) -> EvalDescriptors:
@@ -94,5 +93,5 @@ def mean_scores(scores: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return {
         name: fmean(each[name] for each in scores)
         for name in scores[0]
-        if (name.startswith("R@") or name in METRICS) and all(name in each for each in scores)
+        if is_metric(name) and all(name in each for each in scores)
     }

@@ -8,8 +8,9 @@ from torch import Tensor
 from ibc_pyg.config import RefineMethod
 from ibc_pyg.errors import RunError
 from ibc_pyg.graph import k_reciprocal_groups
+from ibc_pyg.graph.nearest import marked_first
 from ibc_pyg.metrics import nearest_neighbours
-from ibc_pyg.metrics.clustering import kmeans
+from ibc_pyg.metrics.clustering import KMeansSettings, kmeans
 
 K1 = 30
 """How many nearest neighbours count as mutual, as in the released code."""
@@ -66,7 +67,7 @@ def neighbours_for(
 def _cluster(vectors: Tensor, wanted: int, gallery: Tensor | None, size: int, seed: int) -> Tensor:
     pool = vectors if gallery is None else gallery  # [M, D]
     count = max(1, len(pool) // size)
-    assigned, _ = kmeans(pool, count, restarts=1, iterations=_ITERATIONS, swaps=0, seed=seed)
+    assigned, _ = kmeans(pool, count, KMeansSettings(iterations=_ITERATIONS, seed=seed))
     cluster = torch.from_numpy(assigned)  # [M]
     own = cluster
     if gallery is not None:
@@ -87,9 +88,8 @@ def _cluster(vectors: Tensor, wanted: int, gallery: Tensor | None, size: int, se
                 others -= 1
             kept = similarity.topk(min(others, wanted)).indices  # [n, t]
             # Fill-ups are the nearest that are not in the cluster; their order stays.
-            inside = cluster[near[rows]] == number  # [n, wanted]
-            order = inside.to(torch.uint8).sort(dim=1, stable=True).indices  # [n, wanted]
-            fill = near[rows].gather(1, order)[:, : wanted - kept.shape[1]]  # [n, wanted - t]
+            outside = cluster[near[rows]] != number  # [n, wanted]
+            fill = marked_first(near[rows], outside)[:, : wanted - kept.shape[1]]  # [n, wanted - t]
             out[rows] = torch.cat([members[kept], fill], dim=1)  # [n, wanted]
     return out
 

@@ -8,7 +8,7 @@ from typing import Any
 from ibc_pyg.builders.compiling import CannotCompileError
 from ibc_pyg.builders.freezing import set_frozen
 from ibc_pyg.builders.optimizer import learning_rates, set_lr
-from ibc_pyg.console import Progress, progress
+from ibc_pyg.console import Progress
 from ibc_pyg.data.loading.batch import Batch
 from ibc_pyg.data.loading.loader import train_loader
 from ibc_pyg.nn.weights import fit_weights, read_weights
@@ -88,7 +88,7 @@ class _Attempt:
         total = max(self.epochs * self.nominal, start)
         name = "retrain" if self.progress.retraining else "train"
         try:
-            with progress(total, name, console=self.training.console, start=start) as bar:
+            with Progress(total, name, console=self.training.console, start=start) as bar:
                 while self.sampler.epoch < self.epochs:
                     for batch in synchronised(self.speed.waiting(self.loader)):
                         self._step(batch, bar)

@@ -5,15 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from ibc_pyg.report import AttentionMap
-from ibc_pyg.report.attention import (
-    PALETTES,
-    attention_section,
-    gradient,
-    own_class_share,
-    shades,
-)
-from ibc_pyg.report.markup import Missing
+from ibc_pyg.report import AttentionMap, ReportData
+from ibc_pyg.report.heat_map import COLOURS, PALETTES, attention_view, own_class_share, shades
+from ibc_pyg.report.page import render
 
 
 def block_attention(heads: int = 2) -> AttentionMap:
@@ -67,8 +61,8 @@ def test_palettes_rise_evenly_in_luminance(name):
 
 
 def test_section_shows_mean_heads_boundaries_and_null():
-    page = attention_section(block_attention(heads=2))
-    titles = re.findall(r'<span class="title">(.*?)</span>', page)
+    page = render(ReportData("t", attention=block_attention(heads=2)))
+    titles = re.findall(r'<span class="title">(.*?)</span><span class="scale">', page)
     assert titles == ["Mean of 2 heads", "Head 1", "Head 2"]
     assert page.count('d="M3 0V6M0 3H6"') == 3
     assert page.count('class="null"') == 3
@@ -79,22 +73,25 @@ def test_section_shows_mean_heads_boundaries_and_null():
 
 
 def test_single_head_without_null_node():
-    page = attention_section(AttentionMap(np.full((1, 4, 4), 0.25, np.float32), list("aabb")))
-    assert re.findall(r'<span class="title">(.*?)</span>', page) == ["One head"]
-    assert "null" not in page
+    attention = AttentionMap(np.full((1, 4, 4), 0.25, np.float32), list("aabb"))
+    page = render(ReportData("t", attention=attention))
+    assert re.findall(r'<span class="title">(.*?)</span><span class="scale">', page) == ["One head"]
+    assert "null node" not in page
+    assert 'class="null"' not in page
 
 
 def test_many_classes_have_no_names_beside_the_map():
     names = [str(i) for i in range(60)]
-    page = attention_section(AttentionMap(np.full((1, 60, 60), 1 / 60, np.float32), names))
-    assert 'class="classes"' not in page
+    attention = AttentionMap(np.full((1, 60, 60), 1 / 60, np.float32), names)
+    assert 'class="classes"' not in render(ReportData("t", attention=attention))
 
 
-def test_no_attention_gives_a_sentence():
-    assert isinstance(attention_section(None), Missing)
+def test_no_attention_no_section():
+    assert attention_view(None) is None
 
 
-def test_gradient_runs_over_the_whole_palette():
-    colours = re.findall(r"#[0-9a-f]{6}", gradient("light"))
-    ends = ["#%02x%02x%02x" % tuple(PALETTES["light"][index]) for index in (0, 255)]  # noqa: UP031
-    assert [colours[0], colours[-1]] == ends
+@pytest.mark.parametrize("name", ["light", "dark"])
+def test_style_sheet_has_the_colours_of_the_palettes(name):
+    ends = ["#%02x%02x%02x" % tuple(colour) for colour in PALETTES[name][::51]]  # noqa: UP031
+    assert ends == list(COLOURS[name])
+    assert f"--ramp: linear-gradient(90deg, {', '.join(ends)});" in render(ReportData("t"))

@@ -1,11 +1,3 @@
-"""The little script of the report: reading curves under the pointer, lighting up a class.
-
-The page is complete without it.
-"""
-
-from __future__ import annotations
-
-SCRIPT = """
 "use strict";
 for (const svg of document.querySelectorAll("svg[data-curves]")) {
   const curves = JSON.parse(svg.dataset.curves);
@@ -48,4 +40,3 @@ for (const map of document.querySelectorAll(".map")) {
 addEventListener("beforeprint", () => {
   for (const part of document.querySelectorAll("details")) part.open = true;
 });
-"""
