@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from ibc_pyg.cli import run as run_command
 from ibc_pyg.data.loading.loader import train_loader
 from ibc_pyg.errors import DatasetError, UserError
-from ibc_pyg.inference.extract import describe
+from ibc_pyg.inference.extract import extract
 from ibc_pyg.parallel import launch
 from ibc_pyg.parallel.processes import (
     all_gather_json,
@@ -145,7 +145,7 @@ def batches_and_descriptors(rank, world):
     )  # fmt: skip
     labels = [batch.labels.tolist() for batch, _ in zip(loader, range(3), strict=False)]
     rows = np.arange(100, 171)
-    found = describe(experiment.fabric, experiment.model, experiment.data, rows, batch_size=16)
+    found = extract(experiment.fabric, experiment.model, experiment.data, rows, batch_size=16)
     return labels, found.rows.tolist(), found.vectors.tolist(), torch.rand(3).tolist()
 
 
