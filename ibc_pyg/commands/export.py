@@ -1,4 +1,4 @@
-"""Write the descriptor of a run as one ONNX file, for programs without torch."""
+"""Export the embedding network of a run to an ONNX file, for programs without torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 NAME = "export"
-HELP = "write a run's descriptor as ONNX"
+HELP = "export the embedding network of a run to ONNX"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""Write the HTML report of a run again, from its folder."""
+"""Write the HTML report of a run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 NAME = "report"
-HELP = "write a run's HTML report"
+HELP = "write the HTML report of a run"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
