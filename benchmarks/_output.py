@@ -1,4 +1,4 @@
-"""Where a benchmark writes its numbers."""
+"""Output files of a benchmark."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 def add_outputs(parser: argparse.ArgumentParser) -> None:
     """Declare `--json` and `--markdown`."""
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all results as JSON")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table as Markdown")
 
 
 def write_outputs(args: argparse.Namespace, report: dict[str, Any], table: str) -> None:
-    """Print the table, and write what `args` asks for."""
+    """Print the table and write the files given in `args`."""
     print("\n" + table)
     if args.json:
         args.json.write_text(json.dumps(report, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""Time and extra peak memory of a function, and on what machine."""
+"""Time and extra peak memory of a function, and facts about the machine."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ import torch
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one call: the median of `repeats` calls."""
+    """Seconds per call: the median of `repeats` calls."""
 
     median: float
     repeats: int
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until an accelerator has done its work."""
+    """Wait for an accelerator."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -31,34 +31,33 @@ def synchronise(device: torch.device) -> None:
 def time_call(
     call: Callable[[], object], device: torch.device, *, repeats: int, seconds: float
 ) -> Timing:
-    """Call often enough for a median.
+    """Measure the median time of a call.
 
     Args:
-        call: what is timed; called once before the clock starts.
-        device: the accelerator to wait for.
-        repeats: number of timed calls at most, three at least.
-        seconds: after this long no further call is started.
-
+        call: Function to time; the first call is a warm-up.
+        device: Device to wait for.
+        repeats: Maximum number of timed calls; at least three are made.
+        seconds: Time after which no further call is started.
     """
     call()
     synchronise(device)
-    taken: list[float] = []
+    times: list[float] = []
     begin = time.perf_counter()
-    while len(taken) < max(3, repeats):
+    while len(times) < max(3, repeats):
         start = time.perf_counter()
         call()
         synchronise(device)
-        taken.append(time.perf_counter() - start)
-        if len(taken) >= 3 and time.perf_counter() - begin > seconds:
+        times.append(time.perf_counter() - start)
+        if len(times) >= 3 and time.perf_counter() - begin > seconds:
             break
-    return Timing(statistics.median(taken), len(taken))
+    return Timing(statistics.median(times), len(times))
 
 
 def extra_peak_bytes(call: Callable[[], object], device: torch.device) -> int:
-    """Measure the memory that one call needs above what is in use before it.
+    """Measure the peak memory of one call beyond the memory in use before it.
 
-    On a GPU it is what PyTorch's allocator counts. On a CPU it is the process's peak of resident
-    memory: call it in a fresh process, after a small warm-up has loaded code and libraries.
+    On a GPU this is the memory counted by the allocator of PyTorch. On a CPU it is the peak of
+    resident memory: use a new process, after a small warm-up that loads code and libraries.
     """
     if device.type == "cuda":
         synchronise(device)
@@ -74,7 +73,7 @@ def extra_peak_bytes(call: Callable[[], object], device: torch.device) -> int:
 
 
 def _reset_peak() -> bool:
-    """Let the kernel forget the peak so far, which imports may have set. Linux only."""
+    """Reset the peak of resident memory, which imports may have set (Linux only)."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
@@ -95,7 +94,7 @@ def _highest() -> int:
 
 
 def available_bytes(device: torch.device) -> int:
-    """Memory that a new process could use."""
+    """Return the memory available to a new process."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
@@ -108,8 +107,8 @@ def available_bytes(device: torch.device) -> int:
 
 
 def machine(device: torch.device) -> dict[str, str]:
-    """Describe processor, libraries and date for the head of a table."""
-    described = {
+    """Return processor, libraries and date for the head of a table."""
+    facts = {
         "processor": _processor(),
         "threads": str(torch.get_num_threads()),
         "python": platform.python_version(),
@@ -117,8 +116,8 @@ def machine(device: torch.device) -> dict[str, str]:
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
     }
     if device.type == "cuda":
-        described["gpu"] = torch.cuda.get_device_name(device)
-    return described
+        facts["gpu"] = torch.cuda.get_device_name(device)
+    return facts
 
 
 def _processor() -> str:

@@ -1,7 +1,7 @@
-"""One training, measured from within: called by training.py.
+"""Measurement of one training: called by training.py.
 
-The engine's own `fit` runs; the function that takes its steps is wrapped. After each step of the
-engine the bare loop takes one on the same batch, so that noise of the machine hits both.
+`fit` runs with a wrapper around its training step. After each of these steps the bare loop takes
+one on the same batch, so that both are measured under the same load of the machine.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -41,7 +41,7 @@ COMMON = [
     "--select", "last", "--train.epochs", "100000", "--train.evaluate_every", "0",
     "--train.checkpoint_every", "100000", "--train.lr_milestones", "[]", "--train.lr", "1e-4",
 ]  # fmt: skip
-# The smallest is for a quick look and for the tests.
+# The smallest case is for tests.
 CASES: dict[str, tuple[str | None, list[str]]] = {
     "digits": (None, [
         "--data.name", "digits", "--data.classes_per_batch", "4", "--data.images_per_class", "8",
@@ -57,7 +57,7 @@ CASES: dict[str, tuple[str | None, list[str]]] = {
 
 
 class EnoughError(Exception):
-    """As many steps as were asked for have been taken."""
+    """The requested number of steps has been measured."""
 
 
 def config_of(case: str, pictures: Path, options: list[str]) -> Config:
@@ -68,7 +68,7 @@ def config_of(case: str, pictures: Path, options: list[str]) -> Config:
 
 
 def make_pictures(root: Path, *, classes: int = 12, images: int = 30) -> None:
-    """Write smooth noise as JPEG files of the size that photographs of CUB have."""
+    """Write smooth noise as JPEG files, with the size of photographs of CUB."""
     rng = np.random.default_rng(0)
     for part, count in (("train", classes), ("test", 2)):
         for label in range(count):
@@ -81,7 +81,7 @@ def make_pictures(root: Path, *, classes: int = 12, images: int = 30) -> None:
 
 
 class Bare:
-    """The backbone with a linear classifier and cross-entropy in a minimal loop of its own."""
+    """Minimal training step of the backbone with a linear classifier and cross-entropy."""
 
     def __init__(self, experiment: Experiment) -> None:
         config = experiment.config
@@ -90,7 +90,7 @@ class Bare:
         backbone = copy.deepcopy(experiment.model.backbone)
         self.fabric = experiment.fabric
         self.model: nn.Module = nn.Sequential(backbone, head).to(self.fabric.device).train()
-        # The same optimiser, its arguments included.
+        # The same optimiser with the same arguments.
         whole = IntraBatchModel(backbone, None, [], head)
         self.optimizer = build_optimizer(config.train, whole)
         if config.train.compile:
@@ -108,7 +108,7 @@ class Bare:
 
 
 class Stopwatch:
-    """Wraps the engine's functions and keeps what they take, in seconds a step."""
+    """Stopwatch for wrapped functions of the training loop, in seconds per step."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -146,7 +146,7 @@ def folder_of(experiment: Experiment) -> Iterator[tuple[RunFolder, MultiTracker]
 
 
 def fit_steps(experiment: Experiment, step: Callable[[Experiment, Batch], Any]) -> None:
-    """Run the engine's loop, with `step` in place of its step, until that raises EnoughError."""
+    """Run the training loop with `step` as its step, until that raises EnoughError."""
     quiet = Console(quiet=True)
     with (
         folder_of(experiment) as (run, tracker),
@@ -159,7 +159,7 @@ def fit_steps(experiment: Experiment, step: Callable[[Experiment, Batch], Any]) 
 
 
 def measure_parts(experiment: Experiment, repeats: int) -> dict[str, Any]:
-    """Time steps of the engine and of the bare loop in turn, and what the engine does besides."""
+    """Time alternating steps of training loop and bare loop, and the overhead of the former."""
     device = experiment.fabric.device
     bare, watch = Bare(experiment), Stopwatch(device)
     real_step = step_module.train_step
@@ -170,21 +170,23 @@ def measure_parts(experiment: Experiment, repeats: int) -> dict[str, Any]:
     def step(experiment: Experiment, batch: Batch) -> Any:
         nonlocal ended
         gap = time.perf_counter() - ended
-        # Looking inside costs waits on a GPU, so only every other step is looked into.
-        look = device.type == "cpu" or len(rows) % 2 == 0
-        with looked_into(experiment, watch) if look else nothing():
+        # Timing the parts synchronises a GPU, so only every other step is instrumented.
+        instrument = device.type == "cpu" or len(rows) % 2 == 0
+        with instrumented(experiment, watch) if instrument else nullcontext():
             began = time.perf_counter()
             values = real_step(experiment, batch)
             synchronise(device)
-            taken = time.perf_counter() - began
+            duration = time.perf_counter() - began
         inside = watch.take()
         waited = inside.pop("load", 0.0)
         began = time.perf_counter()
         bare(batch.images, batch.labels)
         synchronise(device)
-        other = time.perf_counter() - began
-        rows.append({"step": taken, "bare": other, "between": gap - waited, "load": waited})
-        if look:
+        bare_duration = time.perf_counter() - began
+        rows.append(
+            {"step": duration, "bare": bare_duration, "between": gap - waited, "load": waited}
+        )
+        if instrument:
             rows[-1]["inside"] = sum(inside.values())
         last["batch"] = batch
         if len(rows) > repeats * (1 if device.type == "cpu" else 2):
@@ -227,8 +229,8 @@ def measure_parts(experiment: Experiment, repeats: int) -> dict[str, Any]:
 
 
 @contextmanager
-def looked_into(experiment: Experiment, watch: Stopwatch) -> Iterator[None]:
-    """Time what the engine's step does besides forward, backward and optimiser."""
+def instrumented(experiment: Experiment, watch: Stopwatch) -> Iterator[None]:
+    """Time the parts of a training step besides forward, backward and optimiser."""
     assert experiment.statistics is not None
     with (
         mock.patch.object(
@@ -244,13 +246,8 @@ def looked_into(experiment: Experiment, watch: Stopwatch) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def nothing() -> Iterator[None]:
-    yield
-
-
 def measure_whole(experiment: Experiment, repeats: int) -> tuple[float, float | None]:
-    """Return seconds a step of the loop, left alone and loading, and the GPU's utilisation."""
+    """Return seconds per step of the plain loop with loading, and the utilisation of the GPU."""
     marks: list[float] = []
     real_step = step_module.train_step
 
@@ -271,7 +268,7 @@ def measure_whole(experiment: Experiment, repeats: int) -> tuple[float, float | 
 
 @contextmanager
 def utilisation(device: torch.device) -> Iterator[list[float]]:
-    """Collect the per cent of time in which the GPU computes, as nvidia-smi says every 200 ms."""
+    """Collect the utilisation of the GPU in percent, from nvidia-smi every 200 ms."""
     samples: list[float] = []
     if device.type != "cuda":
         yield samples
@@ -291,7 +288,7 @@ def utilisation(device: torch.device) -> Iterator[list[float]]:
 
 
 def measure_head(experiment: Experiment, batch: Batch, repeats: int) -> float:
-    """Return seconds of message passing, heads and loss: forward, backward, their optimiser."""
+    """Return seconds of message passing, heads and loss: forward, backward and optimiser."""
     fabric, device = experiment.fabric, experiment.fabric.device
     whole = copy.deepcopy(experiment.model).train()
     whole.backbone = nn.Identity()
@@ -312,7 +309,7 @@ def measure_head(experiment: Experiment, batch: Batch, repeats: int) -> float:
 
 
 def sampler_seconds(experiment: Experiment) -> float:
-    """Return seconds that drawing the rows of a batch takes."""
+    """Return the seconds for drawing the rows of a batch."""
     sampler = copy.deepcopy(experiment.sampler)
     sampler.seek(0, 0)
     began = time.perf_counter()
@@ -321,12 +318,12 @@ def sampler_seconds(experiment: Experiment) -> float:
 
 
 def measure(case: str, pictures: Path, options: list[str], repeats: int) -> dict[str, Any]:
-    """Measure one training; seconds a step by name."""
+    """Measure one training; return seconds per step by name."""
     experiment = setup(config_of(case, pictures, options))
     found = measure_parts(experiment, repeats)
     batch = found.pop("batch")
     head = measure_head(experiment, batch, repeats)
-    # A fresh one: the sampler begins anew.
+    # A new experiment, with the sampler at its start.
     experiment = setup(config_of(case, pictures, options))
     whole, busy = measure_whole(experiment, repeats)
     return {

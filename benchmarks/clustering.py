@@ -1,6 +1,6 @@
-"""Clustering metrics: time, NMI and inertia against scikit-learn's k-means with ten restarts.
+"""Clustering metrics: time, NMI and inertia compared with ten restarts of scikit-learn's k-means.
 
-The size of CUB is measured over several seeds; at the size of SOP only ours is run, once.
+The size of CUB is measured with several seeds; the size of SOP once, without scikit-learn.
 
     python benchmarks/clustering.py
     python benchmarks/clustering.py --sizes 5924 --noise 2 3 4 --json out.json --markdown out.md
@@ -39,7 +39,7 @@ def ours(x: Any, y: Any, seed: int) -> tuple[float, float, dict[str, float]]:
     return out["NMI"], out["kmeans_inertia"], out
 
 
-def theirs(x: Any, y: Any, seed: int) -> tuple[float, float, dict[str, float]]:
+def scikit_learn(x: Any, y: Any, seed: int) -> tuple[float, float, dict[str, float]]:
     fitted = KMeans(len(np.unique(y)), n_init=10, random_state=seed).fit(x)
     nmi = float(normalized_mutual_info_score(y, fitted.labels_))
     return nmi, float(fitted.inertia_) / len(x), {"kmeans_restarts": 10.0}
@@ -75,11 +75,11 @@ def measure(
 
 
 def markdown(report: dict[str, Any]) -> str:
-    described = ", ".join(f"{key} {value}" for key, value in report["machine"].items())
+    facts = ", ".join(f"{key} {value}" for key, value in report["machine"].items())
     out = [
         f"`{report['command']}`",
         "",
-        f"{described}; D = {report['dim']}.",
+        f"{facts}; D = {report['dim']}.",
         "",
         "| N | clusters | spread | candidate | restarts | seconds | times ours | NMI, mean ± sd | "
         "mean squared distance |",
@@ -114,7 +114,9 @@ def main() -> None:
         classes = round(n * 11316 / 60502) if large else max(2, round(n / 59.24))
         for noise in args.noise[:1] if large else args.noise:
             x, y = make(n, classes, args.dim, noise)
-            candidates = {"ibc_pyg": ours} if large else {"ibc_pyg": ours, "scikit-learn": theirs}
+            candidates = (
+                {"ibc_pyg": ours} if large else {"ibc_pyg": ours, "scikit-learn": scikit_learn}
+            )
             for name, run in candidates.items():
                 seeds = 1 if large else args.seeds
                 rows.append(measure(name, run, x, y, noise, seeds, args.threads))

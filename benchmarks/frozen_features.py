@@ -1,4 +1,4 @@
-"""The floor of a fine-tuning: scores of a pretrained backbone's pooled features, nothing trained.
+"""Baseline without training: scores of the pooled features of a pretrained backbone.
 
 python benchmarks/frozen_features.py experiments/grocery_store.yaml --weights FILE
 python benchmarks/frozen_features.py EXPERIMENT --weights FILE --root DIR --json out.json
@@ -34,29 +34,29 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         config.model, num_classes=data.splits.num_classes, channels=data.transform.channels
     )
     width = model.backbone.embedding.in_features
-    # What the embedding would read is the feature.
+    # The features are the input of the embedding layer.
     model.backbone.embedding = nn.Identity()
-    described = extract_split(
+    descriptors = extract_split(
         fabric, model.eval(), data, data.splits.test, batch_size=config.evaluate.batch_size
     )
     return {
         "experiment": str(args.experiment),
         "backbone": config.model.backbone,
         "width": width,
-        "queries": len(described.queries.labels),
-        "scores": score(described, config.evaluate, seed=config.train.seed),
+        "queries": len(descriptors.queries.labels),
+        "scores": score(descriptors, config.evaluate, seed=config.train.seed),
     }
 
 
 def markdown(report: dict[str, Any]) -> str:
-    described = ", ".join(f"{key} {value}" for key, value in report["machine"].items())
+    facts = ", ".join(f"{key} {value}" for key, value in report["machine"].items())
     row = report["results"]
     names = [name for name in ("R@1", "MAP@R", "RP", "NMI") if name in row["scores"]]
     return "\n".join(
         [
             f"`{report['command']}`",
             "",
-            f"{described}; {row['queries']:,} test images, in percent.",
+            f"{facts}; {row['queries']:,} test images, in percent.",
             "",
             f"| features | {' | '.join(names)} |",
             "|---|" + "---:|" * len(names),

@@ -1,4 +1,4 @@
-"""k-reciprocal neighbourhoods: all at once against one sample at a time, and the results compared.
+"""k-reciprocal neighbourhoods: batched computation compared with one sample at a time.
 
 python benchmarks/k_reciprocal.py
 python benchmarks/k_reciprocal.py --sizes 2000 --threads 1 --json out.json --markdown out.md
@@ -22,7 +22,7 @@ from ibc_pyg.graph.k_reciprocal import k_reciprocal_groups
 
 
 def direct(x: Any, size: int, k1: int) -> Any:
-    """Work through the definition for each sample, from the sorted matrix of all distances."""
+    """Evaluate the definition for each sample, from the sorted matrix of all distances."""
     square = (x**2).sum(1)
     distance = square[:, None] + square[None] - 2 * x @ x.T
     np.fill_diagonal(distance, -1)
@@ -93,11 +93,11 @@ def measure(n: int, noise: float, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def markdown(report: dict[str, Any]) -> str:
-    described = ", ".join(f"{key} {value}" for key, value in report["machine"].items())
+    facts = ", ".join(f"{key} {value}" for key, value in report["machine"].items())
     out = [
         f"`{report['command']}`",
         "",
-        f"{described}; D = {report['dim']}.",
+        f"{facts}; D = {report['dim']}.",
         "",
         "| N | spread | ibc_pyg, s | one by one, s | ratio | product, s | memory, MiB | same |",
         "|---:|---:|---:|---:|---:|---:|---:|---:|",

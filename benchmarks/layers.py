@@ -1,11 +1,11 @@
-"""Graph layers head to head on complete graphs: time and extra peak memory.
+"""Comparison of graph layers on complete graphs: time and extra peak memory.
 
     python benchmarks/layers.py --threads 1 --json layers.json --markdown layers.md
 
-Every layer at every size runs in a process of its own. Time is the median of several calls;
+Every layer at every size runs in a separate process. Time is the median of several calls;
 "forward" is without autograd, "fwd+bwd" with gradients of input and parameters. Memory is the peak
-of one forward and backward above what parameters, their gradients, the input and (for layers that
-want them) the edges take.
+of one forward and backward pass beyond the memory of parameters, their gradients, the input and,
+for layers that need them, the edges.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from _output import add_outputs, write_outputs
 
 HERE = Path(__file__).resolve().parent
 SIZES = [54, 128, 256, 512, 1024, 4096]
-# What each layer is compared with: (layer, rival).
+# Compared layers: (layer, rival).
 PAIRS = [
     ("IntraBatchConv dense", "PyG TransformerConv"),
     ("IntraBatchConv dense", "IntraBatchConv sparse"),
@@ -38,7 +38,7 @@ PAIRS = [
 
 @dataclass(frozen=True)
 class Ratio:
-    """How often `layer` goes into `rival`, in time and memory; above 1 the layer is better."""
+    """Time and memory of `rival` divided by those of `layer`; above 1 the layer is better."""
 
     layer: str
     rival: str
@@ -52,21 +52,26 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     add = parser.add_argument
     add("--sizes", type=int, nargs="+", default=SIZES, help="numbers of nodes")
-    add("--layers", nargs="+", help="only these layers, by the names in the table")
+    add("--layers", nargs="+", help="only these layers, by their names in the table")
     add("--channels", type=int, default=512, help="width of an embedding")
     add("--heads", type=int, default=2)
     add("--threads", type=int, default=1, help="CPU threads")
     add("--device", default="cpu", help="cpu or cuda")
     add("--precision", choices=["32-true", "bf16-mixed"], default="32-true")
     add("--compile", action="store_true", help="measure torch.compile(layer)")
-    add("--repeats", type=int, default=15, help="timed calls per number, at most")
-    add("--seconds", type=float, default=5.0, help="time per number, except for three calls")
+    add("--repeats", type=int, default=15, help="maximum number of timed calls")
+    add(
+        "--seconds",
+        type=float,
+        default=5.0,
+        help="time limit of a measurement, which makes at least three calls",
+    )
     add_outputs(parser)
     return parser.parse_args(argv)
 
 
-def ask(request: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
-    """Send a request to a fresh process; None and the last line of its error if it fails."""
+def run_case(request: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
+    """Run a request in a new process; return None and the last line of the error if it fails."""
     environment = dict(os.environ, OMP_NUM_THREADS=str(request["threads"]))
     root = str(HERE.parent)
     environment["PYTHONPATH"] = os.pathsep.join([root, environment.get("PYTHONPATH", "")])
@@ -87,7 +92,7 @@ def ask(request: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     keys = ("channels", "heads", "threads", "device", "precision", "compile", "repeats", "seconds")
     common = {key: getattr(args, key) for key in keys}
-    about, error = ask({**common, "layer": "", "nodes": 0})
+    about, error = run_case({**common, "layer": "", "nodes": 0})
     if about is None:
         sys.exit(f"layers.py: {error}")
     unknown = set(args.layers or ()) - set(about["layers"])
@@ -102,14 +107,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             if any(row["layer"] == layer for row in left_out):
                 reason = "a smaller graph did not fit"
             elif before:
-                # From one size to the next memory grows at most as the number of edges.
+                # Memory grows at most as the number of edges.
                 growth = (nodes / before[-1]["nodes"]) ** 2
                 if before[-1]["extra_bytes"] * growth > 0.85 * about["available"] and (
                     before[-1]["extra_bytes"] > 2**28
                 ):
                     reason = f"would need {before[-1]['extra_bytes'] * growth / 2**30:.0f} GiB"
             if not reason:
-                result, reason = ask({**common, "layer": layer, "nodes": nodes})
+                result, reason = run_case({**common, "layer": layer, "nodes": nodes})
                 if result is not None:
                     results.append(result)
                     print(line(result), flush=True)
@@ -151,11 +156,11 @@ def ratios(results: list[dict[str, Any]]) -> list[Ratio]:
 
 def markdown(report: dict[str, Any]) -> str:
     settings, about = report["settings"], report["machine"]
-    described = ", ".join(f"{key} {value}" for key, value in about.items())
+    facts = ", ".join(f"{key} {value}" for key, value in about.items())
     rows = [
         f"`{report['command']}`",
         "",
-        f"{described}; {settings['channels']} channels, {settings['heads']} heads, "
+        f"{facts}; {settings['channels']} channels, {settings['heads']} heads, "
         f"{settings['precision']}{', compiled' if settings['compile'] else ''}.",
         "",
         "| layer | N | forward, ms | fwd+bwd, ms | extra memory, MiB |",
@@ -170,7 +175,7 @@ def markdown(report: dict[str, Any]) -> str:
         rows.append(f"| {row['layer']} | {row['nodes']} | - | - | {row['reason']} |")
     rows += [
         "",
-        "How many times the rival's time and memory the layer's is smaller:",
+        "Time and memory of the rival divided by those of the layer:",
         "",
         "| layer | rival | N | forward | fwd+bwd | memory |",
         "|---|---|---:|---:|---:|---:|",

@@ -1,11 +1,11 @@
-"""Images per second: our loader, from JPEG files and from the cache, against ImageFolder.
+"""Images per second of the data loader, from JPEG files and from the cache, and of ImageFolder.
 
     python benchmarks/loading.py --root DIR [--image-size 160] [--resize 160] [--out DIR]
 
-DIR holds JPEG files in folders, one a class. All ways load the same pictures, at the same size,
-with random resized crop, flip, normalisation and random erasing. They take turns in several
-rounds of one run, and each one's best round counts. Ratios are to ImageFolder + Pillow +
-torchvision's transforms + DataLoader with the same number of worker processes.
+DIR holds JPEG files in one folder per class. All methods load the same pictures at the same size,
+with random resized crop, flip, normalisation and random erasing. They alternate in several rounds,
+and the best round of each counts. Ratios are relative to ImageFolder with Pillow, transforms of
+torchvision and DataLoader, with the same number of worker processes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ CLASSES, IMAGES = 9, 6
 BASELINE = "ImageFolder + PIL"
 
 Pass = Callable[[], int]
-"""Loads pictures once and returns how many."""
+"""Function that loads all pictures once and returns their number."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ class Row:
     """One line of the result.
 
     Attributes:
-        way: What loads.
-        workers: Worker processes.
-        images_per_second: In the best round.
-        ratio: To the baseline with as many workers.
+        way: Name of the method.
+        workers: Number of worker processes.
+        images_per_second: Images per second in the best round.
+        ratio: Ratio to the baseline with the same number of workers.
     """
 
     way: str
@@ -63,7 +63,7 @@ class Row:
 
 
 def table_of(root: Path, limit: int, seed: int) -> tuple[ImageTable, list[int]]:
-    """Return up to `limit` random pictures of an image folder, and their places in ImageFolder."""
+    """Return up to `limit` random pictures of an image folder, and their indices in ImageFolder."""
     folder = ImageFolder(root)
     order = np.random.default_rng(seed).permutation(len(folder.samples))[:limit]
     files = [Path(folder.samples[i][0]) for i in order]
@@ -78,8 +78,8 @@ def table_of(root: Path, limit: int, seed: int) -> tuple[ImageTable, list[int]]:
     ), order.tolist()
 
 
-def baseline(root: Path, places: list[int], transform: PhotoTransform, workers: int) -> Pass:
-    """ImageFolder with Pillow, torchvision's transforms and a DataLoader."""
+def baseline(root: Path, indices: list[int], transform: PhotoTransform, workers: int) -> Pass:
+    """Return the baseline: ImageFolder with Pillow, transforms of torchvision and a DataLoader."""
     pipeline = T.Compose(
         [
             T.RandomResizedCrop(transform.image_size, transform.crop_scale, transform.crop_ratio),
@@ -92,7 +92,7 @@ def baseline(root: Path, places: list[int], transform: PhotoTransform, workers: 
         ]
     )
     loader = DataLoader(
-        Subset(ImageFolder(root, pipeline), places),
+        Subset(ImageFolder(root, pipeline), indices),
         CLASSES * IMAGES,
         shuffle=True,
         num_workers=workers,
@@ -105,7 +105,7 @@ def baseline(root: Path, places: list[int], transform: PhotoTransform, workers: 
 def ours(
     table: ImageTable, transform: PhotoTransform, workers: int, cache_dir: Path | None
 ) -> Pass:
-    """Our loader, from files or from the cache."""
+    """Return the data loader of ibc_pyg, from files or from the cache."""
     cache = None if cache_dir is None else open_cache(table, transform.resize, cache_dir)
     sampler = make_sampler("walk", table.labels, CLASSES, IMAGES, seed=0)
     loader = train_loader(table, sampler, transform, seed=0, workers=workers, cache=cache)
@@ -113,13 +113,13 @@ def ours(
 
 
 def decode_only(table: ImageTable, decode: Callable[[Path], Sized]) -> Pass:
-    """Decoding and nothing else, in one process."""
+    """Return decoding only, in one process."""
     files = [Path(table.root or "") / path for path in table.paths]
     return lambda: sum(len(decode(file)) > 0 for file in files)
 
 
 def measure(ways: dict[tuple[str, int], Pass], rounds: int) -> dict[tuple[str, int], float]:
-    """Return images per second of each way's best round; one more round warms up."""
+    """Return images per second of the best round of each method, after a warm-up round."""
     best = dict.fromkeys(ways, 0.0)
     for number in range(rounds + 1):
         for key, load in ways.items():
@@ -144,7 +144,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True, help="folder of class folders")
     parser.add_argument("--image-size", type=int, default=160)
     parser.add_argument("--resize", type=int, default=160, help="shorter side in the cache")
-    parser.add_argument("--images", type=int, default=3000, help="most pictures a round loads")
+    parser.add_argument("--images", type=int, default=3000, help="maximum number of pictures")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 2])
     parser.add_argument("--out", type=Path, help="folder for loading.json and loading.md")
@@ -154,14 +154,14 @@ def main() -> None:
     torch.set_num_threads(1)
     transform = transform_preset("imagenet", image_size=args.image_size, resize=args.resize)
     assert isinstance(transform, PhotoTransform)
-    table, places = table_of(args.root, args.images, seed=0)
+    table, indices = table_of(args.root, args.images, seed=0)
     with tempfile.TemporaryDirectory() as cache_dir:
         start = time.perf_counter()
         open_cache(table, args.resize, Path(cache_dir))
         building = time.perf_counter() - start
         ways: dict[tuple[str, int], Pass] = {}
         for workers in args.workers:
-            ways[BASELINE, workers] = baseline(args.root, places, transform, workers)
+            ways[BASELINE, workers] = baseline(args.root, indices, transform, workers)
             ways["ours, JPEG", workers] = ours(table, transform, workers, None)
             ways["ours, cache", workers] = ours(table, transform, workers, Path(cache_dir))
         ways["decoding alone, torchvision", 0] = decode_only(table, decode_image)

@@ -1,8 +1,8 @@
-"""Descriptor refinement at the size of CUB, against the neighbour search that it needs.
+"""Time of descriptor refinement at the size of CUB, compared with its neighbour search.
 
-The search is that of the 30 nearest neighbours of every image, exactly. Refinement is all of it:
-neighbourhoods found, message passing in each, read out. The network is that of experiments/cub.yaml
-(512 channels, two heads) with the given numbers of steps.
+The search finds the 30 nearest neighbours of every image, exactly. Refinement is the selection of
+neighbourhoods, message passing and readout. The network is that of experiments/cub.yaml (512
+channels, two heads) with the given numbers of steps.
 
     python benchmarks/refinement.py
     python benchmarks/refinement.py --samples 1000 --steps 1 --json out.json --markdown out.md
@@ -49,7 +49,7 @@ def model_for(dim: int, steps: int, heads: int) -> IntraBatchModel:
 
 
 def interleaved(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Time every call in turn, so that noise of the machine hits all; medians, in seconds."""
+    """Time all calls alternately, under the same load of the machine; return medians in seconds."""
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for round_ in range(repeats + 1):
         for name, call in calls.items():
@@ -90,11 +90,11 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def markdown(report: dict[str, Any]) -> str:
-    described = ", ".join(f"{key} {value}" for key, value in report["machine"].items())
+    facts = ", ".join(f"{key} {value}" for key, value in report["machine"].items())
     out = [
         f"`{report['command']}`",
         "",
-        f"{described}; {report['samples']:,} images, D = {report['dim']}, {report['heads']} heads, "
+        f"{facts}; {report['samples']:,} images, D = {report['dim']}, {report['heads']} heads, "
         f"{report['size']} images in a neighbourhood.",
         "",
         "| steps | neighbour search, s | message passing alone, s | knn, s | k-reciprocal, s | "

@@ -1,8 +1,9 @@
-"""Retrieval metrics at the sizes of the benchmarks: ours, four rivals and the bare matrix products.
+"""Time and memory of retrieval metrics at the sizes of the benchmark data sets.
 
-Every candidate runs in a process of its own, on the same arrays and with the same threads. Each
-gives what it can: ours R@k, MAP@R and RP; faiss and the full sort the same from sorted lists;
-pytorch-metric-learning R@1, MAP@R and RP; open-metric-learning R@k and MAP at the largest R.
+ibc_pyg, four other implementations and the matrix products alone run in separate processes, on the
+same arrays and with the same number of threads. Each computes the metrics it supports: ibc_pyg R@k,
+MAP@R and RP; faiss and the full sort the same from sorted lists; pytorch-metric-learning R@1, MAP@R
+and RP; open-metric-learning R@k and MAP at the largest R.
 
     python benchmarks/retrieval.py
     python benchmarks/retrieval.py --sizes 5924 inshop --threads 2 --json out.json --markdown out.md
@@ -46,12 +47,12 @@ class Case:
     """One size of the problem.
 
     Attributes:
-        name: of the row.
-        queries: number of queries, of the whole set if it has no gallery.
-        gallery: items of the gallery, 0 if the queries search one another.
-        classes: number of classes.
-        ks: the k of R@k.
-        noise: spread of a class, in units of the centres'.
+        name: Name of the row.
+        queries: Number of queries.
+        gallery: Number of gallery items; 0 if queries are searched among each other.
+        classes: Number of classes.
+        ks: The k of R@k.
+        noise: Spread of a class, in units of the spread of the centres.
     """
 
     name: str
@@ -72,7 +73,7 @@ def case_for(size: str) -> Case:
 
 
 def make_arrays(case: Case, dim: int, folder: Path) -> None:
-    """Write unit vectors around a centre per class; class sizes vary as draws do."""
+    """Write unit vectors around a centre per class, with classes of random size."""
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(case.classes, dim)).astype(np.float32)
     for part, count in (("query", case.queries), ("gallery", case.gallery)):
@@ -84,7 +85,7 @@ def make_arrays(case: Case, dim: int, folder: Path) -> None:
 
 
 def from_lists(hit: Any, matches: Any, ks: tuple[int, ...]) -> dict[str, float]:
-    """R@k, MAP@R and RP from sorted lists of hits [Q, L]."""
+    """Return R@k, MAP@R and RP of sorted lists of hits `[Q, L]`."""
     hit, r = hit[matches > 0], matches[matches > 0, None]
     within = hit & (np.arange(hit.shape[1]) < r)
     precision = np.cumsum(hit, axis=1) / np.arange(1, hit.shape[1] + 1)
@@ -95,14 +96,14 @@ def from_lists(hit: Any, matches: Any, ks: tuple[int, ...]) -> dict[str, float]:
 
 
 def without_self(lists: Any, k: int) -> Any:
-    """Take every query out of its own list, [Q, k + 1] to [Q, k]."""
+    """Remove every query from its own list, `[Q, k + 1]` to `[Q, k]`."""
     own = lists == np.arange(len(lists))[:, None]
     own[~own.any(1), -1] = True
     return lists[~own].reshape(len(lists), k)
 
 
 def candidate(name: str, case: Case, q: Any, qy: Any, g: Any, gy: Any) -> Callable[[], Any]:
-    """Build the call that is timed, from arrays; g and gy are None without a gallery."""
+    """Build the timed call from arrays; g and gy are None without a gallery."""
     import torch
 
     same = g is None
@@ -195,7 +196,7 @@ def candidate(name: str, case: Case, q: Any, qy: Any, g: Any, gy: Any) -> Callab
 
 
 def worker(name: str, case: Case, threads: int, repeats: int, folder: Path) -> dict[str, Any]:
-    """Time one candidate, and find its peak of memory above the loaded inputs."""
+    """Measure time and peak memory of one candidate, beyond the loaded inputs."""
     import torch
     from _timing import extra_peak_bytes, machine
 
@@ -207,7 +208,7 @@ def worker(name: str, case: Case, threads: int, repeats: int, folder: Path) -> d
     q, qy = np.load(folder / "query.npy"), np.load(folder / "query_labels.npy")
     g, gy = np.load(folder / "gallery.npy"), np.load(folder / "gallery_labels.npy")
     gallery: tuple[Any, Any] = (g, gy) if case.gallery else (None, None)
-    # A small call loads code and libraries, outside of what is measured.
+    # A small call loads code and libraries before the measurement.
     small = Case("", 300, 100, 0, (1, 2), 0.0)
     y = np.arange(300) % 20
     candidate(name, small, q[:300], y, g[:100] if case.gallery else None, y[:100])()
@@ -298,11 +299,11 @@ def line(row: dict[str, Any]) -> str:
 
 
 def markdown(report: dict[str, Any]) -> str:
-    described = ", ".join(f"{key} {value}" for key, value in report["machine"].items())
+    facts = ", ".join(f"{key} {value}" for key, value in report["machine"].items())
     out = [
         f"`{report['command']}`",
         "",
-        f"{described}; D = {report['dim']}.",
+        f"{facts}; D = {report['dim']}.",
         "",
         "| N | candidate | seconds | times ours | times the product | extra memory, MiB |",
         "|---|---|---:|---:|---:|---:|",

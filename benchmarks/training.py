@@ -1,11 +1,11 @@
-"""A full training step of the engine against the bare backbone with cross-entropy.
+"""Training step of the training loop compared with the bare backbone and cross-entropy.
 
     python benchmarks/training.py --threads 2 --json training.json --markdown training.md
 
-Both take turns in one process, on the same batches: same backbone, precision and optimiser. The
-bare loop has a linear classifier and nothing else. The engine's own work is what its loop does
-besides forward, backward and optimiser: progress, records, norms of gradients, statistics, sampler.
-Medians. resnet50 reads JPEG files of 500 x 375 pixels that are drawn for the purpose.
+Both alternate in one process, with the same batches, backbone, precision and optimiser. The bare
+loop has a linear classifier only. The overhead of the training loop is its work besides forward,
+backward and optimiser: progress, records, gradient norms, statistics, sampler. Times are medians.
+resnet50 reads generated JPEG files of 500 x 375 pixels.
 """
 
 from __future__ import annotations
@@ -29,14 +29,18 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     add = parser.add_argument
     sizes = ["glyphs", "resnet50"]
-    add("--sizes", nargs="+", choices=list(CASES), default=sizes, help="which trainings")
+    add("--sizes", nargs="+", choices=list(CASES), default=sizes, help="trainings to measure")
     add("--threads", type=int, default=1, help="CPU threads")
     add("--device", default="cpu", help="cpu or cuda")
     precisions = ["32-true", "tf32", "bf16-mixed", "16-mixed"]
     add("--precision", choices=precisions, default="32-true")
-    add("--compile", action="store_true", help="with torch.compile, both")
-    add("--workers", type=int, help="processes that read images; left out: the engine's choice")
-    add("--repeats", type=int, help="measured steps; left out: 3 of resnet50, 60 of glyphs")
+    add("--compile", action="store_true", help="compile both with torch.compile")
+    add(
+        "--workers",
+        type=int,
+        help="processes that read images (default: chosen by the data loader)",
+    )
+    add("--repeats", type=int, help="measured steps (default: 3 for resnet50, 60 for glyphs)")
     add_outputs(parser)
     return parser.parse_args(argv)
 
@@ -52,8 +56,8 @@ def options_of(args: argparse.Namespace) -> list[str]:
     return [word for pair in options.items() for word in pair]
 
 
-def described(row: dict[str, Any]) -> dict[str, Any]:
-    """Add what the seconds mean."""
+def with_rates(row: dict[str, Any]) -> dict[str, Any]:
+    """Add images per second, ratios and shares."""
     own = row["inside"] + row["between"] + row["sampler"]
     ours = row["step"] + row["between"]
     return {
@@ -90,7 +94,7 @@ def markdown(report: dict[str, Any]) -> str:
         ]
     lines += [
         "",
-        "| training | step, ms | message passing, heads, loss | engine's own work "
+        "| training | step, ms | message passing, heads, loss | overhead "
         "| of it in the step | between steps | sampler | steps |"
         + (" GPU busy |" if busy(report) else ""),
         "|---|---:|---:|---:|---:|---:|---:|---:|" + ("---:|" if busy(report) else ""),
@@ -113,12 +117,12 @@ def main() -> None:
     args = parse()
     torch.set_num_threads(args.threads)
     results = []
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as folder:
         if "resnet50" in args.sizes:
-            make_pictures(Path(place))
+            make_pictures(Path(folder))
         for case in args.sizes:
             repeats = args.repeats or REPEATS[case]
-            results.append(described(measure(case, Path(place), options_of(args), repeats)))
+            results.append(with_rates(measure(case, Path(folder), options_of(args), repeats)))
     report = {
         "command": "python " + shlex.join(["benchmarks/training.py", *sys.argv[1:]]),
         "machine": machine(torch.device(args.device)),
