@@ -19,6 +19,7 @@ from ibc_pyg.evaluation.runs import ScoreOptions, score_runs
 from ibc_pyg.inference.embedder import Embedder
 from ibc_pyg.inference.test_time_views import Views
 from ibc_pyg.inference.trained import load_run
+from ibc_pyg.nn.conv.user_conv import user_code
 from ibc_pyg.training import run as training
 from ibc_pyg.training.fit import TrainingInterrupted
 
@@ -39,19 +40,24 @@ class TrainedRun:
     metrics: dict[str, Any]
 
 
-def load(path: PathLike, *, device: str | torch.device | None = None) -> Embedder:
+def load(
+    path: PathLike, *, device: str | torch.device | None = None, trust_code: bool = False
+) -> Embedder:
     """Open a trained model; its data set need not be there.
 
     Args:
         path: A run folder.
         device: Where the model goes; None takes the device of the run, or the CPU where that is
             unavailable.
+        trust_code: Import the graph layer that the run names where it is neither of PyG nor of this
+            package; its code is executed.
 
     Raises:
-        RunError: If the folder is not a run, lacks a file, or was made by a newer version.
+        RunError: If the folder is not a run, lacks a file, was made by a newer version, or names
+            code that is not trusted.
         ConfigError: If its configuration is damaged.
     """
-    embedder = Embedder.of(load_run(Path(path)))
+    embedder = Embedder.of(load_run(Path(path), trust_code=trust_code))
     return embedder if device is None else embedder.to(device)
 
 
@@ -83,7 +89,8 @@ def train(
     config, path = _config(experiment, overrides or {}), Path(out)
     try:
         if resume and (path / "config.yaml").is_file():
-            run = training.resume(path, console, config)
+            known = user_code(config.model)
+            run = training.resume(path, console, config, known_code=known)
         else:
             run = training.train(config, path, console)
     except TrainingInterrupted:
@@ -100,6 +107,7 @@ def evaluate(
     rerank: bool = False,
     flip: bool = False,
     crops: int = 1,
+    trust_code: bool = False,
 ) -> dict[str, Any]:
     """Score a run on its test images, which must be there.
 
@@ -112,6 +120,7 @@ def evaluate(
         rerank: Also score k-reciprocal re-ranking.
         flip: Average each image with its mirror image.
         crops: Average 1, 5 or 9 crops of each image.
+        trust_code: As for `load`.
 
     Returns:
         Fractions in [0, 1] under `R@K`, `MAP@R`, `RP`, `NMI`, `AMI`, `ARI` with the counts and
@@ -127,6 +136,7 @@ def evaluate(
         refine=refine,
         refine_size=refine_size,
         rerank=rerank,
+        trust_code=trust_code,
     )
     return score_runs([Path(path)], options).runs[0].to_dict()
 

@@ -15,6 +15,7 @@ CONDA_NAMES = {
     "torch-geometric": "pytorch_geometric",
     "torch-scatter": "pytorch_scatter",
     "matplotlib": "matplotlib-base",
+    "docstring-parser": "docstring_parser",
     "faiss-gpu-cu12": "faiss-gpu",
 }
 FROM_PIP = ("lightning-fabric",)

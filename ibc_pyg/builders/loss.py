@@ -13,6 +13,7 @@ from ibc_pyg.errors import ConfigError
 from ibc_pyg.losses.factory import DISTILLATION, make_loss
 from ibc_pyg.losses.intra_batch import IntraBatchLoss
 from ibc_pyg.losses.term import Term
+from ibc_pyg.nn.conv.user_conv import check_code, user_code
 from ibc_pyg.nn.model import IntraBatchModel
 from ibc_pyg.nn.weights import read_weights
 from ibc_pyg.runs.run_folder import RunFolder
@@ -21,7 +22,12 @@ _logger = logging.getLogger(__name__)
 
 
 def build_loss(
-    config: Config, model: IntraBatchModel, *, num_classes: int, channels: int
+    config: Config,
+    model: IntraBatchModel,
+    *,
+    num_classes: int,
+    channels: int,
+    trust_code: bool = False,
 ) -> IntraBatchLoss:
     """Build the loss; parameters of its terms are initialised with the global generator of torch.
 
@@ -30,9 +36,12 @@ def build_loss(
         model: The trained model.
         num_classes: Number of training classes C.
         channels: Colour channels of the images.
+        trust_code: Whether the graph layer of a teacher, one that `config` does not name itself,
+            may be imported where it is neither of PyG nor of this package.
 
     Raises:
         ConfigError: If a term is unknown, or its arguments or its teacher are invalid.
+        RunError: If the code of a teacher is not trusted.
     """
     loss = config.loss
     terms: list[Term] = []
@@ -40,7 +49,7 @@ def build_loss(
     for each in loss.terms:
         seen[each.name] += 1
         name = each.name if seen[each.name] == 1 else f"{each.name}_{seen[each.name]}"
-        terms.append(_term(name, each, config, model, num_classes, channels))
+        terms.append(_term(name, each, config, model, num_classes, channels, trust_code))
     return IntraBatchLoss(
         loss.temperature, loss.label_smoothing, loss.node_weight, loss.auxiliary_weight, terms
     )
@@ -53,6 +62,7 @@ def _term(
     model: IntraBatchModel,
     num_classes: int,
     channels: int,
+    trust_code: bool,
 ) -> Term:
     width = config.model.embedding_dim
     if term.features == "nodes" and model.mpn is not None:
@@ -79,15 +89,22 @@ def _term(
         term.lr_factor,
         None
         if path is None
-        else _teacher(Path(str(path)), term, config, width, num_classes, channels),
+        else _teacher(Path(str(path)), term, config, width, num_classes, channels, trust_code),
     )
 
 
 def _teacher(
-    path: Path, term: TermConfig, student: Config, width: int, num_classes: int, channels: int
+    path: Path,
+    term: TermConfig,
+    student: Config,
+    width: int,
+    num_classes: int,
+    channels: int,
+    trust_code: bool,
 ) -> IntraBatchModel:
     run = RunFolder.open(path)
     config = config_from_yaml(run.config)
+    check_code(config.model, path, trust=trust_code, known=user_code(student.model))
     weights = read_weights(run.weights)
     classes = len(weights.get("auxiliary_head.linear.weight", ()))
     if classes != num_classes:

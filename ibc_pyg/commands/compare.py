@@ -12,6 +12,8 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
+from ibc_pyg.commands.trust import add_trust_code
+
 NAME = "compare"
 HELP = "run a grid of settings and seeds, and write one table"
 
@@ -42,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=int, help="CPU threads of a run (default: the cores, shared)"
     )
+    add_trust_code(parser, "a teacher")
     parser.set_defaults(takes_fields=True)
 
 
@@ -85,6 +88,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
             fields,
             workers=arguments.jobs,
             threads=arguments.threads,
+            trust_code=arguments.trust_code,
             group=arguments.out.name,
             report=lambda job, what: out.print(f"{job.cell.name}, seed {job.seed}: {what}"),
         )

@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
         folder = train(config, arguments.out or default_out("demo"), out)
     except TrainingInterrupted:
         return 130
-    trained = load_run(folder.path)
+    trained = load_run(folder.path, trust_code=True)
     images = EvalSet(trained)
     query = images.picture_file(int(images.splits.test.queries[0]))
     out.print(f"\nsearch by image: python run.py search {folder.path} {query} -k 10")

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ibc_pyg.commands.trust import add_trust_code
 from ibc_pyg.errors import UserError
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write the descriptors of the last row of the table as npz",
     )
+    add_trust_code(parser, "a run")
 
 
 def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
@@ -174,6 +176,7 @@ def _options(arguments: argparse.Namespace) -> ScoreOptions:
         refine=arguments.refine,
         refine_size=arguments.refine_size,
         rerank=arguments.rerank,
+        trust_code=arguments.trust_code,
     )
 
 

@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ibc_pyg.commands.trust import add_trust_code
+
 NAME = "export"
 HELP = "export the embedding network of a run to ONNX"
 
@@ -14,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of a finished run")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: RUN_DIR/model.onnx")
+    add_trust_code(parser, "the run")
 
 
 def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
@@ -23,5 +26,6 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     from ibc_pyg.inference.trained import load_run
 
     path = arguments.out or arguments.run_dir / "model.onnx"
-    console().print(f"written: {export_onnx(load_run(arguments.run_dir), path)}")
+    trained = load_run(arguments.run_dir, trust_code=arguments.trust_code)
+    console().print(f"written: {export_onnx(trained, path)}")
     return 0

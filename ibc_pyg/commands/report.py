@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ibc_pyg.commands.trust import add_trust_code
+
 NAME = "report"
 HELP = "write the HTML report of a run"
 
@@ -13,6 +15,7 @@ HELP = "write the HTML report of a run"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of a finished run")
+    add_trust_code(parser, "the run")
 
 
 def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
@@ -22,7 +25,7 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     from ibc_pyg.inference.trained import load_run
     from ibc_pyg.report.from_run import make_report
 
-    trained = load_run(arguments.run_dir)
+    trained = load_run(arguments.run_dir, trust_code=arguments.trust_code)
     make_report(EvalSet(trained))
     console().print(f"report: {trained.run.report}")
     return 0

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ibc_pyg.commands.trust import add_trust_code
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -22,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("image", type=Path, metavar="IMAGE", help="picture to search with")
     parser.add_argument("-k", type=int, default=10, help="number of images (default: 10)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results as JSON")
+    add_trust_code(parser, "the run")
 
 
 def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
@@ -35,7 +38,7 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
         raise UserError(f"-k must be >= 1, not {arguments.k}")
     if not arguments.image.is_file():
         raise UserError(f"{arguments.image} is not a file; give a picture to search with")
-    trained, out = load_run(arguments.run_dir), console()
+    trained, out = load_run(arguments.run_dir, trust_code=arguments.trust_code), console()
     hits = search(trained, arguments.image, arguments.k)
     print_hits(hits, out)
     if trained.config.select == "test":

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ibc_pyg.commands.trust import add_trust_code
 from ibc_pyg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--table-only", action="store_true", help="run nothing; write the table of what is finished"
     )
+    add_trust_code(parser, "a teacher")
     parser.set_defaults(takes_fields=True)
 
 
@@ -110,6 +112,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     options: dict[str, Any] = {
         "workers": arguments.jobs,
         "threads": arguments.threads,
+        "trust_code": arguments.trust_code,
         "report": lambda task, what: out.print(f"{task.name}: {what}"),
     }
     errors = []

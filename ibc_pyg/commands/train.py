@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ibc_pyg.commands.trust import add_trust_code
+
 if TYPE_CHECKING:
     from ibc_pyg.config import Config
 
@@ -43,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--help-fields", nargs=0, action=_FieldsHelp, help="list every field of an experiment"
     )
+    add_trust_code(parser, "the resumed run or a teacher")
     parser.set_defaults(takes_fields=True, takes_processes=True)
 
 
@@ -54,15 +57,19 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
 
     files: list[Path] = arguments.experiment
     cut: Path | None = arguments.resume
+    trust: bool = arguments.trust_code
     if cut is not None:
         if arguments.dry_run:
             raise ConfigError("--dry-run is for a run that has not begun; leave --resume out")
         if arguments.out is not None:
             raise ConfigError("--resume goes on in the run's own folder; leave --out out")
         wanted = _wanted(files, cut, fields)
+        known = _known_code(wanted, files, fields)
         from ibc_pyg.training.run import resume
 
-        return finish(lambda: resume(cut, console(), wanted), console())
+        return finish(
+            lambda: resume(cut, console(), wanted, trust_code=trust, known_code=known), console()
+        )
     if not files:
         raise ConfigError("train needs an experiment file, such as experiments/glyphs.yaml")
     # Mistakes in the file are told before torch is loaded.
@@ -71,12 +78,12 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
         from ibc_pyg.training.dry_run import dry_run
 
         out = console()
-        out.print(str(dry_run(config, out)))
+        out.print(str(dry_run(config, out, trust_code=trust)))
         return 0
     from ibc_pyg.training.run import train
 
     folder = arguments.out or default_out("-".join(file.stem for file in files))
-    return finish(lambda: train(config, folder, console()), console())
+    return finish(lambda: train(config, folder, console(), trust_code=trust), console())
 
 
 def _wanted(files: list[Path], cut: Path, fields: Sequence[str]) -> Config | None:
@@ -87,3 +94,16 @@ def _wanted(files: list[Path], cut: Path, fields: Sequence[str]) -> Config | Non
     if not files and (not fields or not own.is_file()):
         return None
     return parse_layers(files or [own], fields)
+
+
+def _known_code(
+    wanted: Config | None, files: Sequence[Path], fields: Sequence[str]
+) -> frozenset[str]:
+    """Return the graph layers of the user's own that the command line names, itself or by file."""
+    from ibc_pyg.nn.conv.user_conv import user_code
+
+    if wanted is None:
+        return frozenset()
+    return frozenset(
+        name for name in user_code(wanted.model) if files or any(name in word for word in fields)
+    )

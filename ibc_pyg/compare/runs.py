@@ -49,6 +49,7 @@ def run_grid(
     group: str,
     report: Callable[[GridRun, str], None],
     threads: int | None = None,
+    trust_code: bool = False,
 ) -> None:
     """Do every job.
 
@@ -60,6 +61,7 @@ def run_grid(
         group: W&B group.
         report: Called with each job and what became of it.
         threads: CPU threads of each run; None shares the processor's among them.
+        trust_code: As in `ibc_pyg.builders.loss.build_loss`.
 
     Raises:
         RunError: If a run failed, or a folder holds the run of another setting.
@@ -78,6 +80,7 @@ def run_grid(
         tasks,
         workers=workers,
         threads=threads,
+        trust_code=trust_code,
         report=lambda task, what: report(by_path[task.path], what),
     )
     if failures:

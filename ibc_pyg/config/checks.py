@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from ibc_pyg.errors import ConfigError
+
+CLASS_KEYS = frozenset({"class_path", "init_args"})
+"""Keys by which jsonargparse would make an object of a class."""
 
 
 def check(field_name: str, holds: bool, needs: str, value: object) -> None:
@@ -21,3 +25,54 @@ def check_finite(part: str, values: Any) -> None:
         value = getattr(values, each.name)
         if isinstance(value, float):
             check(f"{part}.{each.name}", math.isfinite(value), "a finite number", value)
+
+
+def check_plain(values: Any) -> None:
+    """Refuse whatever a dataclass, and those in it, hold besides plain data.
+
+    Plain data are null, bool, int, float, str, lists, and dictionaries with names as keys. A key
+    that names a class is refused: a configuration never says what is imported or called.
+
+    Raises:
+        ConfigError: Naming the field.
+    """
+    for name, value in walk(values, ""):
+        if isinstance(value, dict):
+            for key in value:
+                check_key(name, key)
+        elif value is not None and type(value) not in (bool, int, float, str, list):
+            kind = type(value).__name__
+            raise ConfigError(
+                f"{name} must be plain data (a text, a number, true, false, null, a list or a "
+                f"mapping), not a {kind}"
+            )
+
+
+def check_key(name: str, key: object) -> None:
+    """Refuse a key of a mapping that is not a name, or names a class."""
+    if not isinstance(key, str):
+        raise ConfigError(f"{name}: the key {key!r} must be a text; write it in quotes")
+    if key in CLASS_KEYS:
+        raise ConfigError(
+            f"{name}: {key} is refused: a configuration holds plain data alone, and nothing that "
+            "it names is imported or called"
+        )
+
+
+def walk(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Yield the path and the value of everything within dataclasses, dictionaries and lists."""
+    seen = set[int]()
+    rest = [(name, value)]
+    while rest:
+        name, value = rest.pop()
+        inner: list[tuple[str, Any]] = []
+        if is_dataclass(value):
+            inner = [(each.name, getattr(value, each.name)) for each in fields(value)]
+        else:
+            yield name, value
+            if isinstance(value, dict | list) and id(value) not in seen:
+                # A YAML alias stands for the same object: it is looked at once.
+                seen.add(id(value))
+                pairs = value.items() if isinstance(value, dict) else enumerate(value)
+                inner = [(str(key), each) for key, each in pairs]
+        rest += [(f"{name}.{key}" if name else key, each) for key, each in reversed(inner)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from ibc_pyg.config.checks import check_plain
 from ibc_pyg.config.data import DataConfig
 from ibc_pyg.config.evaluate import EvaluateConfig
 from ibc_pyg.config.loss import LossConfig
@@ -40,6 +41,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check what spans several parts; raise ConfigError."""
+        check_plain(self)
         terms = [term for term in self.loss.terms if term.weight > 0]
         of_nodes = self.model.steps > 0 and self.loss.node_weight > 0
         if not of_nodes and self.loss.auxiliary_weight == 0 and not terms:

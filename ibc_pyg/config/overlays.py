@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ibc_pyg.config import Config
-from ibc_pyg.config.yaml_file import parse_config
+from ibc_pyg.config.yaml_file import in_file, parse_config
 from ibc_pyg.errors import ConfigError
 
 
@@ -42,4 +42,4 @@ def _check_layer(base: Path, above: Sequence[str], layer: Path) -> None:
     try:
         parse_config(base, above)
     except ConfigError as error:
-        raise ConfigError(f"{layer}: {error}") from error
+        raise in_file(layer, error) from error

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 from argparse import ArgumentError
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentParser, set_parsing_settings
+from jsonargparse import ArgumentParser
 
 from ibc_pyg.config import Config
+from ibc_pyg.config.checks import check_key
+from ibc_pyg.config.fields import from_parsed, make_parser, refuse_classes
 from ibc_pyg.errors import ConfigError
+
+_EVERY_FIELD = "`train --help-fields` lists every field"
 
 
 def config_parser(prog: str) -> ArgumentParser:
     """Return a parser that takes every field of `Config` as an option."""
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = ArgumentParser(prog=prog, exit_on_error=False, allow_abbrev=False, parser_mode="yaml")
+    parser = make_parser(Config, prog)
     parser.add_argument("--config", action="config", help="Experiment file, YAML.")
-    parser.add_class_arguments(Config, None)
     return parser
 
 
@@ -37,24 +39,23 @@ def parse_config(experiment: Path | None, overrides: Sequence[str]) -> Config:
     """
     if experiment is None:
         return _parse(list(overrides))
-    _check_file(experiment)
     from_file = ["--config", str(experiment)]
     try:
         config = _parse(from_file)
     except ConfigError as error:
-        raise ConfigError(f"{experiment}: {error}") from error
+        raise in_file(experiment, error) from error
     return _parse([*from_file, *overrides]) if overrides else config
 
 
 def _parse(arguments: list[str]) -> Config:
-    parser = config_parser("train")
+    _check_words(arguments)
     try:
-        fields = parser.instantiate(parser.parse_args(arguments))
-    except ConfigError:
-        raise
+        parsed = config_parser("train").parse_args(arguments, env=False)
     except (ArgumentError, TypeError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(_explained(_one_line(str(error)))) from error
-    return Config(**{field.name: fields[field.name] for field in dataclasses.fields(Config)})
+    except RecursionError as error:
+        raise ConfigError("values are nested too deeply, or hold themselves") from error
+    return from_parsed(Config, parsed.as_dict())
 
 
 def config_from_yaml(path: Path) -> Config:
@@ -83,17 +84,51 @@ def _check_file(path: Path) -> None:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {_one_line(str(error))}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: values are nested too deeply") from error
     if content is not None and not isinstance(content, dict):
         raise ConfigError(f"{path} must hold fields, such as `model:`, not {content!r:.60}")
-    parts = {each.name for each in dataclasses.fields(Config)} - {"select", "retrain"}
+    known = {each.name for each in dataclasses.fields(Config)}
     for name, value in (content or {}).items():
-        if name in parts and not isinstance(value, dict):
+        if name not in known:
+            raise ConfigError(f"{path}: there is no field {name!r}; {_EVERY_FIELD}")
+        if name not in ("select", "retrain") and not isinstance(value, dict):
             raise ConfigError(f"{path}: {name} must hold fields of its own, not {value!r:.60}")
+        try:
+            refuse_classes(name, value)
+        except ConfigError as error:
+            raise in_file(path, error) from error
+
+
+def _check_words(words: Iterable[str]) -> None:
+    """Check options, and the files among them, before the parser reads them.
+
+    Raises:
+        ConfigError: If one names a class, or a file cannot be read.
+    """
+    rest, field = iter(words), ""
+    for word in rest:
+        option, equals, value = word.partition("=")
+        if option == "--config":
+            _check_file(Path(value if equals else next(rest, "")))
+            continue
+        if option.startswith("--"):
+            field = option.removeprefix("--").removesuffix("+")
+            for key in field.split("."):
+                check_key(field, key)
+        # The value of `--field=value`, or the word after `--field`.
+        for text in (word, value):
+            refuse_classes(field, text)
+
+
+def in_file(path: Path, error: ConfigError) -> ConfigError:
+    """Return the error with the file's name in front, once."""
+    return error if str(error).startswith(str(path)) else ConfigError(f"{path}: {error}")
 
 
 def _explained(message: str) -> str:
     unknown = "unrecognized arguments" in message or "is not accepted" in message
-    return f"{message}; `train --help-fields` lists every field" if unknown else message
+    return f"{message}; {_EVERY_FIELD}" if unknown else message
 
 
 def _one_line(message: str) -> str:

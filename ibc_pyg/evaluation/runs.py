@@ -29,6 +29,7 @@ class ScoreOptions:
         refine: Selection of the neighbours; None uses the configuration of the first run.
         refine_size: Images in a neighbourhood; None uses the configuration of the first run.
         rerank: Also score k-reciprocal re-ranking.
+        trust_code: As in `load_run`.
     """
 
     ks: tuple[int, ...] | None = None
@@ -36,6 +37,7 @@ class ScoreOptions:
     refine: RefineMethod | None = None
     refine_size: int | None = None
     rerank: bool = False
+    trust_code: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,8 @@ def score_runs(paths: Sequence[Path], options: ScoreOptions) -> Evaluation:
     Raises:
         UserError: If a run cannot be opened or refined, or was tested on other images.
     """
-    names, members = _names(paths), [load_run(path) for path in paths]
+    names = _names(paths)
+    members = [load_run(path, trust_code=options.trust_code) for path in paths]
     # Check all input before the first forward pass.
     sets = [EvalSet(trained) for trained in members]
     check_same_images(names, [images.data for images in sets])

@@ -18,6 +18,7 @@ from ibc_pyg.data.registry import dataset_info
 from ibc_pyg.data.transforms import Transform
 from ibc_pyg.errors import ConfigError, RunError
 from ibc_pyg.files import read_json
+from ibc_pyg.nn.conv.user_conv import check_code
 from ibc_pyg.nn.model import IntraBatchModel
 from ibc_pyg.nn.weights import read_weights
 from ibc_pyg.parallel.fabric import make_fabric
@@ -59,8 +60,13 @@ class Trained:
         return self.fabric.device
 
 
-def load_run(path: Path) -> Trained:
+def load_run(path: Path, *, trust_code: bool = False) -> Trained:
     """Open a run folder.
+
+    Args:
+        path: The folder.
+        trust_code: Whether a graph layer of the user's own, which its config.yaml names, may be
+            imported.
 
     Raises:
         UserError: If it is not a run, was created by a newer version, has no weights yet, or they
@@ -69,6 +75,7 @@ def load_run(path: Path) -> Trained:
     run = RunFolder.open(path)
     _check_version(run)
     config = config_from_yaml(run.config)
+    check_code(config.model, path, trust=trust_code)
     if not run.weights.is_file():
         raise RunError(
             f"{path} has no model.safetensors yet; finish it: python run.py train --resume {path}"

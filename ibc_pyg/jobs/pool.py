@@ -70,6 +70,7 @@ def run_jobs(
     *,
     workers: int,
     threads: int | None = None,
+    trust_code: bool = False,
     report: Callable[[Job, str], None],
 ) -> list[JobFailure]:
     """Do every task, in this order; what is finished is skipped, what was cut is resumed.
@@ -78,6 +79,7 @@ def run_jobs(
         tasks: What to run.
         workers: How many run side by side.
         threads: CPU threads of each; None shares the processor's among them.
+        trust_code: As in `ibc_pyg.builders.loss.build_loss`.
         report: Called with each task and what became of it, from several threads.
 
     Returns:
@@ -89,7 +91,8 @@ def run_jobs(
     """
     queue = deque(tasks)
     failures: list[JobFailure] = []
-    pool = [_Worker(threads or max(1, (os.cpu_count() or 1) // workers)) for _ in range(workers)]
+    threads = threads or max(1, (os.cpu_count() or 1) // workers)
+    pool = [_Worker(threads, trust_code) for _ in range(workers)]
     stopped = threading.Event()
 
     def work(worker: _Worker, end: threading.Event) -> None:
@@ -162,7 +165,8 @@ def _attempt(
 class _Worker:
     """The other side of `ibc_pyg.jobs.worker`; started with its first task."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, trust_code: bool) -> None:
+        self.trust_code = trust_code
         self.threads = threads
         self._process: subprocess.Popen[str] | None = None
         self._asked = False
@@ -189,6 +193,7 @@ class _Worker:
             "log": str(task.log),
             "resume": task.cut,
             "argv": sys.argv,
+            "trust_code": self.trust_code,
         }
         with self._lock:
             if self._asked:

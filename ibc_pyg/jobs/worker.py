@@ -1,9 +1,10 @@
 """A process that trains one run after another: importing torch and PyG takes longer than many runs.
 
-`python -m ibc_pyg.jobs.worker` reads one JSON object a line, `{config, out, log, resume, argv}`,
-and answers each with `{status, message, final}`; see `ibc_pyg.jobs.pool`, which starts it. Each
-run starts as in a fresh process: its weights are those of `python run.py train`, bit by bit. What
-it prints goes to its log. When the other side is gone, the run is stopped behind a checkpoint.
+`python -m ibc_pyg.jobs.worker` reads one JSON object a line, `{config, out, log, resume, argv,
+trust_code}`, and answers each with `{status, message, final}`; see `ibc_pyg.jobs.pool`, which
+starts it. Each run starts as in a fresh process: its weights are those of `python run.py train`,
+bit by bit. What it prints goes to its log. When the other side is gone, the run is stopped behind a
+checkpoint.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from rich.console import Console
 from ibc_pyg.config import Config
 from ibc_pyg.config.yaml_file import config_from_yaml
 from ibc_pyg.errors import RunError, UserError
+from ibc_pyg.nn.conv.user_conv import user_code
 from ibc_pyg.training.fit import TrainingInterrupted
 from ibc_pyg.training.run import resume, train
 
@@ -98,10 +100,12 @@ def _run(task: dict[str, Any], running: threading.Event, asked: threading.Event)
             running.set()
             if asked.is_set():
                 return _outcome(STOPPED)
+            config, trust = _config(task["config"]), task["trust_code"]
             if task["resume"]:
-                resume(path, console)
+                known = user_code(config.model)
+                resume(path, console, trust_code=trust, known_code=known)
             else:
-                train(_config(task["config"]), path, console)
+                train(config, path, console, trust_code=trust)
         except (TrainingInterrupted, KeyboardInterrupt):
             return _outcome(STOPPED)
         except UserError as error:

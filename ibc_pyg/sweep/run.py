@@ -17,7 +17,7 @@ Report = Callable[[Job, str], None]
 
 
 def run_trials(
-    plan: Plan, *, workers: int, threads: int | None, report: Report
+    plan: Plan, *, workers: int, threads: int | None, report: Report, trust_code: bool = False
 ) -> list[JobFailure]:
     """Try every setting of every method, trial by trial, so that a cut search is balanced.
 
@@ -26,7 +26,9 @@ def run_trials(
         diverged, are recorded as the worst instead.
     """
     tasks = [task for task in plan.trials.values() if not has_failed(task)]
-    failures = run_jobs(tasks, workers=workers, threads=threads, report=report)
+    failures = run_jobs(
+        tasks, workers=workers, threads=threads, trust_code=trust_code, report=report
+    )
     for failure in failures:
         if failure.final:
             record_failure(failure)
@@ -56,7 +58,12 @@ def final_tasks(plan: Plan, best: dict[str, Trial]) -> dict[str, list[Job]]:
 
 
 def run_finals(
-    finals: Mapping[str, Sequence[Job]], *, workers: int, threads: int | None, report: Report
+    finals: Mapping[str, Sequence[Job]],
+    *,
+    workers: int,
+    threads: int | None,
+    report: Report,
+    trust_code: bool = False,
 ) -> list[JobFailure]:
     """Train the winners, and their twins, on all training classes, seed by seed.
 
@@ -65,12 +72,13 @@ def run_finals(
         workers: Runs side by side.
         threads: CPU threads of each.
         report: As in `run_jobs`.
+        trust_code: As in `run_jobs`.
 
     Returns:
         The runs that failed.
     """
     tasks = [task for of_seed in zip(*finals.values(), strict=True) for task in of_seed]
-    return run_jobs(tasks, workers=workers, threads=threads, report=report)
+    return run_jobs(tasks, workers=workers, threads=threads, trust_code=trust_code, report=report)
 
 
 def write_best(plan: Plan, best: dict[str, Trial]) -> None:

@@ -64,7 +64,7 @@ class DryRun:
         )
 
 
-def dry_run(config: Config, console: Console | None = None) -> DryRun:
+def dry_run(config: Config, console: Console | None = None, *, trust_code: bool = False) -> DryRun:
     """Build an experiment at full size, take one training step, and score a few test images.
 
     Where the data set is not there, a synthetic sample in its layout stands in. Weights that
@@ -73,6 +73,7 @@ def dry_run(config: Config, console: Console | None = None) -> DryRun:
     Args:
         config: The experiment.
         console: Where slow preparations are shown.
+        trust_code: As in `build_loss`.
 
     Raises:
         UserError: If something does not fit.
@@ -84,7 +85,8 @@ def dry_run(config: Config, console: Console | None = None) -> DryRun:
         if not local:
             config = replace(config, model=replace(config.model, weights=None))
     with _data(config) as (config, data):
-        return _step_and_score(setup(config, console), data, weights)
+        experiment = setup(config, console, trust_code=trust_code)
+        return _step_and_score(experiment, data, weights)
 
 
 @contextlib.contextmanager

@@ -66,6 +66,7 @@ def setup(
     record: SplitRecord | None = None,
     all_classes: bool = False,
     from_checkpoint: bool = False,
+    trust_code: bool = False,
 ) -> Experiment:
     """Build an experiment; the seed sets the weights and the order of the batches.
 
@@ -76,6 +77,7 @@ def setup(
         all_classes: Hold no training classes out, whatever `select` says.
         from_checkpoint: A checkpoint will fill the model: `model.weights` are not read, which may
             have gone.
+        trust_code: As in `build_loss`.
 
     Raises:
         UserError: If the configuration, the data set or the device does not fit.
@@ -106,7 +108,11 @@ def setup(
     if train.channels_last:
         model = model.to(memory_format=torch.channels_last)
     loss = build_loss(
-        config, model, num_classes=data.splits.num_classes, channels=data.transform.channels
+        config,
+        model,
+        num_classes=data.splits.num_classes,
+        channels=data.transform.channels,
+        trust_code=trust_code,
     ).to(fabric.device)
     if fabric.world_size > 1:
         model = span_processes(config.model, model)

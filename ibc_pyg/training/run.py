@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ibc_pyg.files import read_json, write_json
 from ibc_pyg.inference.eval_set import EvalSet
 from ibc_pyg.inference.extract import EvalDescriptors, extract_split
 from ibc_pyg.inference.trained import Trained, load_run
+from ibc_pyg.nn.conv.user_conv import check_code
 from ibc_pyg.nn.weights import fit_weights, read_weights
 from ibc_pyg.parallel.collectives import world_size
 from ibc_pyg.parallel.fabric import explain_lost_process, make_fabric
@@ -40,20 +42,21 @@ from ibc_pyg.training.retrain import retrain
 from ibc_pyg.training.snapshot import Progress, save_split, save_weights
 
 
-def train(config: Config, out: Path, console: Console) -> RunFolder:
+def train(config: Config, out: Path, console: Console, *, trust_code: bool = False) -> RunFolder:
     """Start a run.
 
     Args:
         config: The experiment.
         out: Folder of the run; must not hold one yet.
         console: Where progress is shown.
+        trust_code: As in `build_loss`.
 
     Raises:
         UserError: If something in the input does not fit.
         TrainingInterrupted: If the user stopped it; the folder can be resumed.
     """
     # The parts are built first, so that a mistake in the input leaves no folder behind.
-    experiment = setup(config, console)
+    experiment = setup(config, console, trust_code=trust_code)
     # Each process names a run that was given no folder by its own clock.
     run = RunFolder(Path(broadcast_from_main(lambda: str(out))))
     run_on_main(lambda: RunFolder.create(run.path, config_yaml=config_to_yaml(config)))
@@ -61,13 +64,23 @@ def train(config: Config, out: Path, console: Console) -> RunFolder:
         return _work(experiment, run, console, None)
 
 
-def resume(path: Path, console: Console, wanted: Config | None = None) -> RunFolder:
+def resume(
+    path: Path,
+    console: Console,
+    wanted: Config | None = None,
+    *,
+    trust_code: bool = False,
+    known_code: Collection[str] = (),
+) -> RunFolder:
     """Go on with a run that was cut; a finished one is left as it is.
 
     Args:
         path: Its folder. A run without a checkpoint begins anew.
         console: Where progress is shown.
         wanted: What it was said to be; None takes the folder's word.
+        trust_code: Whether graph layers that the folder or its teacher name may be imported where
+            they are neither of PyG nor of this package.
+        known_code: Such layers that the user named, which are trusted.
 
     Raises:
         UserError: If the folder is no run, or another one than was said, or has no whole
@@ -76,12 +89,13 @@ def resume(path: Path, console: Console, wanted: Config | None = None) -> RunFol
     """
     cut = find_interrupted(path, wanted)
     run, config = cut.run, cut.config
+    check_code(config.model, path, trust=trust_code, known=known_code)
     if run.summary.is_file():
         run.read_summary()
         if config.track.report and not run.report.is_file():
             make_fabric(config.train)
             run_on_main(run.sweep)
-            run_on_main(lambda: make_report(EvalSet(load_run(path))))
+            run_on_main(lambda: make_report(EvalSet(load_run(path, trust_code=True))))
         info(console, f"{path} is finished; nothing to resume")
         return run
     experiment = setup(
@@ -90,6 +104,7 @@ def resume(path: Path, console: Console, wanted: Config | None = None) -> RunFol
         record=read_split(run.split, data_root=config.data.root),
         all_classes=cut.retraining,
         from_checkpoint=cut.checkpoint is not None,
+        trust_code=trust_code,
     )
     run_on_main(cut.prepare)
     with explain_lost_process():

@@ -99,3 +99,10 @@ def test_missing_file(tmp_path):
 def test_heads_need_not_divide_the_width_of_other_layers():
     config = parse_config(None, ["--model.conv", "GATConv", "--model.heads", "3"])
     assert config.model.embedding_dim % config.model.heads
+
+
+def test_an_option_within_a_mapping_changes_that_value_alone(tmp_path):
+    file = tmp_path / "experiment.yaml"
+    file.write_text("model:\n  graph_args: {k: 3, a: x}\n")
+    config = parse_config(file, ["--model.graph_args.k", "5", "--model.graph_args.b.c", "max"])
+    assert config.model.graph_args == {"k": 5, "a": "x", "b": {"c": "max"}}

@@ -24,6 +24,7 @@ PREFIX = "timm:"
 PRETRAINED = "pretrained"
 OWN_ARGS = ("pooling", "grid", "bn_eps")
 """Arguments of `TimmBackbone`; all others go to timm's network."""
+_READS_FILES = ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
 
 
 class TimmBackbone(nn.Module):
@@ -118,6 +119,11 @@ def make_timm(
     if ":" in name or not timm.is_model(name):
         raise ConfigError(
             f"model.backbone: timm {timm.__version__} has no model {name!r}; {_near(name)}"
+        )
+    # Some versions of timm unpickle the file at checkpoint_path without any limit.
+    if named := sorted(set(args).intersection(_READS_FILES)):
+        raise ConfigError(
+            f"model.backbone_args: {named[0]} is refused: weights are named by model.weights alone"
         )
     own = {key: value for key, value in args.items() if key in OWN_ARGS}
     others = {key: value for key, value in args.items() if key not in OWN_ARGS}

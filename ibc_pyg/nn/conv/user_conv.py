@@ -6,11 +6,53 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 from torch import nn
 
-from ibc_pyg.errors import ConfigError
+from ibc_pyg.config import ModelConfig
+from ibc_pyg.errors import ConfigError, RunError
+from ibc_pyg.nn.conv.specs import SPECS
+
+_OURS = ("torch_geometric.nn.", "ibc_pyg.nn.")
+_INNER = {spec.inner for spec in SPECS.values()} - {None}
+
+
+def user_code(config: ModelConfig) -> frozenset[str]:
+    """Return the graph layers of a model whose code is neither of PyG nor of this package.
+
+    Args:
+        config: Its `conv`, and the layer within that layer in `conv_args`, may be such names.
+    """
+    names = [config.conv, *(value for key, value in config.conv_args.items() if key in _INNER)]
+    return frozenset(
+        name
+        for name in names
+        if isinstance(name, str) and (":" in name or ("." in name and not name.startswith(_OURS)))
+    )
+
+
+def check_code(config: ModelConfig, run: Path, *, trust: bool, known: Collection[str] = ()) -> None:
+    """Refuse a run folder whose configuration would import code that is not trusted.
+
+    Args:
+        config: The model as the folder's config.yaml describes it.
+        run: The folder, for the message.
+        trust: Whether the user trusts all code that the folder names.
+        known: Layers that the user named on the command line, or in an experiment given there.
+
+    Raises:
+        RunError: Naming the layer and the option that trusts it.
+    """
+    names = sorted(user_code(config).difference(known))
+    if names and not trust:
+        file, colon, _ = names[0].rpartition(":")
+        what = f"execute the file {file}" if colon else f"import {names[0].rpartition('.')[0]}"
+        raise RunError(
+            f"{run}: its graph layer {names[0]} would {what}, which is not part of ibc_pyg or PyG; "
+            "if you trust that code, add --trust-code"
+        )
 
 
 def load_class(name: str) -> type[nn.Module]:

@@ -116,6 +116,8 @@ def test_timm_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("timm:resnet5O", {}, "has no model 'resnet5O'; did you mean resnet50"),
         ("timm:", {}, "has no model ''"),
+        ("timm:test_resnet", {"checkpoint_path": "w.pth"}, "checkpoint_path is refused"),
+        ("timm:test_resnet", {"pretrained_cfg": {"file": "w.pth"}}, "pretrained_cfg is refused"),
         ("timm:hf-hub:owner/net", {}, "has no model 'hf-hub:owner/net'"),
         ("timm:test_resnet.no_such_tag", {"weights": "pretrained"}, "no_such_tag"),
         ("timm:test_resnet", {"nonsense": 1}, "nonsense"),

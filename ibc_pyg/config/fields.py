@@ -1,0 +1,177 @@
+"""A command-line parser of every field of a dataclass, and the parsed values as that dataclass.
+
+jsonargparse makes an object of whatever names a class, for each type that can hold one: `Any`, a
+class, a callable. The parser here has one option for each field, of a plain type alone, and the
+dataclasses are made here.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentError
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import MISSING, Field, fields, is_dataclass
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import docstring_parser
+import yaml
+from jsonargparse import ArgumentParser, get_loader
+from jsonargparse.typing import register_type
+
+from ibc_pyg.config.checks import CLASS_KEYS, check_key, walk
+from ibc_pyg.errors import ConfigError
+
+T = TypeVar("T")
+
+
+class Plain:
+    """Stands for `Any` in the parser: a value that is read as YAML and never made an object."""
+
+
+def load_text(text: str) -> Any:
+    """Return what a text is in YAML, by the parser's own loader; itself where it is not YAML."""
+    with suppress(yaml.YAMLError, ValueError, RecursionError):
+        return get_loader("yaml")(text)
+    return text
+
+
+register_type(
+    Plain,
+    serializer=lambda value: value,
+    deserializer=lambda value: load_text(value) if isinstance(value, str) else value,
+    type_check=lambda value, kind: False,
+    fail_already_registered=False,
+)
+
+
+def refuse_classes(name: str, value: Any) -> None:
+    """Refuse a key that names a class anywhere in what a parser is to read.
+
+    A text may be read as YAML, so what it is in YAML is looked at too.
+
+    Args:
+        name: Of the field, for the message.
+        value: What YAML gave, or the text of an option.
+
+    Raises:
+        ConfigError: Naming the field and the key.
+    """
+    for path, each in walk(value, name):
+        if isinstance(each, dict):
+            for key in each:
+                if key in CLASS_KEYS:
+                    check_key(path, key)
+        elif isinstance(each, str) and (loaded := load_text(each)) != each:
+            refuse_classes(path, loaded)
+
+
+def make_parser(cls: type, prog: str) -> ArgumentParser:
+    """Return a parser that takes every field of a dataclass, those of its parts as `--part.field`.
+
+    Raises:
+        TypeError: If the type of a field can hold more than plain data.
+    """
+    parser = ArgumentParser(
+        prog=prog,
+        exit_on_error=False,
+        allow_abbrev=False,
+        add_help=False,
+        parser_mode="yaml",
+        print_config=None,
+    )
+    _add_fields(parser, cls, "", _descriptions(cls).get("", ""))
+    return parser
+
+
+def from_parsed(cls: type[T], values: Mapping[str, Any], name: str = "") -> T:
+    """Make a dataclass, and those in it, from what the parser of its class returned.
+
+    Args:
+        cls: The dataclass.
+        values: By field; those of a part are a mapping.
+        name: Of the field that it is the value of, for messages.
+
+    Raises:
+        ConfigError: If a value is out of range, or a dataclass in a list lacks a field.
+    """
+    hints = get_type_hints(cls)
+    found = {}
+    for each in _fields(cls):
+        value, hint = values[each.name], hints[each.name]
+        path = f"{name}.{each.name}" if name else each.name
+        if isinstance(hint, type) and is_dataclass(hint):
+            value = from_parsed(hint, value, path)
+        elif item := _listed(hint):
+            value = [_item(item, one, path) for one in value]
+        found[each.name] = value
+    return cls(**found)
+
+
+def _item(cls: type[T], values: Mapping[str, Any], name: str) -> T:
+    try:
+        parsed = make_parser(cls, name).parse_object(dict(values), env=False)
+    except (ArgumentError, TypeError, ValueError) as error:
+        raise ConfigError(f"{name}: {' '.join(str(error).split())}") from error
+    return from_parsed(cls, parsed.as_dict(), name)
+
+
+def _add_fields(parser: ArgumentParser, cls: type, prefix: str, title: str) -> None:
+    hints, described = get_type_hints(cls), _descriptions(cls)
+    parts = [each for each in _fields(cls) if is_dataclass(hints[each.name])]
+    group = parser.add_argument_group(title)
+    for each in _fields(cls):
+        hint, text = hints[each.name], described.get(each.name, "")
+        if each in parts:
+            continue
+        if item := _listed(hint):
+            text += f" Each has: {', '.join(one.name for one in _fields(item))}."
+        needed = each.default is MISSING and each.default_factory is MISSING
+        more: dict[str, Any] = {"required": True} if needed else {"default": _default(each)}
+        group.add_argument(f"--{prefix}{each.name}", type=plain_type(hint), help=text, **more)
+    for each in parts:
+        name = each.name
+        _add_fields(parser, hints[name], f"{prefix}{name}.", described.get(name, name).rstrip("."))
+
+
+def plain_type(hint: Any) -> Any:
+    """Return the type by which the parser reads a field.
+
+    Raises:
+        TypeError: If the field can hold more than plain data.
+    """
+    if hint == dict[str, Any]:
+        return dict[str, Plain]
+    if _listed(hint):
+        return list[dict[str, Plain]]
+    origin, inner = get_origin(hint), get_args(hint)
+    if hint in (NoneType, bool, int, float, str) or origin is Literal:
+        return hint
+    if origin in (Union, UnionType):
+        return Union[tuple(plain_type(each) for each in inner)]  # noqa: UP007
+    if origin is list:
+        return list[plain_type(inner[0])]  # type: ignore[misc]
+    raise TypeError(f"a field of a configuration cannot be {hint}: it holds plain data alone")
+
+
+def _listed(hint: Any) -> Any:
+    """Return the dataclass that a list is of; None for any other type."""
+    inner = get_args(hint)
+    return inner[0] if get_origin(hint) is list and is_dataclass(inner[0]) else None
+
+
+def _fields(cls: Any) -> tuple[Field[Any], ...]:
+    return fields(cls)
+
+
+def _default(each: Field[Any]) -> Any:
+    return each.default if each.default_factory is MISSING else each.default_factory()
+
+
+@cache
+def _descriptions(cls: type) -> dict[str, str]:
+    """Return the docstrings of the fields by name, and that of the class as ''."""
+    parsed = docstring_parser.parse_from_object(cls)
+    of_fields = {each.arg_name: each.description or "" for each in parsed.params}
+    return {"": (parsed.short_description or "").rstrip("."), **of_fields}

@@ -1,0 +1,180 @@
+"""Runs whose graph layer is code of their own: nothing of it is executed without `--trust-code`."""
+
+import io
+import shutil
+import sys
+
+import pytest
+import yaml
+from PIL import Image
+from rich.console import Console
+
+from ibc_pyg import cli
+from ibc_pyg.config import ModelConfig
+from ibc_pyg.config.yaml_file import parse_config
+from ibc_pyg.nn.conv.user_conv import check_code, user_code
+from ibc_pyg.training.run import train
+
+SMALL = [
+    "--data.name", "digits", "--data.transform", "none",
+    "--data.transform_args", "{image_size: 8}",
+    "--data.classes_per_batch", "4", "--data.images_per_class", "4", "--select", "last",
+    "--model.embedding_dim", "16", "--model.heads", "2", "--model.backbone_args", "{width: 4}",
+    "--train.epochs", "1", "--train.lr_milestones", "[]", "--train.evaluate_every", "0",
+    "--track.report", "false",
+]  # fmt: skip
+LAYER = """
+from pathlib import Path
+from ibc_pyg.nn.conv.intra_batch_conv import IntraBatchConv
+Path(__file__).with_suffix(".executed").touch()
+class Own(IntraBatchConv):
+    pass
+"""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run with the layer of the method."""
+    out = tmp_path_factory.mktemp("runs") / "finished"
+    return train(parse_config(None, SMALL), out, Console(file=io.StringIO())).path
+
+
+class Stranger:
+    """A copy of a run that names a layer in a file, or in a module, as another person made it."""
+
+    def __init__(self, run, folder, *, module=False):
+        self.run = folder / "run"
+        shutil.copytree(run, self.run)
+        self.file = folder / f"layer_of_{folder.name}.py"
+        self.file.write_text(LAYER)
+        self.name = f"{self.file.stem}.Own" if module else f"{self.file}:Own"
+        self.change(conv=self.name)
+
+    def change(self, **fields):
+        path = self.run / "config.yaml"
+        config = yaml.safe_load(path.read_text())
+        config["model"] |= fields
+        path.write_text(yaml.safe_dump(config))
+
+    @property
+    def executed(self):
+        return self.file.with_suffix(".executed").exists()
+
+
+@pytest.fixture(params=["file", "module", "inner"])
+def stranger(request, finished, tmp_path, monkeypatch):
+    made = Stranger(finished, tmp_path, module=request.param == "module")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    if request.param == "inner":
+        made.change(conv="DirGNNConv", conv_args={"conv": made.name})
+    yield made
+    for name in [name for name in sys.modules if f"layer_of_{tmp_path.name}" in name]:
+        del sys.modules[name]
+
+
+def picture(folder):
+    path = folder / "query.png"
+    Image.new("L", (8, 8)).save(path)
+    return path
+
+
+@pytest.mark.parametrize("command", ["evaluate", "report", "search", "export", "train"])
+def test_a_strangers_layer_is_not_executed(stranger, tmp_path, capsys, command):
+    words = {
+        "search": ["search", stranger.run, picture(tmp_path)],
+        "train": ["train", "--resume", stranger.run],
+    }.get(command, [command, stranger.run])
+    assert cli.run(list(map(str, words))) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert str(stranger.run) in error
+    assert stranger.file.stem in error
+    assert "--trust-code" in error
+    assert not stranger.executed
+
+
+def test_trusted_code_is_imported(finished, tmp_path, capsys):
+    stranger = Stranger(finished, tmp_path)
+    assert cli.run(["evaluate", str(stranger.run), "--trust-code"]) == 0
+    assert stranger.executed
+    assert "R@1" in capsys.readouterr().out
+    assert cli.run(["report", str(stranger.run), "--trust-code"]) == 0
+    assert cli.run(["search", str(stranger.run), str(picture(tmp_path)), "--trust-code"]) == 0
+
+
+def test_one_of_several_runs_is_not_trusted(finished, tmp_path, capsys):
+    stranger = Stranger(finished, tmp_path)
+    assert cli.run(["evaluate", str(finished), str(stranger.run)]) == 2
+    assert "--trust-code" in capsys.readouterr().err
+    assert not stranger.executed
+
+
+def test_code_that_the_command_line_names_needs_no_option(finished, tmp_path, capsys):
+    own = Stranger(finished, tmp_path)
+    (own.run / "summary.json").unlink()
+    shutil.rmtree(own.run / "checkpoints", ignore_errors=True)
+    again = ["train", "--resume", str(own.run)]
+    assert cli.run([*again, "--train.threads", "1"]) == 2
+    assert "--trust-code" in capsys.readouterr().err
+    assert not own.executed
+    assert cli.run([*again, "--model.conv", own.name]) == 0
+    assert own.executed
+    (own.run / "summary.json").unlink()
+    experiment = tmp_path / "experiment.yaml"
+    shutil.copy(own.run / "config.yaml", experiment)
+    assert cli.run(["train", str(experiment), "--resume", str(own.run)]) == 0
+
+
+def test_ones_own_experiment_needs_no_option(tmp_path, capsys):
+    file = tmp_path / "own_layer.py"
+    file.write_text(LAYER)
+    experiment = tmp_path / "experiment.yaml"
+    experiment.write_text(f"model: {{conv: '{file}:Own'}}\n")
+    assert cli.run(["train", str(experiment), *SMALL, "--out", str(tmp_path / "run")]) == 0
+    assert file.with_suffix(".executed").exists()
+
+
+@pytest.mark.parametrize(
+    "command", ["train", "dry-run", pytest.param("compare", marks=pytest.mark.slow)]
+)
+def test_the_layer_of_a_teacher_is_not_executed(finished, tmp_path, capsys, command):
+    stranger = Stranger(finished, tmp_path)
+    experiment = tmp_path / "experiment.yaml"
+    term = {"name": "FeatureDistillation", "args": {"teacher": str(stranger.run)}}
+    experiment.write_text(yaml.safe_dump({"loss": {"terms": [term]}}))
+    words = {
+        "train": ["train", str(experiment), *SMALL, "--out", str(tmp_path / "out")],
+        "dry-run": ["train", str(experiment), *SMALL, "--dry-run"],
+        "compare": ["compare", str(experiment), *SMALL, "--out", str(tmp_path / "out"),
+                    "--seeds", "1"],
+    }[command]  # fmt: skip
+    assert cli.run(words) == 2
+    assert "--trust-code" in capsys.readouterr().err
+    assert not stranger.executed
+    assert cli.run([*words, "--trust-code"]) == 0
+    assert stranger.executed
+
+
+@pytest.mark.parametrize(
+    ("conv", "conv_args", "names"),
+    [
+        ("IntraBatchConv", {}, []),
+        ("none", {}, []),
+        ("GATv2Conv", {"negative_slope": 0.1}, []),
+        ("torch_geometric.nn.GATv2Conv", {}, []),
+        ("ibc_pyg.nn.conv.intra_batch_conv.IntraBatchConv", {}, []),
+        ("GPSConv", {"conv": "GINConv"}, []),
+        ("layer.py:Own", {}, ["layer.py:Own"]),
+        ("ibc_pyg.nn.py:Own", {}, ["ibc_pyg.nn.py:Own"]),
+        ("torch_geometric_own.nn.Conv", {}, ["torch_geometric_own.nn.Conv"]),
+        ("ibc_pyg.__main__.Own", {}, ["ibc_pyg.__main__.Own"]),
+        ("GPSConv", {"conv": "own.Layer"}, ["own.Layer"]),
+        ("AntiSymmetricConv", {"phi": "layer.py:Own"}, ["layer.py:Own"]),
+        ("a.Layer", {"conv": "b.Layer"}, ["a.Layer", "b.Layer"]),
+    ],
+)
+def test_which_layers_are_user_code(tmp_path, conv, conv_args, names):
+    config = ModelConfig(conv=conv, conv_args=conv_args)
+    assert sorted(user_code(config)) == names
+    check_code(config, tmp_path, trust=True)
+    check_code(config, tmp_path, trust=False, known=names)
