@@ -36,8 +36,8 @@ def build_loss(
         model: The trained model.
         num_classes: Number of training classes C.
         channels: Colour channels of the images.
-        trust_code: Whether the graph layer of a teacher, one that `config` does not name itself,
-            may be imported where it is neither of PyG nor of this package.
+        trust_code: Whether a graph layer of a teacher that is not named in `config` may be imported
+            if it is neither of PyG nor of this package.
 
     Raises:
         ConfigError: If a term is unknown, or its arguments or its teacher are invalid.

@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     """Run the command."""
     from ibc_pyg.commands.common import console
     from ibc_pyg.compare.grid import make_grid
-    from ibc_pyg.config.overlays import parse_layers
+    from ibc_pyg.config.overlays import parse_overlays
     from ibc_pyg.config.yaml_file import parse_config
     from ibc_pyg.errors import ConfigError
 
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     base, *above = arguments.experiment
     for layer in [None, *arguments.layers]:
         # A mistake in a file is told with its name.
-        parse_layers([base, *above, *filter(None, [layer])], [])
+        parse_overlays([base, *above, *filter(None, [layer])], [])
     fields = [word for layer in above for word in ("--config", str(layer))] + list(fields)
     # Each setting is read before the first is run: a typing mistake costs no hours.
     configs = [parse_config(base, [*fields, *cell.overrides]) for cell in cells]

@@ -29,7 +29,7 @@ class ScoreOptions:
         refine: Selection of the neighbours; None uses the configuration of the first run.
         refine_size: Images in a neighbourhood; None uses the configuration of the first run.
         rerank: Also score k-reciprocal re-ranking.
-        trust_code: As in `load_run`.
+        trust_code: See `load_run`.
     """
 
     ks: tuple[int, ...] | None = None

@@ -65,8 +65,8 @@ def load_run(path: Path, *, trust_code: bool = False) -> Trained:
 
     Args:
         path: The folder.
-        trust_code: Whether a graph layer of the user's own, which its config.yaml names, may be
-            imported.
+        trust_code: Whether a graph layer named in its config.yaml that is neither of PyG nor of
+            this package may be imported.
 
     Raises:
         UserError: If it is not a run, was created by a newer version, has no weights yet, or they

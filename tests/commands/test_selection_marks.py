@@ -97,7 +97,7 @@ def test_folds_are_compared_like_any_field(tmp_path):
 
 @pytest.mark.parametrize("select", ["last", "test"])
 def test_a_fold_needs_held_out_classes(select):
-    with pytest.raises(ConfigError, match=r"data\.val_fold picks"):
+    with pytest.raises(ConfigError, match=r"data\.val_fold selects"):
         digits("--select", select, "--data.val_fold", "1")
     folded = digits("--select", "val", "--data.val_fold", "1")
     assert folded.on_all_classes().select == "last"
