@@ -3,7 +3,7 @@
     python benchmarks/training.py --threads 2 --json training.json --markdown training.md
 
 Both alternate in one process, with the same batches, backbone, precision and optimiser. The bare
-loop has a linear classifier only. The overhead of the training loop is its work besides forward,
+loop has a linear classifier only. Own work of the training loop is everything besides forward,
 backward and optimiser: progress, records, gradient norms, statistics, sampler. Times are medians.
 resnet50 reads generated JPEG files of 500 x 375 pixels.
 """
@@ -94,7 +94,7 @@ def markdown(report: dict[str, Any]) -> str:
         ]
     lines += [
         "",
-        "| training | step, ms | message passing, heads, loss | overhead "
+        "| training | step, ms | message passing, heads, loss | own work "
         "| of it in the step | between steps | sampler | steps |"
         + (" GPU busy |" if busy(report) else ""),
         "|---|---:|---:|---:|---:|---:|---:|---:|" + ("---:|" if busy(report) else ""),
