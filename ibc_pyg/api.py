@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from ibc_pyg.config import Config, RefineMethod
-from ibc_pyg.config.overlays import parse_layers
+from ibc_pyg.config.overlays import parse_overlays
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.evaluation.runs import ScoreOptions, score_runs
 from ibc_pyg.inference.embedder import Embedder
@@ -152,7 +152,7 @@ def _config(
     files = [experiment] if isinstance(experiment, str | os.PathLike) else list(experiment)
     if not files:
         raise ConfigError("experiment is empty: give a YAML file")
-    return parse_layers([Path(file) for file in files], options)
+    return parse_overlays([Path(file) for file in files], options)
 
 
 def _option(name: str, value: Any) -> tuple[str, str]:

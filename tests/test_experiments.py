@@ -14,7 +14,7 @@ from ibc_pyg.builders.model import build_model
 from ibc_pyg.builders.optimizer import build_optimizer, lr_factor
 from ibc_pyg.cli import make_parser, run
 from ibc_pyg.compare.grid import make_grid
-from ibc_pyg.config.overlays import parse_layers
+from ibc_pyg.config.overlays import parse_overlays
 from ibc_pyg.config.yaml_file import parse_config
 from ibc_pyg.data.registry import DATASETS
 from ibc_pyg.data.sampling import SamplerSettings, make_sampler
@@ -143,7 +143,7 @@ def test_a_dry_run_of_a_cut_run_is_refused(tmp_path, capsys):
 def test_a_baseline_and_its_graph_differ_in_the_graph_alone(file):
     base = ROOT / "omniglot.yaml"
     plus = ROOT / "with_graph" / f"{file.stem}_graph.yaml"
-    baseline, graph = (flat(parse_layers([base, layer], [])) for layer in (file, plus))
+    baseline, graph = (flat(parse_overlays([base, layer], [])) for layer in (file, plus))
     different = {field for field in graph if graph[field] != baseline[field]}
     assert different == {"model.steps"}
     assert (baseline["model.steps"], graph["model.steps"]) == (0, 1)
@@ -154,7 +154,7 @@ def test_a_baseline_and_its_graph_differ_in_the_graph_alone(file):
     assert [term["features"] for term in graph["loss.terms"]] == ["embeddings"]
     assert graph["loss.auxiliary_weight"] == 0
     with_ce = ROOT / "with_graph" / "ce_on_embeddings" / f"{file.stem}_graph_ce.yaml"
-    auxiliary = flat(parse_layers([base, with_ce], []))
+    auxiliary = flat(parse_overlays([base, with_ce], []))
     assert {field for field in graph if graph[field] != auxiliary[field]} == {
         "loss.auxiliary_weight"
     }

@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     """Run the command."""
     from ibc_pyg.commands.common import console
     from ibc_pyg.compare.grid import make_grid
-    from ibc_pyg.config.overlays import parse_layers
+    from ibc_pyg.config.overlays import parse_overlays
     from ibc_pyg.config.renamed import current_path
     from ibc_pyg.config.yaml_file import parse_config
     from ibc_pyg.errors import ConfigError
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     base, *above = map(current_path, arguments.experiment)
     for layer in [None, *arguments.layers]:
         # An error in a file names that file.
-        parse_layers([base, *above, *filter(None, [layer])], [])
+        parse_overlays([base, *above, *filter(None, [layer])], [])
     fields = [word for layer in above for word in ("--config", str(layer))] + list(fields)
     # All settings are parsed before the first run starts.
     configs = [parse_config(base, [*fields, *point.overrides]) for point in points]

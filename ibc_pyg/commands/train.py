@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     """Run the command."""
     from ibc_pyg.commands.common import console, default_out, finish
-    from ibc_pyg.config.overlays import parse_layers
+    from ibc_pyg.config.overlays import parse_overlays
     from ibc_pyg.errors import ConfigError
 
     files: list[Path] = arguments.experiment
@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     if not files:
         raise ConfigError("train needs an experiment file, such as experiments/glyphs.yaml")
     # Errors in the file are reported before torch is imported.
-    config = parse_layers(files, fields)
+    config = parse_overlays(files, fields)
     if arguments.dry_run:
         from ibc_pyg.training.dry_run import dry_run
 
@@ -89,12 +89,12 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
 
 def _wanted(files: list[Path], folder: Path, fields: Sequence[str]) -> Config | None:
     """Return the experiment that the run should be: the given one, or its own with other fields."""
-    from ibc_pyg.config.overlays import parse_layers
+    from ibc_pyg.config.overlays import parse_overlays
 
     own = folder / "config.yaml"
     if not files and (not fields or not own.is_file()):
         return None
-    return parse_layers(files or [own], fields)
+    return parse_overlays(files or [own], fields)
 
 
 def _known_code(

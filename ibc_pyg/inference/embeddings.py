@@ -14,37 +14,37 @@ from ibc_pyg.errors import RunError
 from ibc_pyg.files import open_draft
 
 _HEADER_BYTES = 128
-"""Length of the .npy header; there is room for any number of rows."""
+"""Length of the .npy header, sufficient for any number of rows."""
 
 
 class Embeddings(np.ndarray[Any, np.dtype[np.float32]]):
-    """Unit-norm float32 `[M, D]` with the rows of the input that it holds.
+    """Unit-norm embeddings, float32 `[M, D]`, with the rows of the input that they belong to.
 
     Attributes:
-        rows: Row of the input of each embedding, int64 `[M]`, ascending; None in arrays made from
-            this one.
+        rows: Row of the input of each embedding, int64 `[M]`, ascending; None in arrays derived
+            from this one.
     """
 
     rows: npt.NDArray[np.int64] | None
 
     def __array_finalize__(self, source: object) -> None:
-        """Drop `rows`, which slices and copies do not follow."""
+        """Drop `rows`, which are wrong for slices and copies."""
         self.rows = None
 
     @classmethod
     def of(cls, vectors: npt.NDArray[np.float32], rows: npt.NDArray[np.int64]) -> Embeddings:
-        """Return a view of `vectors` that knows its rows."""
+        """Return a view of `vectors` with `rows`."""
         result = vectors.view(cls)
         result.rows = rows
         return result
 
 
 class EmbeddingsWriter:
-    """Collects embeddings in memory, or in a .npy file that appears when it is complete.
+    """Writer of embeddings to memory, or to a .npy file that appears when it is complete.
 
     Args:
         dim: Length D of an embedding.
-        path: The file; None keeps them in memory.
+        path: The file; None keeps the embeddings in memory.
 
     Raises:
         RunError: If the file cannot be written.
@@ -74,13 +74,13 @@ class EmbeddingsWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Remove a file that is not complete."""
+        """Remove the temporary file, if it has not been renamed."""
         if self._file is not None:
             self._file.close()
             self._draft.unlink(missing_ok=True)
 
     def add(self, vectors: npt.NDArray[np.float32], rows: npt.NDArray[np.int64]) -> None:
-        """Append embeddings, float32 `[B, D]`, of the input rows int64 `[B]`."""
+        """Append embeddings, float32 `[B, D]`, of rows of the input, int64 `[B]`."""
         self._rows.append(rows)
         if self._file is None:
             self._parts.append(vectors)

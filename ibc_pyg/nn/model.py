@@ -118,6 +118,6 @@ class IntraBatchModel(nn.Module):
             return self.graph(nodes)
         return self.graph(nodes, senders=senders.x, first=senders.first)
 
-    def describe(self, images: Tensor) -> Tensor:
+    def embed(self, images: Tensor) -> Tensor:
         """Return the descriptors for retrieval: unit-norm float32 `[N, D]`."""
         return F.normalize(self.backbone(images).float(), dim=-1)  # [N, D]

@@ -31,37 +31,55 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise RunError(f"{path} cannot be read: {error}") from error
 
 
-def read_backbone_weights(path: str | Path) -> dict[str, Tensor]:
-    """Read the state dictionary in the file `model.weights`.
+def read_weight_file(path: Path) -> object:
+    """Read a file of weights without unpickling.
 
     Args:
-        path: A `.safetensors` file, or a `torch.save` file with tensors only. Of the
-            `model.safetensors` of a run, the backbone is read.
+        path: A `.safetensors` file, or a file of `torch.save` with tensors only (`.pth`, `.pt`): a
+            state dictionary, or a dictionary with one under `state_dict`.
+
+    Returns:
+        The state dictionary, on the CPU; its keys and values are not checked.
 
     Raises:
-        ConfigError: If the file is missing, damaged, or holds anything but tensors.
+        RunError: If the file is missing, damaged, or cannot be read without unpickling.
     """
-    path = Path(path)
     if path.is_dir():
-        raise ConfigError(f"model.weights: {path} is a folder; name a file in it")
+        raise RunError(f"{path} is a folder; name a file in it")
     if not path.is_file():
-        raise ConfigError(f"model.weights: there is no file {path}")
+        raise RunError(f"there is no file {path}")
     try:
         if path.suffix == ".safetensors":
             state: object = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ConfigError(
-            f"model.weights: {path} holds objects other than tensors, or no weights, and is not "
-            "unpickled; save the state_dict() alone"
-        ) from error
+    except pickle.UnpicklingError:
+        raise RunError(
+            f"{path} holds objects other than tensors, or no weights, and is not unpickled; save "
+            "the state_dict() alone, with torch.save or safetensors"
+        ) from None
     except Exception as error:  # a damaged file can fail anywhere in the reader
-        raise ConfigError(f"model.weights: {path} cannot be read: {first_line(error)}") from error
+        raise RunError(f"{path} cannot be read: {first_line(error)}") from None
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
+        return state["state_dict"]
+    return state
+
+
+def read_backbone_weights(path: str | Path) -> dict[str, Tensor]:
+    """Read the state dictionary in the file `model.weights`.
+
+    Args:
+        path: See `read_weight_file`. Of the `model.safetensors` of a run, the backbone is read.
+
+    Raises:
+        ConfigError: If the file is missing, damaged, or holds anything but tensors.
+    """
+    try:
+        state = read_weight_file(Path(path))
+    except RunError as error:
+        raise ConfigError(f"model.weights: {error}") from error
     if isinstance(state, Mapping) and any(str(key).startswith(_BACKBONE) for key in state):
-        # The model.safetensors of a run: the backbone is a part of it.
+        # A run's model.safetensors: the backbone is a part of it.
         state = {
             str(key).removeprefix(_BACKBONE): value
             for key, value in state.items()

@@ -13,7 +13,7 @@ import yaml
 from ibc_pyg.compare.grid import GridPoint, divide
 from ibc_pyg.compare.runs import tracked
 from ibc_pyg.config import Config
-from ibc_pyg.config.overlays import parse_layers
+from ibc_pyg.config.overlays import parse_overlays
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.jobs.pool import Job
 from ibc_pyg.sweep.sweep_file import Sweep
@@ -160,7 +160,7 @@ class Plan:
 
     def _config(self, method: Method, values: Mapping[str, Any], words: Sequence[str]) -> Config:
         chosen = [f"--{name}={text(value)}" for name, value in values.items()]
-        return parse_layers(method.files, [*self.fields, *chosen, *words])
+        return parse_overlays(method.files, [*self.fields, *chosen, *words])
 
 
 def text(value: object) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ibc_pyg.cli import run
-from ibc_pyg.config.overlays import parse_layers
+from ibc_pyg.config.overlays import parse_overlays
 from ibc_pyg.config.renamed import current_path, expand_renamed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +33,7 @@ def experiments(tmp_path):
 def test_an_old_path_is_read_with_one_line_of_warning(old, new, experiments, caplog):
     base = experiments / "omniglot.yaml"
     with caplog.at_level(logging.WARNING):
-        configs = [parse_layers([base, experiments / name], []) for name in (old, new, old)]
+        configs = [parse_overlays([base, experiments / name], []) for name in (old, new, old)]
     assert configs[0] == configs[1] == configs[2]
     assert [record.getMessage() for record in caplog.records] == [
         f"{experiments / old} is now {experiments / new}"

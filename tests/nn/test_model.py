@@ -65,10 +65,10 @@ def test_the_loss_on_the_nodes_reaches_every_image_of_the_batch(images):
 
 def test_descriptors_are_unit_norm_and_do_not_depend_on_the_batch(images):
     model = make()
-    together = model.describe(images)
+    together = model.embed(images)
     torch.testing.assert_close(together.norm(dim=1), torch.ones(12))
     torch.testing.assert_close(together, F.normalize(model.backbone(images), dim=-1))
-    torch.testing.assert_close(model.describe(images[3:4]), together[3:4], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(model.embed(images[3:4]), together[3:4], rtol=1e-5, atol=1e-6)
 
 
 def test_attention_is_returned_on_request(images):

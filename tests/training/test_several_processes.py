@@ -241,6 +241,5 @@ def test_other_commands_refuse_several_processes(monkeypatch, capsys):
     finally:
         signal.signal(signal.SIGTERM, earlier)
     assert capsys.readouterr().err == (
-        "error: data works in one process: start it without torchrun; train is the command for "
-        "several\n"
+        "error: data runs in one process: start it without torchrun; only train supports several\n"
     )
