@@ -1,4 +1,4 @@
-"""One layer at one size, measured in a process of its own: called by layers.py."""
+"""Measurement of one layer at one size, in a separate process started by layers.py."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WARM_UP_NODES = 16
 
 @dataclass(frozen=True)
 class Request:
-    """What layers.py asks for."""
+    """Measurement requested by layers.py."""
 
     layer: str
     nodes: int
@@ -39,7 +39,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Result:
-    """What it gets: seconds, and bytes above what parameters, input and edges take."""
+    """Result: seconds, and bytes beyond those of parameters, input and edges."""
 
     layer: str
     nodes: int
@@ -50,7 +50,7 @@ class Result:
 
 
 class Floor(nn.Module):
-    """What any dense attention layer has to compute: four projections and the attention."""
+    """Lower bound for dense attention layers: four projections and the attention."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Floor(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """`torch.nn.MultiheadAttention` of a set with itself."""
+    """`torch.nn.MultiheadAttention` as self-attention."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class SelfAttention(nn.Module):
 
 
 class OnEdges(nn.Module):
-    """A layer on the edges of the complete graph, which are made before the clock starts."""
+    """Layer on the edges of the complete graph, which are created before timing."""
 
     def __init__(self, conv: nn.Module) -> None:
         super().__init__()
@@ -149,29 +149,29 @@ def measure(request: Request) -> Result:
         out.backward(weight.to(out.dtype))
 
     x, weight = prepare(_WARM_UP_NODES)
-    forward_backward()  # gradients of the parameters exist from here on
+    forward_backward()  # allocates the gradients of the parameters
     x, weight = prepare(request.nodes)
     if request.compile:
         forward_backward()
     extra = extra_peak_bytes(forward_backward, device)
     limits = {"repeats": request.repeats, "seconds": request.seconds}
-    fast = time_call(forward, device, **limits)
-    full = time_call(forward_backward, device, **limits)
+    forward_time = time_call(forward, device, **limits)
+    full_time = time_call(forward_backward, device, **limits)
     return Result(
         request.layer,
         request.nodes,
-        fast.median,
-        full.median,
+        forward_time.median,
+        full_time.median,
         extra,
-        min(fast.repeats, full.repeats),
+        min(forward_time.repeats, full_time.repeats),
     )
 
 
 def main() -> None:
-    """Answer one request on standard input by one line of JSON."""
+    """Read one request from standard input and print the result as one line of JSON."""
     request = Request(**json.loads(sys.stdin.read()))
     device = torch.device(request.device)
-    if request.nodes == 0:  # asked for the machine only
+    if request.nodes == 0:  # a request for machine and layer names
         torch.set_num_threads(request.threads)
         about = {"machine": machine(device), "available": available_bytes(device)}
         print(json.dumps({**about, "layers": list(LAYERS)}))

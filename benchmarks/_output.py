@@ -1,4 +1,4 @@
-"""Where a benchmark writes its numbers."""
+"""Output files of a benchmark."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
 
 
 def write_outputs(args: argparse.Namespace, report: dict[str, Any], table: str) -> None:
-    """Print the table, and write what `args` asks for."""
+    """Print the table, and write the files that `args` names."""
     print("\n" + table)
     if args.json:
         args.json.write_text(json.dumps(report, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""Time and extra peak memory of a function, and on what machine."""
+"""Time and extra peak memory of a function, and a description of the machine."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def time_call(
     """Call often enough for a median.
 
     Args:
-        call: what is timed; called once before the clock starts.
+        call: the function; called once before the clock starts.
         device: the accelerator to wait for.
         repeats: number of timed calls at most, three at least.
         seconds: after this long no further call is started.

@@ -1,7 +1,7 @@
-"""One training, measured from within: called by training.py.
+"""One training, with the time of its parts; called by training.py.
 
-The engine's own `fit` runs; the function that takes its steps is wrapped. After each step of the
-engine the bare loop takes one on the same batch, so that noise of the machine hits both.
+`fit` of the package runs with its step function wrapped. After each of its steps the bare loop
+takes one on the same batch, so that noise of the machine affects both.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Bare:
 
 
 class Stopwatch:
-    """Wraps the engine's functions and keeps what they take, in seconds a step."""
+    """Wraps functions of the training loop and keeps their times, in seconds a step."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -146,7 +146,7 @@ def folder_of(experiment: Experiment) -> Iterator[tuple[RunFolder, MultiTracker]
 
 
 def fit_steps(experiment: Experiment, step: Callable[[Experiment, Batch], Any]) -> None:
-    """Run the engine's loop, with `step` in place of its step, until that raises EnoughError."""
+    """Run the training loop with `step` as its step until that raises EnoughError."""
     quiet = Console(quiet=True)
     with (
         folder_of(experiment) as (run, tracker),
@@ -159,7 +159,7 @@ def fit_steps(experiment: Experiment, step: Callable[[Experiment, Batch], Any]) 
 
 
 def measure_parts(experiment: Experiment, repeats: int) -> dict[str, Any]:
-    """Time steps of the engine and of the bare loop in turn, and what the engine does besides."""
+    """Time steps of the training loop and of the bare loop in turn, and the loop's own work."""
     device = experiment.fabric.device
     bare, watch = Bare(experiment), Stopwatch(device)
     real_step = step_module.train_step
@@ -228,7 +228,7 @@ def measure_parts(experiment: Experiment, repeats: int) -> dict[str, Any]:
 
 @contextmanager
 def looked_into(experiment: Experiment, watch: Stopwatch) -> Iterator[None]:
-    """Time what the engine's step does besides forward, backward and optimiser."""
+    """Time the parts of a step besides forward, backward and optimiser."""
     assert experiment.statistics is not None
     with (
         mock.patch.object(
@@ -326,7 +326,7 @@ def measure(case: str, pictures: Path, options: list[str], repeats: int) -> dict
     found = measure_parts(experiment, repeats)
     batch = found.pop("batch")
     head = measure_head(experiment, batch, repeats)
-    # A fresh one: the sampler begins anew.
+    # A new iterator: the sampler starts again.
     experiment = setup(config_of(case, pictures, options))
     whole, busy = measure_whole(experiment, repeats)
     return {

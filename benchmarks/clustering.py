@@ -1,6 +1,6 @@
 """Clustering metrics: time, NMI and inertia against scikit-learn's k-means with ten restarts.
 
-The size of CUB is measured over several seeds; at the size of SOP only ours is run, once.
+The size of CUB is measured over several seeds; at the size of SOP only this package is run, once.
 
     python benchmarks/clustering.py
     python benchmarks/clustering.py --sizes 5924 --noise 2 3 4 --json out.json --markdown out.md

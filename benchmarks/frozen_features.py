@@ -1,4 +1,4 @@
-"""The floor of a fine-tuning: scores of a pretrained backbone's pooled features, nothing trained.
+"""Scores of a pretrained backbone's pooled features without training: the floor of fine-tuning.
 
 python benchmarks/frozen_features.py experiments/grocery_store.yaml --weights FILE
 python benchmarks/frozen_features.py EXPERIMENT --weights FILE --root DIR --json out.json

@@ -1,4 +1,4 @@
-"""k-reciprocal neighbourhoods: all at once against one sample at a time, and the results compared.
+"""k-reciprocal neighbourhoods: batched against one sample at a time, with the results compared.
 
 python benchmarks/k_reciprocal.py
 python benchmarks/k_reciprocal.py --sizes 2000 --threads 1 --json out.json --markdown out.md

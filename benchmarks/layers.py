@@ -1,4 +1,4 @@
-"""Graph layers head to head on complete graphs: time and extra peak memory.
+"""Time and extra peak memory of graph layers on complete graphs.
 
     python benchmarks/layers.py --threads 1 --json layers.json --markdown layers.md
 

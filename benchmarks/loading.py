@@ -1,10 +1,10 @@
-"""Images per second: our loader, from JPEG files and from the cache, against ImageFolder.
+"""Images per second of the loader, from JPEG files and from the cache, against ImageFolder.
 
     python benchmarks/loading.py --root DIR [--image-size 160] [--resize 160] [--out DIR]
 
-DIR holds JPEG files in folders, one a class. All ways load the same pictures, at the same size,
-with random resized crop, flip, normalisation and random erasing. They take turns in several
-rounds of one run, and each one's best round counts. Ratios are to ImageFolder + Pillow +
+DIR holds JPEG files in folders, one a class. All loaders read the same images, at the same size,
+with random resized crop, flip, normalisation and random erasing. They alternate in several
+rounds of one run, and the best round of each counts. Ratios are to ImageFolder + Pillow +
 torchvision's transforms + DataLoader with the same number of worker processes.
 """
 

@@ -1,8 +1,8 @@
-"""Descriptor refinement at the size of CUB, against the neighbour search that it needs.
+"""Time of descriptor refinement at the size of CUB, against its neighbour search.
 
-The search is that of the 30 nearest neighbours of every image, exactly. Refinement is all of it:
-neighbourhoods found, message passing in each, read out. The network is that of experiments/cub.yaml
-(512 channels, two heads) with the given numbers of steps.
+The search finds the exact 30 nearest neighbours of every image. Refinement includes the search,
+message passing in every neighbourhood, and the read-out. The network is that of
+experiments/cub.yaml (512 channels, two heads) with the given numbers of steps.
 
     python benchmarks/refinement.py
     python benchmarks/refinement.py --samples 1000 --steps 1 --json out.json --markdown out.md

@@ -1,8 +1,9 @@
-"""Retrieval metrics at the sizes of the benchmarks: ours, four rivals and the bare matrix products.
+"""Retrieval metrics at benchmark sizes, against four other implementations and bare products.
 
 Every candidate runs in a process of its own, on the same arrays and with the same threads. Each
-gives what it can: ours R@k, MAP@R and RP; faiss and the full sort the same from sorted lists;
-pytorch-metric-learning R@1, MAP@R and RP; open-metric-learning R@k and MAP at the largest R.
+computes what it offers: this package R@k, MAP@R and RP; faiss and the full sort the same from
+sorted lists; pytorch-metric-learning R@1, MAP@R and RP; open-metric-learning R@k and MAP at the
+largest R.
 
     python benchmarks/retrieval.py
     python benchmarks/retrieval.py --sizes 5924 inshop --threads 2 --json out.json --markdown out.md

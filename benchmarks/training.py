@@ -1,11 +1,11 @@
-"""A full training step of the engine against the bare backbone with cross-entropy.
+"""A full training step against the bare backbone with cross-entropy.
 
     python benchmarks/training.py --threads 2 --json training.json --markdown training.md
 
-Both take turns in one process, on the same batches: same backbone, precision and optimiser. The
-bare loop has a linear classifier and nothing else. The engine's own work is what its loop does
-besides forward, backward and optimiser: progress, records, norms of gradients, statistics, sampler.
-Medians. resnet50 reads JPEG files of 500 x 375 pixels that are drawn for the purpose.
+Both alternate in one process, on the same batches: same backbone, precision and optimiser. The bare
+loop has a linear classifier and nothing else. The loop's own work is everything besides forward,
+backward and optimiser: progress, records, norms of gradients, statistics, sampler.
+Medians. resnet50 reads synthetic JPEG files of 500 x 375 pixels.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     precisions = ["32-true", "tf32", "bf16-mixed", "16-mixed"]
     add("--precision", choices=precisions, default="32-true")
     add("--compile", action="store_true", help="with torch.compile, both")
-    add("--workers", type=int, help="processes that read images; left out: the engine's choice")
+    add("--workers", type=int, help="processes that read images; default: chosen by the machine")
     add("--repeats", type=int, help="measured steps; left out: 3 of resnet50, 60 of glyphs")
     add_outputs(parser)
     return parser.parse_args(argv)
@@ -90,7 +90,7 @@ def markdown(report: dict[str, Any]) -> str:
         ]
     lines += [
         "",
-        "| training | step, ms | message passing, heads, loss | engine's own work "
+        "| training | step, ms | message passing, heads, loss | own work "
         "| of it in the step | between steps | sampler | steps |"
         + (" GPU busy |" if busy(report) else ""),
         "|---|---:|---:|---:|---:|---:|---:|---:|" + ("---:|" if busy(report) else ""),

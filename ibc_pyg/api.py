@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from ibc_pyg.config import Config, RefineMethod
-from ibc_pyg.config.overlays import parse_layers
+from ibc_pyg.config.overlays import parse_overlays
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.evaluation.runs import ScoreOptions, score_runs
 from ibc_pyg.inference.embedder import Embedder
@@ -21,7 +21,7 @@ from ibc_pyg.inference.test_time_views import Views
 from ibc_pyg.inference.trained import load_run
 from ibc_pyg.nn.conv.user_conv import user_code
 from ibc_pyg.training import run as training
-from ibc_pyg.training.fit import TrainingInterrupted
+from ibc_pyg.training.interrupt import TrainingInterrupted
 
 PathLike = str | os.PathLike[str]
 
@@ -152,7 +152,7 @@ def _config(
     files = [experiment] if isinstance(experiment, str | os.PathLike) else list(experiment)
     if not files:
         raise ConfigError("experiment is empty: give a YAML file")
-    return parse_layers([Path(file) for file in files], options)
+    return parse_overlays([Path(file) for file in files], options)
 
 
 def _option(name: str, value: Any) -> tuple[str, str]:

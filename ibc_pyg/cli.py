@@ -24,11 +24,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands; imports nothing heavy."""
+    """Return the parser of all commands, without heavy imports."""
     parser = _Parser(
         prog="run.py",
-        description="Image embeddings for retrieval and clustering of classes never seen in "
-        "training: the mini-batch is a graph.",
+        description="Train image embeddings for retrieval and clustering of unseen classes, with "
+        "message passing between the images of a mini-batch.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=__version__)
@@ -47,9 +47,9 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _split_fields(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Divide the words of a command from `--part.field value`, wherever these stand.
+    """Separate fields of the configuration, `--part.field value`, from the other arguments.
 
-    argparse would take the value of an option that it does not know for a positional argument.
+    argparse would treat the value of an unknown option as a positional argument.
     """
     words: list[str] = []
     fields: list[str] = []
@@ -66,9 +66,9 @@ def _split_fields(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code: 0, 2 for a mistake in the input, 130 for Ctrl-C."""
+    """Run one command and return its exit code: 0, 2 for invalid input, 130 for Ctrl-C."""
     launch = Launch.from_environment()
-    # Of several processes the first one speaks.
+    # Only the main process logs.
     level = logging.WARNING if launch.rank == 0 else logging.CRITICAL
     logging.basicConfig(level=level, format="%(levelname)s: %(message)s", force=True)
     logging.captureWarnings(True)
@@ -81,12 +81,12 @@ def run(arguments: Sequence[str]) -> int:
             raise UserError(f"unknown argument {rest[0]}; see `run.py {parsed.command} --help`")
         if launch.world_size > 1 and not getattr(parsed, "takes_processes", False):
             raise UserError(
-                f"{parsed.command} works in one process: start it without torchrun; train is the "
-                "command for several"
+                f"{parsed.command} runs in one process: start it without torchrun; only train "
+                "supports several"
             )
         return int(parsed.run(parsed, rest) or 0)
     except UserError as error:
-        # One line, whatever the message was made of.
+        # Errors are printed on one line.
         if launch.should_report_error():
             sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         return EXIT_USER_ERROR
@@ -99,5 +99,5 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def main() -> NoReturn:
-    """Run the command that the process was started with."""
+    """Run the command in `sys.argv`."""
     sys.exit(run(sys.argv[1:]))

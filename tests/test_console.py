@@ -40,7 +40,7 @@ def run(console: Console, total: int, seconds: float, start: int = 0) -> list[st
     return text(console).splitlines()
 
 
-def test_plain_lines_say_step_loss_speed_and_time_left():
+def test_plain_lines_show_step_loss_speed_and_time_left():
     lines = run(plain(), total=1000, seconds=0.1)
     assert lines[0] == "train     1/1,000  loss 1.0000  960 images/s  1:40 left"
     assert lines[-1] == "train 1,000/1,000  loss 0.0010  960 images/s  0:00 left"
@@ -66,7 +66,7 @@ def test_time_left_counts_from_the_start_of_a_resumed_run():
 
 def test_a_step_is_shown_once_and_values_are_optional():
     console = plain()
-    with ui.progress(2, "index", console=console) as bar:
+    with ui.Progress(2, "index", console=console) as bar:
         bar.update(0)
         bar.update(2)
         bar.update(2)
@@ -83,16 +83,16 @@ def test_terminal_gets_a_bar():
 
 def test_lines_printed_during_the_bar_survive():
     console = terminal()
-    with ui.progress(2, console=console) as bar:
+    with ui.Progress(2, console=console) as bar:
         bar.update(1)
-        ui.info(console, "W&B goes on offline")
-    assert "W&B goes on offline" in text(console)
+        ui.info(console, "W&B continues offline")
+    assert "W&B continues offline" in text(console)
 
 
 @pytest.mark.parametrize(("total", "start"), [(-1, 0), (5, 6), (5, -1)])
 def test_impossible_totals_are_refused(total, start):
     with pytest.raises(ValueError, match="must"):
-        ui.progress(total, console=plain(), start=start)
+        ui.Progress(total, console=plain(), start=start)
 
 
 ROWS = [
@@ -136,12 +136,12 @@ def test_no_color_is_respected(monkeypatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
     coloured = terminal(color_system="standard")
     ui.table(ROWS, console=coloured)
-    with ui.progress(2, console=coloured) as bar:
+    with ui.Progress(2, console=coloured) as bar:
         bar.update(2, loss=1.0)
     monkeypatch.setenv("NO_COLOR", "1")
     bare = terminal(color_system="standard")
     ui.table(ROWS, console=bare)
-    with ui.progress(2, console=bare) as bar:
+    with ui.Progress(2, console=bare) as bar:
         bar.update(2, loss=1.0)
     colours = re.compile(r"\x1b\[[\d;]*(?:3|9)\d[\d;]*m")
     assert colours.search(text(coloured))

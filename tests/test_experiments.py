@@ -14,7 +14,7 @@ from ibc_pyg.builders.model import build_model
 from ibc_pyg.builders.optimizer import build_optimizer, lr_factor
 from ibc_pyg.cli import make_parser, run
 from ibc_pyg.compare.grid import make_grid
-from ibc_pyg.config.overlays import parse_layers
+from ibc_pyg.config.overlays import parse_overlays
 from ibc_pyg.config.yaml_file import parse_config
 from ibc_pyg.data.registry import DATASETS
 from ibc_pyg.data.sampling import SamplerSettings, make_sampler
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1] / "experiments"
 FILES = sorted(path for path in ROOT.rglob("*.yaml") if not {"sweeps", "results"} & set(path.parts))
 # Rows of a table are layers over the experiment of a data set.
 LAYERS = [
-    path for path in FILES if {"baselines", "graph_plus", "ablations"} & set(path.parent.parts)
+    path for path in FILES if {"baselines", "with_graph", "ablations"} & set(path.parent.parts)
 ]
 WHOLE = [path for path in FILES if path not in LAYERS]
 BASELINES = sorted((ROOT / "baselines").glob("*.yaml"))
@@ -117,7 +117,7 @@ def test_dry_run(file, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("layer", LAYERS, ids=names(LAYERS))
 def test_dry_run_of_a_layer(layer, tmp_path, monkeypatch, capsys):
     said = dry_run([ROOT / "omniglot.yaml", layer], tmp_path, monkeypatch, capsys)
-    assert "a sample of omniglot" in said
+    assert "a synthetic sample of omniglot" in said
 
 
 def test_a_dry_run_sees_the_data_that_is_there(shared, capsys):
@@ -136,14 +136,14 @@ def test_a_dry_run_whose_batch_no_sample_fills(tmp_path, monkeypatch, capsys):
 
 def test_a_dry_run_of_a_cut_run_is_refused(tmp_path, capsys):
     assert run(["train", "--dry-run", "--resume", str(tmp_path)]) == 2
-    assert "--dry-run is for a run that has not begun" in capsys.readouterr().err
+    assert "--dry-run cannot be combined with --resume" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("file", BASELINES, ids=names(BASELINES))
 def test_a_baseline_and_its_graph_differ_in_the_graph_alone(file):
     base = ROOT / "omniglot.yaml"
-    plus = ROOT / "graph_plus" / f"{file.stem}_graph.yaml"
-    baseline, graph = (flat(parse_layers([base, layer], [])) for layer in (file, plus))
+    plus = ROOT / "with_graph" / f"{file.stem}_graph.yaml"
+    baseline, graph = (flat(parse_overlays([base, layer], [])) for layer in (file, plus))
     different = {field for field in graph if graph[field] != baseline[field]}
     assert different == {"model.steps"}
     assert (baseline["model.steps"], graph["model.steps"]) == (0, 1)
@@ -153,8 +153,8 @@ def test_a_baseline_and_its_graph_differ_in_the_graph_alone(file):
         return
     assert [term["features"] for term in graph["loss.terms"]] == ["embeddings"]
     assert graph["loss.auxiliary_weight"] == 0
-    with_ce = ROOT / "graph_plus" / "auxiliary" / f"{file.stem}_graph_ce.yaml"
-    auxiliary = flat(parse_layers([base, with_ce], []))
+    with_ce = ROOT / "with_graph" / "ce_on_embeddings" / f"{file.stem}_graph_ce.yaml"
+    auxiliary = flat(parse_overlays([base, with_ce], []))
     assert {field for field in graph if graph[field] != auxiliary[field]} == {
         "loss.auxiliary_weight"
     }

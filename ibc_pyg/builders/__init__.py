@@ -1,1 +1,1 @@
-"""Builders: the parts of an experiment, made from its configuration."""
+"""Builders of the parts of an experiment from its configuration."""

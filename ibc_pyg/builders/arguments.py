@@ -1,4 +1,4 @@
-"""Messages about the arguments that a configuration gives a constructor."""
+"""Errors about constructor arguments in a configuration."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ibc_pyg.errors import ConfigError, UserError
 
 @contextmanager
 def argument_errors(field: str, owner: str, given: Mapping[str, Any]) -> Iterator[None]:
-    """Raise a constructor's errors as a ConfigError that names the field.
+    """Raise the errors of a constructor as ConfigError that names the field.
 
     Args:
-        field: The field of the configuration, such as `model.mpn_args`.
-        owner: The name of what is constructed.
-        given: The arguments of the field.
+        field: Field of the configuration, such as `model.mpn_args`.
+        owner: Name of the constructed object.
+        given: Arguments of the field.
     """
     try:
         yield
@@ -27,7 +27,7 @@ def argument_errors(field: str, owner: str, given: Mapping[str, Any]) -> Iterato
             raise ConfigError(f"{field}: {owner}: {str(error).split('() ')[-1]}") from error
         if not given:
             raise
-        # A text where a number should be, and the like.
+        # An argument of a wrong type, such as a string for a number.
         raise ConfigError(f"{field}: {owner}: a value of {dict(given)}: {error}") from error
     except ValueError as error:
         raise ConfigError(f"{field}: {owner}: {error}") from error

@@ -1,4 +1,4 @@
-"""Trial passes of backbone and graph, before anything is trained."""
+"""Trial passes of backbone and graph before training."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ibc_pyg.nn.model import IntraBatchModel, complete_batch
 
 
 def check_backbone(config: ModelConfig, model: IntraBatchModel, transform: Transform) -> None:
-    """Try the backbone once, before anything is trained.
+    """Check the backbone with one forward pass.
 
     Args:
-        config: Its name.
-        model: Left as it is.
-        transform: Makes the images.
+        config: Name of the backbone.
+        model: The model, which is not changed.
+        transform: Preprocessing, which determines the image size.
 
     Raises:
-        ConfigError: If it cannot read images of this size.
+        ConfigError: If the backbone does not accept images of this size.
     """
     size = transform.image_size
     images = torch.zeros(1, transform.channels, size, size)  # [1, C, S, S]
@@ -32,7 +32,7 @@ def check_backbone(config: ModelConfig, model: IntraBatchModel, transform: Trans
             model.backbone(images)
     except RuntimeError as error:
         raise ConfigError(
-            f"model.backbone: {config.backbone} cannot read images of {size} x {size}: "
+            f"model.backbone: {config.backbone} does not accept images of {size} x {size}: "
             f"{first_line(error)}; set data.transform_args.image_size"
         ) from error
     finally:
@@ -40,20 +40,20 @@ def check_backbone(config: ModelConfig, model: IntraBatchModel, transform: Trans
 
 
 def check_graph(config: ModelConfig, model: IntraBatchModel, num_nodes: int) -> None:
-    """Try a batch graph that is not complete once, before anything is trained.
+    """Check a batch graph that is not complete with one forward pass.
 
     Args:
-        config: Names and arguments.
-        model: Its graph and message passing; left as it is.
-        num_nodes: Images of a batch.
+        config: Names and arguments of graph and layer.
+        model: The model, which is not changed.
+        num_nodes: Number of images in a batch.
 
     Raises:
-        ConfigError: If the graph's arguments do not fit, or the layer cannot work on such a graph.
+        ConfigError: If the arguments of the graph are invalid, or the layer does not support it.
     """
     if model.mpn is None or model.graph is complete_batch:
         return
-    draws = torch.Generator().manual_seed(0)
-    nodes = torch.randn(num_nodes, config.embedding_dim, generator=draws)  # [N, D]
+    generator = torch.Generator().manual_seed(0)
+    nodes = torch.randn(num_nodes, config.embedding_dim, generator=generator)  # [N, D]
     with argument_errors("model.graph_args", config.graph, config.graph_args), torch.no_grad():
         graph = model.graph(F.normalize(nodes, dim=-1))
         training = model.training

@@ -1,4 +1,4 @@
-"""torch.compile for the training step."""
+"""Compilation of the training step with torch.compile."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ibc_pyg.errors import ConfigError, RunError, first_line
 
 
 class CannotCompileError(RunError):
-    """The training step could not be compiled; it has not been taken."""
+    """The training step could not be compiled and was not executed."""
 
 
 @contextmanager
 def compiling() -> Iterator[None]:
-    """Turn what the compiler says when the step is first called into one line.
+    """Raise errors of the compiler, which occur in the first call of the step, in one line.
 
     Raises:
-        CannotCompileError: If a step within cannot be compiled.
+        CannotCompileError: If the step in the block cannot be compiled.
     """
     try:
         yield
@@ -34,18 +34,18 @@ def compiling() -> Iterator[None]:
 
 
 def compile_step(model: nn.Module, device: torch.device) -> nn.Module:
-    """Return the model compiled; parameters and their names are those of `model`.
+    """Return a compiled model with the parameters of `model`, under the same names.
 
-    `model` itself is left as it is, for evaluation. A second batch size makes one more
-    compilation, for all sizes; there are no further ones.
+    `model` itself is not changed and serves for evaluation. The second batch size causes one
+    more compilation, which covers all further sizes.
 
     Raises:
-        ConfigError: If compiling does not work on this machine.
+        ConfigError: If torch.compile does not work on this machine.
     """
     try:
-        # Small, so that a missing compiler shows before anything is read or trained.
+        # A small function detects a missing compiler before data are read.
         torch.compile(_try_out)(torch.ones(8, device=device))
-    except Exception as error:  # whatever a compiler may say
+    except Exception as error:  # compilers raise exceptions of many types
         raise ConfigError(
             f"train.compile: torch.compile does not work here ({_reason(error)}); install a C++ "
             "compiler such as g++, and for a GPU triton, or set train.compile = false"

@@ -1,4 +1,4 @@
-"""The images that a configuration names: table, split, transform, cache."""
+"""Images of an experiment: table, split, transform, cache."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.console import Console
 
 from ibc_pyg.builders.arguments import argument_errors
 from ibc_pyg.config import Config, DataConfig
-from ibc_pyg.console import progress
+from ibc_pyg.console import Progress
 from ibc_pyg.data.images.cache import ImageCache, open_cache
 from ibc_pyg.data.images.cache_dir import default_cache_dir
 from ibc_pyg.data.images.sources import OnError
@@ -26,16 +26,16 @@ from ibc_pyg.runs.split_record import SplitRecord
 
 @dataclass(frozen=True)
 class Data:
-    """The images of an experiment.
+    """Images of an experiment.
 
     Attributes:
         table: All images.
-        splits: Their use.
+        splits: Training, held-out and test images.
         transform: Augmentation and normalisation.
-        cache: Decoded pictures; None reads their files.
-        workers: Processes that read images.
-        on_error: Whether an unreadable image stops the work or is skipped.
-        skipped: Why each skipped image could not be read, by its row; filled while working.
+        cache: Decoded images; None reads their files.
+        workers: Number of processes that read images.
+        on_error: Whether an unreadable image raises an error or is skipped.
+        skipped: Reason for each skipped image, by its row; filled while images are read.
     """
 
     table: ImageTable
@@ -52,7 +52,7 @@ class Data:
 
     @property
     def train_table(self) -> ImageTable:
-        """The training images, their classes renumbered from 0 without gaps."""
+        """The training images, with classes renumbered from 0 without gaps."""
         table = self.table.take(self.splits.train)
         return replace(table, labels=self.splits.train_labels)
 
@@ -60,24 +60,25 @@ class Data:
 def build_data(
     config: Config, console: Console | None = None, *, record: SplitRecord | None = None
 ) -> Data:
-    """Load the data set, or the images that a run has recorded, and split it.
+    """Load the data set, or the images recorded by a run, and split it.
 
     Args:
         config: The experiment.
-        console: Shows the progress of building a cache.
-        record: Images of the run that is resumed; the data set may have grown since.
+        console: Console for the progress of building a cache.
+        record: Images of a resumed run; the data set may contain more images by now.
 
     Raises:
         DatasetError: If images are missing or a part of the split is empty.
-        ConfigError: If a name or an argument is unknown, or raw pixels of files are asked for.
-        RunError: If a set in memory is not the recorded one.
+        ConfigError: If a name or an argument is unknown, or `evaluate.raw_pixels` is set for a
+            data set of files.
+        RunError: If a data set in memory differs from the recorded one.
     """
     data = config.data
     table = load_images(data) if record is None else _recorded_images(data, record)
     if config.evaluate.raw_pixels and table.images is None:
         raise ConfigError(
-            f"evaluate.raw_pixels is for data sets held in memory, and the images of {table.name} "
-            "are files; set it to false"
+            f"evaluate.raw_pixels needs a data set in memory, but the images of {table.name} are "
+            "files; set it to false"
         )
     held_out = data.val_classes if config.select == "val" else None
     splits = split(table, val_classes=held_out, val_fold=data.val_fold, seed=config.train.seed)
@@ -85,13 +86,13 @@ def build_data(
 
 
 def recorded_data(config: Config, record: SplitRecord, console: Console | None = None) -> Data:
-    """Return the images of a run with the split that it recorded; see `build_data`."""
+    """Load the images and the split recorded by a run; see `build_data`."""
     table = _recorded_images(config.data, record)
     return _data(config.data, table, record.splits, console)
 
 
 def build_transform(config: DataConfig) -> Transform:
-    """Make the transform.
+    """Build the transform.
 
     Raises:
         ConfigError: If the name or an argument is unknown.
@@ -118,7 +119,7 @@ def _recorded_images(config: DataConfig, record: SplitRecord) -> ImageTable:
     now, then = load_images(config), record.table
     if now.paths != then.paths or not np.array_equal(now.labels, then.labels):
         raise RunError(
-            f"data set {config.name} is not the one that the run was made with: "
+            f"data set {config.name} differs from the one that the run was trained on: "
             f"{len(now):,} images against {len(then):,}, or other classes"
         )
     return replace(then, images=now.images)
@@ -138,7 +139,7 @@ def _cache(
 ) -> ImageCache | None:
     if not data.cache or table.images is not None:
         return None
-    with progress(len(table), "cache", console=console or Console(quiet=True)) as bar:
+    with Progress(len(table), "cache", console=console or Console(quiet=True)) as bar:
         return open_cache(
             table,
             transform.resize,

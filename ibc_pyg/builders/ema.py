@@ -1,4 +1,4 @@
-"""A moving average of the weights, which is what is evaluated and kept."""
+"""Exponential moving average of the weights, for evaluation and for the saved model."""
 
 from __future__ import annotations
 
@@ -18,13 +18,12 @@ class WeightAverage:
         \bar\theta_t = d_t \bar\theta_{t-1} + (1 - d_t) \theta_t, \qquad
         d_t = \min\left(d, \frac{1 + t}{10 + t}\right)
 
-    with :math:`\bar\theta_0 = \theta_0` and t counted from 1. The rate of the first steps is that
-    of TensorFlow's `ExponentialMovingAverage`: the random start is soon forgotten. Statistics of
-    batch normalisations are averaged like weights, so that they are those of the averaged network;
-    integers are copied.
+    with :math:`\bar\theta_0 = \theta_0` and t counted from 1. The smaller decay of the first steps,
+    as in TensorFlow's `ExponentialMovingAverage`, limits the influence of the initial weights.
+    Statistics of batch normalisations are averaged like weights; integers are copied.
 
     Args:
-        module: What is averaged; its present values are the start.
+        module: Module to average; its current values are the initial average.
         decay: d, in (0, 1).
     """
 
@@ -36,7 +35,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take the module's present values in, once an optimiser step."""
+        """Update the average with the current values; call after each optimiser step."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         groups: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
@@ -44,22 +43,22 @@ class WeightAverage:
             if not value.is_floating_point():
                 self.values[name].copy_(value)
                 continue
-            averages, present = groups.setdefault(value.dtype, ([], []))
+            averages, current = groups.setdefault(value.dtype, ([], []))
             averages.append(self.values[name])
-            present.append(value)
-        for averages, present in groups.values():
+            current.append(value)
+        for averages, current in groups.values():
             average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-            average(averages, present, self.steps)
+            average(averages, current, self.steps)
 
     @torch.no_grad()
     def restart(self) -> None:
-        """Set the average to the module's present values."""
+        """Set the average to the current values of the module."""
         for name, value in _state(self.module).items():
             self.values[name].copy_(value)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Let the module have the averaged values for a while."""
+        """Use the averaged values in the module within the block."""
         self._swap()
         try:
             yield
@@ -69,22 +68,22 @@ class WeightAverage:
     @torch.no_grad()
     def _swap(self) -> None:
         for name, value in _state(self.module).items():
-            present = value.clone()
+            current = value.clone()
             value.copy_(self.values[name])
-            self.values[name].copy_(present)
+            self.values[name].copy_(current)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps."""
+        """Return the state for a checkpoint."""
         return {"steps": self.steps, "values": self.values}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Put back what `state_dict` gave.
+        """Restore a state returned by `state_dict`.
 
         Raises:
-            ValueError: If it is of another module.
+            ValueError: If the state belongs to another model.
         """
         if state["values"].keys() != self.values.keys():
-            raise ValueError("the average is of another model")
+            raise ValueError("the average belongs to another model")
         self.steps = int(state["steps"])
         for name, value in self.values.items():
             value.copy_(state["values"][name])

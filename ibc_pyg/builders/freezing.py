@@ -1,4 +1,4 @@
-"""Which parts of the backbone are trained when."""
+"""Schedule of frozen parts of the backbone."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from ibc_pyg.nn.model import IntraBatchModel
 
 
 def set_frozen(model: IntraBatchModel, config: Config, epoch: float) -> None:
-    """Freeze what `config` wants frozen now, and unfreeze the rest of the backbone.
+    """Freeze the parts of the backbone that are frozen at this epoch, and unfreeze the others.
 
-    It depends on `epoch` alone, so that a run which is resumed does the same.
+    The result depends on `epoch` only, so that a resumed run freezes the same parts.
 
     Args:
-        model: Changed in place.
+        model: The model, which is changed in place.
         config: `model.freeze` and `train.freeze_backbone_epochs`.
-        epoch: Epochs done, with the share of the current one.
+        epoch: Number of epochs done, including the fraction of the current one.
 
     Raises:
         ConfigError: If the backbone has no such part.

@@ -1,4 +1,4 @@
-"""From a configuration to the loss."""
+"""Construction of the loss."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ibc_pyg.nn.model import IntraBatchModel
 from ibc_pyg.nn.weights import read_weights
 from ibc_pyg.runs.run_folder import RunFolder
 
-_LOG = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 def build_loss(
@@ -29,19 +29,19 @@ def build_loss(
     channels: int,
     trust_code: bool = False,
 ) -> IntraBatchLoss:
-    """Make the loss; the own weights of its terms are drawn from torch's generator.
+    """Build the loss; parameters of its terms are initialised with the global generator of torch.
 
     Args:
         config: The experiment.
-        model: Whose outputs it looks at.
-        num_classes: C of the training classes.
+        model: The trained model.
+        num_classes: Number of training classes C.
         channels: Colour channels of the images.
-        trust_code: Whether the graph layer of a teacher, one that `config` does not name itself,
-            may be imported where it is neither of PyG nor of this package.
+        trust_code: Whether a graph layer of a teacher that is not named in `config` may be imported
+            if it is neither of PyG nor of this package.
 
     Raises:
-        ConfigError: If a term is unknown, or its arguments or its teacher do not fit.
-        RunError: If the teacher's code is not trusted.
+        ConfigError: If a term is unknown, or its arguments or its teacher are invalid.
+        RunError: If the code of a teacher is not trusted.
     """
     loss = config.loss
     terms: list[Term] = []
@@ -72,7 +72,7 @@ def _term(
     path = args.pop("teacher", None) if distils else None
     if distils and path is None:
         raise ConfigError(
-            f"loss.terms: {term.name} imitates a trained network: set args: {{teacher: RUN_DIR}}"
+            f"loss.terms: {term.name} needs a trained network: set args: {{teacher: RUN_DIR}}"
         )
     return Term(
         name,
@@ -109,8 +109,8 @@ def _teacher(
     classes = len(weights.get("auxiliary_head.linear.weight", ()))
     if classes != num_classes:
         raise ConfigError(
-            f"loss.terms: the teacher {path} knows {classes} classes, but {num_classes} are "
-            "trained on; give one that was trained on the same classes (same select and seed)"
+            f"loss.terms: the teacher {path} was trained on {classes} classes, not {num_classes}; "
+            "give one that was trained on the same classes (same select and seed)"
         )
     if _trained_on(config) != _trained_on(student):
         raise ConfigError(
@@ -118,8 +118,8 @@ def _teacher(
             "same data.name, select, data.val_classes, data.val_fold and train.seed"
         )
     if config.data.transform_args != student.data.transform_args:
-        _LOG.warning(
-            "the teacher %s learned from pictures of other data.transform_args: %s, not %s",
+        _logger.warning(
+            "the teacher %s was trained with other data.transform_args: %s, not %s",
             path,
             config.data.transform_args,
             student.data.transform_args,
@@ -129,18 +129,18 @@ def _teacher(
     )
     if term.features == "nodes" and teacher.mpn is None:
         raise ConfigError(f"loss.terms: the teacher {path} has no refined nodes (model.steps = 0)")
-    theirs = config.model.embedding_dim
+    teacher_width = config.model.embedding_dim
     if term.features == "nodes" and teacher.mpn is not None:
-        theirs = teacher.mpn.out_channels
-    if term.name == "FeatureDistillation" and theirs != width:
+        teacher_width = teacher.mpn.out_channels
+    if term.name == "FeatureDistillation" and teacher_width != width:
         raise ConfigError(
-            f"loss.terms: the features of the teacher {path} are {theirs} wide, not {width}"
+            f"loss.terms: teacher {path} has features of width {teacher_width}, not {width}"
         )
     return teacher.eval().requires_grad_(False)
 
 
 def _trained_on(config: Config) -> tuple[object, ...]:
-    """Return what the choice of the training classes depends on."""
+    """Return the fields that determine the training classes."""
     if config.select != "val" or config.retrain:
         return (config.data.name,)
     data = config.data

@@ -1,4 +1,4 @@
-"""The model that a configuration names."""
+"""Construction of the model."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ GRAPHS: Mapping[str, Callable[..., PyGData]] = {"threshold": threshold, "knn": k
 
 
 def build_model(config: ModelConfig, *, num_classes: int, channels: int) -> IntraBatchModel:
-    """Make the model with fresh heads.
+    """Build the model, with newly initialised heads.
 
     Args:
         config: Names and sizes.
-        num_classes: Classes of the heads.
+        num_classes: Number of classes of the heads.
         channels: Colour channels of the images.
 
     Raises:
@@ -59,7 +59,7 @@ def build_model(config: ModelConfig, *, num_classes: int, channels: int) -> Intr
             null_node=config.null_node,
             self_loops=config.self_loops,
             fuse=config.fuse,
-            # The loop looks at the loss, which says as much.
+            # The training loop checks the loss instead.
             check_finite=False,
             **config.mpn_args,
         )
@@ -84,13 +84,13 @@ def rebuild_model(
     num_classes: int,
     channels: int,
 ) -> IntraBatchModel:
-    """Make a trained model from its weights, which have what its backbone started from.
+    """Build a trained model from its weights.
 
     Args:
-        config: Names and sizes; its `weights` are not read, and may have gone.
-        weights: Of the whole model.
-        path: Their file, for messages.
-        num_classes: Classes of the heads.
+        config: Names and sizes; the file `config.weights` is not needed.
+        weights: Weights of the whole model.
+        path: File of the weights, for messages.
+        num_classes: Number of classes of the heads.
         channels: Colour channels of the images.
 
     Raises:
@@ -113,10 +113,10 @@ def _graph(config: ModelConfig) -> GraphFunction:
 
 
 def span_processes(config: ModelConfig, model: IntraBatchModel) -> IntraBatchModel:
-    """Prepare a model for the training of one graph over several processes, in place.
+    """Prepare a model in place for training one graph over several processes.
 
     Raises:
-        ConfigError: If its graph layer needs the whole graph in one process.
+        ConfigError: If the graph layer does not support graphs over several processes.
     """
     if model.mpn is not None:
         check_spanning(model.mpn)

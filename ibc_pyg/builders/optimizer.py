@@ -1,4 +1,4 @@
-"""The optimiser and its learning rates."""
+"""Optimiser and learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ibc_pyg.nn.model import IntraBatchModel
 def build_optimizer(
     config: TrainConfig, model: IntraBatchModel, loss: IntraBatchLoss | None = None
 ) -> torch.optim.Optimizer:
-    """Make RAdam with a group for the backbone, one for the heads and one a term of the loss."""
+    """Build RAdam with one group for the backbone, one for the heads and one per loss term."""
     backbone = list(model.backbone.parameters())
     own = {id(parameter) for parameter in backbone}
     rest = [parameter for parameter in model.parameters() if id(parameter) not in own]
@@ -47,14 +47,14 @@ def set_lr(
     *,
     scale: float = 1.0,
 ) -> float:
-    """Set the learning rate of each group; return that of the heads. See `lr_factor`.
+    """Set the learning rate of each group and return that of the heads; see `lr_factor`.
 
     Args:
-        optimizer: Its groups are changed.
-        config: Rates and schedule.
-        step: Optimiser steps done.
-        epoch: Epochs done, with the share of the current one.
-        scale: What divergences have multiplied the rate by.
+        optimizer: The optimiser; its groups are changed.
+        config: Learning rates and schedule.
+        step: Number of optimiser steps done.
+        epoch: Number of epochs done, including the fraction of the current one.
+        scale: Further factor, from restarts after divergence.
     """
     factor = lr_factor(config, step, epoch)
     for group in optimizer.param_groups:
@@ -63,17 +63,17 @@ def set_lr(
 
 
 def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
-    """Return the learning rate of each group, by the names of the records."""
+    """Return the learning rate of each group, by the name in the metrics."""
     return {f"lr/{group['name']}": float(group["lr"]) for group in optimizer.param_groups}
 
 
 def lr_factor(config: TrainConfig, step: int, epoch: float) -> float:
-    """Return what the learning rate is multiplied by.
+    """Return the factor of the learning rate.
 
     Args:
         config: Schedule and warm-up.
-        step: Optimiser steps done.
-        epoch: Epochs done, with the share of the current one.
+        step: Number of optimiser steps done.
+        epoch: Number of epochs done, including the fraction of the current one.
     """
     warm = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
     if config.schedule == "cosine":

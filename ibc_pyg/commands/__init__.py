@@ -1,4 +1,4 @@
-"""One module a command: NAME, HELP, `add_arguments`, `run`. Heavy imports wait for `run`."""
+"""Commands, one module each: NAME, HELP, `add_arguments`, `run`; heavy imports are in `run`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What several commands share."""
+"""Helpers of several commands."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from ibc_pyg.console import table
+from ibc_pyg.metrics.names import metric_names
 from ibc_pyg.parallel.launch import Launch
 
 if TYPE_CHECKING:
@@ -19,29 +20,26 @@ CHOSEN_ON_TEST = "Note: the epoch was chosen on the test classes (select = test)
 
 
 def console() -> Console:
-    """Return the console that commands write their results to."""
-    # Names of files and classes are no markup.
-    quiet = Launch.from_environment().rank > 0  # the first process speaks for all
+    """Return the console for the results of commands."""
+    # Names of files and classes must not be parsed as markup.
+    quiet = Launch.from_environment().rank > 0  # only the main process prints
     return Console(highlight=False, soft_wrap=True, markup=False, quiet=quiet)
 
 
 def default_out(name: str) -> Path:
-    """Return a folder for a new run, named by experiment and local time."""
+    """Return the folder of a new run, named by experiment and local time."""
     return Path("runs") / f"{name}-{datetime.now().strftime('%Y%m%d-%H%M%S')}"
 
 
 def metric_row(name: str, metrics: Mapping[str, Any]) -> dict[str, float | str | None]:
-    """Return the row of a table: R@K in ascending K, then the others."""
-    recalls = sorted((key for key in metrics if key.startswith("R@")), key=lambda key: int(key[2:]))
-    row: dict[str, float | str | None] = {"": name}
-    for key in [*recalls, "MAP@R", "RP", "NMI", "AMI"]:
-        if isinstance(metrics.get(key), float):
-            row[key] = metrics[key]
-    return row
+    """Return the row of a table: R@K by ascending K, then the other metrics."""
+    return {"": name} | {
+        key: metrics[key] for key in metric_names(metrics) if isinstance(metrics[key], float)
+    }
 
 
 def print_summary(run: RunFolder, out: Console) -> None:
-    """Print the metrics of a finished run, and where its report lies."""
+    """Print the metrics of a finished run and the path of its report."""
     summary = run.read_summary()
     rows = []
     if "raw_pixels" in summary:
@@ -53,7 +51,7 @@ def print_summary(run: RunFolder, out: Console) -> None:
         rows.append(metric_row(name, refined))
     table(rows, console=out, title=f"{summary['queries']:.0f} test images of unseen classes")
     if summary.get("retrained"):
-        out.print(f"Trained anew on all training classes, for {summary['epoch']:.0f} epochs.")
+        out.print(f"Retrained on all training classes for {summary['epoch']:.0f} epochs.")
     if summary["select"] == "test":
         out.print(CHOSEN_ON_TEST)
     if run.report.is_file():
@@ -61,8 +59,8 @@ def print_summary(run: RunFolder, out: Console) -> None:
 
 
 def finish(work: Callable[[], RunFolder], out: Console) -> int:
-    """Do the work of a run, print what came out, and return the exit code."""
-    from ibc_pyg.training.fit import TrainingInterrupted
+    """Train a run, print its summary, and return the exit code."""
+    from ibc_pyg.training.interrupt import TrainingInterrupted
 
     try:
         print_summary(work(), out)

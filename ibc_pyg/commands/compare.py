@@ -2,7 +2,8 @@
 
     python run.py compare experiments/glyphs.yaml --vary model.steps=0,1 --seeds 3 --out runs/steps
 
-What is done is skipped, what was cut is resumed. Further fields, as --train.epochs 3, hold for all.
+Finished runs are skipped, interrupted ones are resumed. Further fields, such as --train.epochs 3,
+apply to all runs.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="EXPERIMENT",
-        help="experiment file, YAML, and layers over it",
+        help="experiment file, YAML, and overlays on it",
     )
     parser.add_argument(
         "--vary", action="append", default=[], metavar="FIELD=V1,V2", help="may be given repeatedly"
@@ -36,13 +37,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=Path,
         metavar="FILE",
-        help="one more row each: the experiment with this file over it",
+        help="overlays; each adds a row: the experiment with this file applied",
     )
     parser.add_argument("--seeds", type=int, default=3, help="seeds 0 .. N-1 (default: 3)")
     parser.add_argument("--out", type=Path, required=True, help="folder of all runs and the table")
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side (default: 1)")
     parser.add_argument(
-        "--threads", type=int, help="CPU threads of a run (default: the cores, shared)"
+        "--threads",
+        type=int,
+        help="CPU threads of a run (default: all cores, divided among the runs)",
     )
     add_trust_code(parser, "a teacher")
     parser.set_defaults(takes_fields=True)
@@ -52,7 +55,8 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     """Run the command."""
     from ibc_pyg.commands.common import console
     from ibc_pyg.compare.grid import make_grid
-    from ibc_pyg.config.overlays import parse_layers
+    from ibc_pyg.config.overlays import parse_overlays
+    from ibc_pyg.config.renamed import current_path
     from ibc_pyg.config.yaml_file import parse_config
     from ibc_pyg.errors import ConfigError
 
@@ -60,19 +64,19 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
         given = getattr(arguments, name)
         if given is not None and given < 1:
             raise ConfigError(f"--{name} must be >= 1, not {given}")
-    cells = make_grid(arguments.vary, arguments.layers)
-    base, *above = arguments.experiment
+    points = make_grid(arguments.vary, arguments.layers)
+    base, *above = map(current_path, arguments.experiment)
     for layer in [None, *arguments.layers]:
-        # A mistake in a file is told with its name.
-        parse_layers([base, *above, *filter(None, [layer])], [])
+        # An error in a file names that file.
+        parse_overlays([base, *above, *filter(None, [layer])], [])
     fields = [word for layer in above for word in ("--config", str(layer))] + list(fields)
-    # Each setting is read before the first is run: a typing mistake costs no hours.
-    configs = [parse_config(base, [*fields, *cell.overrides]) for cell in cells]
-    for (cell, config), (other, same) in itertools.combinations(
-        zip(cells, configs, strict=True), 2
+    # All settings are parsed before the first run starts.
+    configs = [parse_config(base, [*fields, *point.overrides]) for point in points]
+    for (point, config), (other, same) in itertools.combinations(
+        zip(points, configs, strict=True), 2
     ):
         if config == same and other.layer is None:
-            raise ConfigError(f"--vary: {cell.name} and {other.name} are the same setting")
+            raise ConfigError(f"--vary: {point.name} and {other.name} are the same setting")
 
     from ibc_pyg.compare.curves import write_curves
     from ibc_pyg.compare.runs import make_runs, read_results, run_grid
@@ -80,23 +84,23 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     from ibc_pyg.runs.environment import command_line, environment
 
     out = console()
-    jobs = make_runs(cells, range(arguments.seeds), arguments.out)
+    runs = make_runs(points, range(arguments.seeds), arguments.out)
     try:
         run_grid(
-            jobs,
+            runs,
             base,
             fields,
             workers=arguments.jobs,
             threads=arguments.threads,
             trust_code=arguments.trust_code,
             group=arguments.out.name,
-            report=lambda job, what: out.print(f"{job.cell.name}, seed {job.seed}: {what}"),
+            report=lambda run, status: out.print(f"{run.point.name}, seed {run.seed}: {status}"),
         )
     except KeyboardInterrupt:
-        out.print("stopped; the same command goes on")
+        out.print("stopped; the same command resumes")
         return 130
-    results = read_results(jobs)
-    summaries = [summary for cell in results.values() for summary in cell]
+    results = read_results(runs)
+    summaries = [summary for found in results.values() for summary in found]
     comparison = Comparison(
         make_rows(results),
         command_line(),
@@ -106,8 +110,8 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     )
     out.print(to_markdown(comparison))
     written = write_tables(comparison, arguments.out)
-    courses = [(job.cell.name, job.seed, job.path) for job in jobs]
-    written.append(write_curves(courses, arguments.out / "curves.csv"))
+    curves = [(run.point.name, run.seed, run.path) for run in runs]
+    written.append(write_curves(curves, arguments.out / "curves.csv"))
     for path in written:
         out.print(f"written: {path}")
     return 0

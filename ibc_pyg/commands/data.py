@@ -52,13 +52,13 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _verify(arguments: argparse.Namespace) -> int:
     from ibc_pyg.commands.common import console
-    from ibc_pyg.console import progress
+    from ibc_pyg.console import Progress
     from ibc_pyg.data.registry import load_table
     from ibc_pyg.data.verify import verify
 
     out = console()
     images = load_table(arguments.name, arguments.root, allow_partial=arguments.allow_partial)
-    with progress(len(images), "verify", console=out) as bar:
+    with Progress(len(images), "verify", console=out) as bar:
         report = verify(images, progress=lambda done, total: bar.update(done))
     for line in report.lines():
         out.print(line)
@@ -69,7 +69,7 @@ def _download(arguments: argparse.Namespace) -> int:
     from contextlib import ExitStack
 
     from ibc_pyg.commands.common import console
-    from ibc_pyg.console import progress
+    from ibc_pyg.console import Progress
     from ibc_pyg.data.fetching.download import download
 
     out = console()
@@ -80,7 +80,7 @@ def _download(arguments: argparse.Namespace) -> int:
             if total is None:
                 return
             if label not in bars:
-                bars[label] = stack.enter_context(progress(total, label, console=out))
+                bars[label] = stack.enter_context(Progress(total, label, console=out))
             bars[label].update(done)
 
         report = download(arguments.name, arguments.root, progress=show)

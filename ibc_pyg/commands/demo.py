@@ -1,6 +1,6 @@
-"""The whole way in a few minutes, on the embedded data set Glyphs.
+"""Run all steps in a few minutes, on the built-in data set Glyphs.
 
-Draws the data set, trains with the batch graph, evaluates on characters never seen in training,
+Renders the data set, trains with the batch graph, evaluates on characters not seen in training,
 searches by image, and writes the report.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 NAME = "demo"
-HELP = "train, evaluate and search the embedded data set, in a few minutes"
+HELP = "train, evaluate and search the built-in data set, in a few minutes"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,14 +28,14 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
 
     experiment = Path(__file__).resolve().parents[2] / "experiments" / "glyphs.yaml"
     if not experiment.is_file():
-        raise RunError("the demo runs from a checkout: its experiment is experiments/glyphs.yaml")
+        raise RunError("the demo needs a checkout of the repository, with experiments/glyphs.yaml")
     config = parse_config(experiment, fields)
 
     from ibc_pyg.commands.search import print_hits
     from ibc_pyg.inference.eval_set import EvalSet
     from ibc_pyg.inference.trained import load_run
     from ibc_pyg.retrieval.search import search
-    from ibc_pyg.training.fit import TrainingInterrupted
+    from ibc_pyg.training.interrupt import TrainingInterrupted
     from ibc_pyg.training.run import train
 
     out = console()

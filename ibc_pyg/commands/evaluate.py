@@ -1,6 +1,6 @@
-"""Score runs on the test images again, from their weights; or embeddings of another program.
+"""Score runs on their test images, or embeddings of another program.
 
-Several runs of one data set also give their mean and their ensemble.
+For several runs of one data set, their mean and their ensemble are also scored.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--embeddings",
         type=Path,
         metavar="FILE",
-        help="score an npz with embeddings, labels and perhaps gallery, gallery_labels, no run",
+        help="score an npz file with embeddings, labels and optionally gallery, gallery_labels "
+        "instead of runs",
     )
     parser.add_argument(
         "--refine",
@@ -44,20 +45,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--refine-size",
         type=_positive,
         metavar="N",
-        help="images in such a neighbourhood (default: evaluate.refine_size of the run)",
+        help="images in a neighbourhood (default: evaluate.refine_size of the run)",
     )
     parser.add_argument(
-        "--rerank", action="store_true", help="also score k-reciprocal re-ranking, its rival"
+        "--rerank", action="store_true", help="also score k-reciprocal re-ranking, for comparison"
     )
     parser.add_argument(
-        "--flip", action="store_true", help="describe each image and its mirror image, and average"
+        "--flip",
+        action="store_true",
+        help="average the embeddings of each image and its mirror image",
     )
     parser.add_argument(
         "--crops",
         type=int,
         choices=(1, 5, 9),
         default=1,
-        help="average 1 crop (the centre), 5 (and the corners) or 9 (a grid) (default: 1)",
+        help="average the embeddings of 1 crop (centre), 5 (and corners) or 9 (grid) (default: 1)",
     )
     parser.add_argument(
         "--ks",
@@ -65,12 +68,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="K,K,...",
         help="the K of R@K (default: evaluate.ks of the run, else those of the data set)",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the metrics there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the metrics as JSON")
     parser.add_argument(
         "--save-embeddings",
         type=Path,
         metavar="FILE",
-        help="write what was scored last (refined if asked for, joined if several runs) as npz",
+        help="write the descriptors of the last row of the table as npz",
     )
     add_trust_code(parser, "a run")
 
@@ -79,7 +82,7 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     """Run the command."""
     _check_outputs(arguments)
     if arguments.embeddings is not None:
-        _refuse_what_needs_a_run(arguments)
+        _check_options_without_run(arguments)
         return _embeddings(arguments)
     if not arguments.run_dirs:
         raise UserError("give the folder of a run, or --embeddings FILE; see `evaluate --help`")
@@ -87,7 +90,7 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
-    """Refuse what could not be written in the end, or would overwrite what is read."""
+    """Check that the outputs can be written and do not overwrite an input."""
     from ibc_pyg.runs.run_folder import RUN_FILES
 
     runs = [run.resolve() for run in arguments.run_dirs]
@@ -97,13 +100,13 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
             continue
         folder = file.absolute().parent
         if not folder.is_dir():
-            raise UserError(f"{file} cannot be written: its folder does not exist; make it first")
+            raise UserError(f"{file} cannot be written: its folder does not exist; create it first")
         if file.is_dir():
             raise UserError(f"{file} cannot be written: it is a folder; give a file in it")
         if not os.access(folder, os.W_OK):
             raise UserError(f"{file} cannot be written: its folder is read-only")
         if file.resolve() in inputs:
-            raise UserError(f"{file} would be overwritten; give every output a file of its own")
+            raise UserError(f"{file} would be overwritten; give each output its own file")
         if folder.resolve() in runs and file.name in RUN_FILES:
             raise UserError(f"{file} belongs to the run; write to another file")
         inputs.append(file.resolve())
@@ -149,7 +152,7 @@ def _embeddings(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _refuse_what_needs_a_run(arguments: argparse.Namespace) -> None:
+def _check_options_without_run(arguments: argparse.Namespace) -> None:
     if arguments.run_dirs:
         raise UserError("--embeddings is scored without a run; give one or the other")
     for option, given in (
@@ -212,11 +215,11 @@ def _title(scores: Mapping[str, Any]) -> str:
     )
 
 
-def _notes(say: Any, *runs: Mapping[str, Any]) -> None:
+def _notes(write: Any, *runs: Mapping[str, Any]) -> None:
     scores = runs[0]
     if "NMI" in scores:
         seeds = list(dict.fromkeys(f"{each['kmeans_seed']:.0f}" for each in runs))
-        say(
+        write(
             f"NMI: k-means++ with {scores['kmeans_swaps']:.0f} rounds of local search, "
             f"{scores['kmeans_clusters']:,.0f} clusters, restarts: "
             f"{scores['kmeans_restarts']:.0f}, iterations: {scores['kmeans_iterations']:.0f}, "
@@ -226,7 +229,7 @@ def _notes(say: Any, *runs: Mapping[str, Any]) -> None:
 
 def _positive(text: str) -> int:
     if not re.fullmatch(r"0*[1-9][0-9]{0,8}", text):
-        raise argparse.ArgumentTypeError(f"{text[:20]!r} is no whole number from 1 to 10^9 - 1")
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not an integer from 1 to 10^9 - 1")
     return int(text)
 
 

@@ -1,4 +1,4 @@
-"""Write the descriptor of a run as one ONNX file, for programs without torch."""
+"""Export the embedding network of a run to an ONNX file, for programs without torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from ibc_pyg.commands.trust import add_trust_code
 
 NAME = "export"
-HELP = "write a run's descriptor as ONNX"
+HELP = "export the embedding network of a run to ONNX"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

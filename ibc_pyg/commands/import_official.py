@@ -1,6 +1,6 @@
-"""Make a run folder of checkpoints in the released key names, for evaluate and search.
+"""Create a run folder from released checkpoints, for evaluate and search.
 
-Name the data set that they belong to: --data.name cars --data.root DIR
+Give the data set of the checkpoints with --data.name cars --data.root DIR.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 NAME = "import-official"
-HELP = "make a run folder of released checkpoints"
+HELP = "create a run folder from released checkpoints"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("--encoder", type=Path, required=True, metavar="E.pth", help="backbone")
     parser.add_argument("--mpn", type=Path, metavar="G.pth", help="message passing network")
-    parser.add_argument("--heads", type=int, metavar="H", help="its attention heads")
+    parser.add_argument(
+        "--heads", type=int, metavar="H", help="attention heads of the message passing network"
+    )
     parser.add_argument(
         "--last-stride", action="store_true", help="trained with stride 1 in the last stage"
     )
@@ -30,7 +32,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     from ibc_pyg.commands.common import console
     from ibc_pyg.export.from_official import import_official
 
-    made = import_official(
+    created = import_official(
         arguments.encoder,
         arguments.mpn,
         arguments.heads,
@@ -38,5 +40,5 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
         last_stride=arguments.last_stride,
         fields=fields,
     )
-    console().print(f"written: {made.path}")
+    console().print(f"written: {created.path}")
     return 0

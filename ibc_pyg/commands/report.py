@@ -1,4 +1,4 @@
-"""Write the HTML report of a run again, from its folder."""
+"""Write the HTML report of a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from ibc_pyg.commands.trust import add_trust_code
 
 NAME = "report"
-HELP = "write a run's HTML report"
+HELP = "write the HTML report of a run"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

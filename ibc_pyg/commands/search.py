@@ -1,4 +1,4 @@
-"""Find the images that are most like a picture, among the test images of a run."""
+"""Find the test images of a run that are most similar to a picture."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from ibc_pyg.retrieval.search import Hit
 
 NAME = "search"
-HELP = "find the images most like a picture"
+HELP = "find the images most similar to a picture"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of a finished run")
     parser.add_argument("image", type=Path, metavar="IMAGE", help="picture to search with")
-    parser.add_argument("-k", type=int, default=10, help="how many to show (default: 10)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write them to a file")
+    parser.add_argument("-k", type=int, default=10, help="number of images (default: 10)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results as JSON")
     add_trust_code(parser, "the run")
 
 
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
 
 
 def print_hits(hits: Sequence[Hit], out: Console) -> None:
-    """Print one line a hit."""
+    """Print one line per hit."""
     from ibc_pyg.console import table
 
     table(

@@ -2,20 +2,22 @@ r"""Search hyper-parameters on held-out training classes; run the winner with fr
 
     python run.py sweep experiments/sweeps/omniglot.yaml --trials 6 --seeds 5 --out runs/sweep
 
-The file is W&B's, and runs under `wandb agent` too. Several methods, each with the same space and
-the same number of trials, make one table:
+The file has W&B's format and also runs under `wandb agent`. Several methods, searched in the same
+space with the same number of trials, are compared in one table:
 
     python run.py sweep experiments/sweeps/omniglot.yaml --out runs/table --trials 6 --seeds 5 \
-        --experiments experiments/baselines/*.yaml experiments/graph_plus/*.yaml
+        --experiments experiments/baselines/*.yaml experiments/with_graph/*.yaml
 
-Their files are layers over the experiment that the sweep's command trains.
-What is done is skipped, what was cut is resumed. Further fields, as --data.root DIR, hold for all.
+Their files are overlays on the experiment that the sweep's command trains.
+Finished runs are skipped, interrupted ones are resumed. Further fields, such as --data.root DIR,
+apply to all runs.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,12 +29,30 @@ if TYPE_CHECKING:
     from ibc_pyg.sweep.plan import Plan
 
 NAME = "sweep"
+_logger = logging.getLogger(__name__)
+
 HELP = "search hyper-parameters with equal budgets, and write one table"
+
+
+class _Twin(argparse.Action):
+    """The earlier name of --control."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option: str | None = None,
+    ) -> None:
+        _logger.warning("--twin is deprecated; write --control")
+        namespace.control = [*(namespace.control or []), values]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("sweep", type=Path, metavar="SWEEP", help="sweep file, YAML, as W&B's")
+    parser.add_argument(
+        "sweep", type=Path, metavar="SWEEP", help="sweep file, YAML, in W&B's format"
+    )
     parser.add_argument("--trials", type=int, help="trials of each method (default: run_cap)")
     parser.add_argument(
         "--seeds",
@@ -41,19 +61,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="fresh seeds of each winner (default: 3); 0: trials only",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="draws the values and trains the trials (default: 0)"
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of the drawn values and of the trials (default: 0)",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of all runs and the table")
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side (default: 1)")
     parser.add_argument(
-        "--threads", type=int, help="CPU threads of a run (default: the cores, shared)"
+        "--threads",
+        type=int,
+        help="CPU threads of a run (default: all cores, divided among the runs)",
     )
     parser.add_argument(
         "--experiments",
         nargs="+",
         type=Path,
         metavar="FILE",
-        help="a method each: a layer over the experiment of the sweep's command, if it has one",
+        help="one method each: an overlay on the experiment of the sweep's command, if it has one",
     )
     parser.add_argument(
         "--reference", metavar="METHOD", help="row to compare with (default: the first)"
@@ -66,14 +91,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also compare row A with row B; may be given repeatedly",
     )
     parser.add_argument(
-        "--twin",
+        "--control",
         action="append",
         default=[],
         metavar="NAME:METHOD:FIELD=VALUE,...",
-        help="one more row: METHOD's winning values with these fields; may be given repeatedly",
+        help="control run, one more row: METHOD's winning values with these fields changed; may be "
+        "given repeatedly",
     )
+    parser.add_argument("--twin", action=_Twin, dest="control", help=argparse.SUPPRESS)
     parser.add_argument(
-        "--table-only", action="store_true", help="run nothing; write the table of what is finished"
+        "--table-only",
+        action="store_true",
+        help="write the table of finished runs, without running any",
     )
     add_trust_code(parser, "a teacher")
     parser.set_defaults(takes_fields=True)
@@ -88,22 +117,22 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     if arguments.reference is not None:
         _check_row("--reference", arguments.reference, names)
     pairs = [_pair(given, names) for given in arguments.pair]
-    # Each setting is read before the first is run: a typing mistake costs no hours.
+    # All settings are parsed before the first run starts.
     trials = len(plan.trials)
-    for twin in plan.twins:
-        plan.winner_config(twin, 0, 0)
+    for control in plan.controls:
+        plan.winner_config(control, 0, 0)
 
     from ibc_pyg.compare.runs import check_settings
     from ibc_pyg.compare.table import to_markdown, write_tables
     from ibc_pyg.sweep.results import make_comparison
     from ibc_pyg.sweep.run import (
         explain,
-        final_tasks,
+        final_jobs,
         run_finals,
         run_trials,
         winners,
         write_best,
-        write_courses,
+        write_sweep_curves,
     )
     from ibc_pyg.sweep.trials import read_trials, write_trials
 
@@ -113,7 +142,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
         "workers": arguments.jobs,
         "threads": arguments.threads,
         "trust_code": arguments.trust_code,
-        "report": lambda task, what: out.print(f"{task.name}: {what}"),
+        "report": lambda job, status: out.print(f"{job.name}: {status}"),
     }
     errors = []
     try:
@@ -122,19 +151,19 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
             errors.append(explain(failures, trials, "trials"))
         best = winners(plan)
         written = write_trials(plan, read_trials(plan))
-        finals = final_tasks(plan, best)
+        finals = final_jobs(plan, best)
         check_settings(itertools.chain.from_iterable(finals.values()))
         write_best(plan, best)
         if not arguments.table_only and (failures := run_finals(finals, **options)):
             errors.append(explain(failures, sum(map(len, finals.values())), "runs"))
     except KeyboardInterrupt:
-        out.print("stopped; the same command goes on")
+        out.print("stopped; the same command resumes")
         return 130
     comparison = make_comparison(plan, best, finals, reference=arguments.reference, pairs=pairs)
     if comparison is not None:
         out.print(to_markdown(comparison))
         written += write_tables(comparison, plan.out)
-    written += write_courses(plan, finals)
+    written += write_sweep_curves(plan, finals)
     for path in written:
         out.print(f"written: {path}")
     if errors:
@@ -143,13 +172,14 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
 
 
 def _plan(arguments: argparse.Namespace, fields: Sequence[str]) -> Plan:
-    from ibc_pyg.sweep.plan import Plan, make_methods, make_twin
+    from ibc_pyg.config.renamed import expand_renamed
+    from ibc_pyg.sweep.plan import Plan, make_control, make_methods
     from ibc_pyg.sweep.sweep_file import read_sweep
 
     sweep = read_sweep(arguments.sweep)
     count = sweep.run_cap if arguments.trials is None else arguments.trials
     if count is None:
-        raise ConfigError("--trials: say how many, or give run_cap in the sweep file")
+        raise ConfigError("--trials: give a number, or run_cap in the sweep file")
     for name, value, least in (
         ("trials", count, 1),
         ("seeds", arguments.seeds, 0),
@@ -159,18 +189,18 @@ def _plan(arguments: argparse.Namespace, fields: Sequence[str]) -> Plan:
     ):
         if value < least:
             raise ConfigError(f"--{name} must be >= {least}, not {value}")
-    methods = make_methods(sweep.experiments, arguments.experiments or [])
-    twins = [make_twin(given, methods) for given in arguments.twin]
-    names = [each.name for each in methods] + [each.name for each in twins]
+    methods = make_methods(sweep.experiments, expand_renamed(arguments.experiments or []))
+    controls = [make_control(given, methods) for given in arguments.control]
+    names = [each.name for each in methods] + [each.name for each in controls]
     if len(set(names)) < len(names):
-        raise ConfigError("--twin: two rows have the same name")
-    folders = [(each.method, each.folder) for each in twins]
+        raise ConfigError("--control: two rows have the same name")
+    folders = [(each.method, each.folder) for each in controls]
     if len(set(folders)) < len(folders):
-        raise ConfigError("--twin: two names differ in punctuation alone; give others")
+        raise ConfigError("--control: two names differ only in punctuation; choose others")
     return Plan(
         sweep,
         methods,
-        twins,
+        controls,
         [*sweep.fields, *fields],
         arguments.out,
         count,
@@ -190,4 +220,4 @@ def _pair(given: str, names: Sequence[str]) -> tuple[str, str]:
 
 def _check_row(option: str, name: str, names: Sequence[str]) -> None:
     if name not in names:
-        raise ConfigError(f"{option}: no row {name!r}, there are {', '.join(names)}")
+        raise ConfigError(f"{option}: unknown row {name!r}; known: {', '.join(names)}")

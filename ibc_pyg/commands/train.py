@@ -1,6 +1,6 @@
 """Train an experiment, evaluate it on unseen classes, and write its report.
 
-Any field of the experiment can be changed: --model.heads 4 --train.lr 1e-3
+Any field of the experiment can be overridden: --model.heads 4 --train.lr 1e-3
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ class _FieldsHelp(argparse.Action):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
-        "experiment", nargs="*", type=Path, help="experiment file, YAML, and layers over it"
+        "experiment", nargs="*", type=Path, help="experiment file, YAML, and overlays on it"
     )
     parser.add_argument("--out", type=Path, help="run folder (default: runs/NAME-TIME)")
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="one step and a few test images, on a synthetic sample if there is no data",
+        help="one step and some test images, on a synthetic sample if the data set is missing",
     )
-    parser.add_argument("--resume", type=Path, metavar="RUN_DIR", help="go on with a cut run")
+    parser.add_argument("--resume", type=Path, metavar="RUN_DIR", help="resume an interrupted run")
     parser.add_argument(
         "--help-fields", nargs=0, action=_FieldsHelp, help="list every field of an experiment"
     )
@@ -52,28 +52,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     """Run the command."""
     from ibc_pyg.commands.common import console, default_out, finish
-    from ibc_pyg.config.overlays import parse_layers
+    from ibc_pyg.config.overlays import parse_overlays
     from ibc_pyg.errors import ConfigError
 
     files: list[Path] = arguments.experiment
-    cut: Path | None = arguments.resume
+    resumed: Path | None = arguments.resume
     trust: bool = arguments.trust_code
-    if cut is not None:
+    if resumed is not None:
         if arguments.dry_run:
-            raise ConfigError("--dry-run is for a run that has not begun; leave --resume out")
+            raise ConfigError("--dry-run cannot be combined with --resume")
         if arguments.out is not None:
-            raise ConfigError("--resume goes on in the run's own folder; leave --out out")
-        wanted = _wanted(files, cut, fields)
+            raise ConfigError("--resume continues in the folder of the run; remove --out")
+        wanted = _wanted(files, resumed, fields)
         known = _known_code(wanted, files, fields)
         from ibc_pyg.training.run import resume
 
         return finish(
-            lambda: resume(cut, console(), wanted, trust_code=trust, known_code=known), console()
+            lambda: resume(resumed, console(), wanted, trust_code=trust, known_code=known),
+            console(),
         )
     if not files:
         raise ConfigError("train needs an experiment file, such as experiments/glyphs.yaml")
-    # Mistakes in the file are told before torch is loaded.
-    config = parse_layers(files, fields)
+    # Errors in the file are reported before torch is imported.
+    config = parse_overlays(files, fields)
     if arguments.dry_run:
         from ibc_pyg.training.dry_run import dry_run
 
@@ -86,20 +87,20 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     return finish(lambda: train(config, folder, console(), trust_code=trust), console())
 
 
-def _wanted(files: list[Path], cut: Path, fields: Sequence[str]) -> Config | None:
-    """Return what a cut run was said to be: the experiment, or its own with other fields."""
-    from ibc_pyg.config.overlays import parse_layers
+def _wanted(files: list[Path], folder: Path, fields: Sequence[str]) -> Config | None:
+    """Return the experiment that the run should be: the given one, or its own with other fields."""
+    from ibc_pyg.config.overlays import parse_overlays
 
-    own = cut / "config.yaml"
+    own = folder / "config.yaml"
     if not files and (not fields or not own.is_file()):
         return None
-    return parse_layers(files or [own], fields)
+    return parse_overlays(files or [own], fields)
 
 
 def _known_code(
     wanted: Config | None, files: Sequence[Path], fields: Sequence[str]
 ) -> frozenset[str]:
-    """Return the graph layers of the user's own that the command line names, itself or by file."""
+    """Return the user-defined graph layers that the command line names, itself or by file."""
     from ibc_pyg.nn.conv.user_conv import user_code
 
     if wanted is None:

@@ -1,4 +1,4 @@
-"""The course of many runs as one small CSV."""
+"""Curves of runs, as one CSV file."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.track import Record
 
 LOSSES = 20
-"""Points of a run's loss; each is the mean of the steps since the one before."""
+"""Number of loss points of a run; each is the mean over the steps since the previous point."""
 SCORES = ("val/R@1", "val/MAP@R", "test/R@1", "test/MAP@R")
 
 
 def write_curves(runs: Iterable[tuple[str, int, Path]], path: Path, *, losses: bool = True) -> Path:
-    """Write one line a point: setting, seed, step, what, value.
+    """Write the points of all curves as rows: setting, seed, step, what, value.
 
     Args:
-        runs: Name of the setting, seed and run folder of each.
+        runs: Name of the setting, seed and run folder of each run.
         path: The CSV file.
-        losses: Whether the training loss is written beside the scores.
+        losses: Whether to write training losses in addition to scores.
 
     Returns:
         The path.
@@ -58,6 +58,6 @@ def _losses(history: Sequence[Record]) -> list[tuple[int, str, float]]:
     ]
     pieces = np.array_split(np.arange(len(found)), min(LOSSES, len(found))) if found else []
     return [
-        (found[piece[-1]][0], "train/loss", float(np.mean([found[at][1] for at in piece])))
+        (found[piece[-1]][0], "train/loss", float(np.mean([found[index][1] for index in piece])))
         for piece in pieces
     ]

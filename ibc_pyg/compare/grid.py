@@ -1,4 +1,4 @@
-"""Which runs a comparison is made of."""
+"""Grid of the settings of a comparison."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ibc_pyg.config.renamed import current_path
 from ibc_pyg.errors import ConfigError
 
 _OPENING, _CLOSING = "[{(", ")}]"
@@ -14,11 +15,11 @@ _OPENING, _CLOSING = "[{(", ")}]"
 
 @dataclass(frozen=True)
 class GridPoint:
-    """One setting of the grid; it is run once a seed.
+    """One setting of the grid, trained once for each seed.
 
     Attributes:
-        values: Value of each varied field, as text.
-        layer: Experiment file over the one that is compared; None for itself.
+        values: Each varied field and its value, as text.
+        layer: Overlay on the experiment file; None for the experiment itself.
     """
 
     values: tuple[tuple[str, str], ...]
@@ -26,14 +27,14 @@ class GridPoint:
 
     @property
     def name(self) -> str:
-        """Short name: that of the layer, and the last part of each field and its value."""
+        """Short name: the overlay, and the last part of each field with its value."""
         words = [] if self.layer is None else [self.layer.stem]
         words += [f"{field.rpartition('.')[2]}={value}" for field, value in self.values]
         return " ".join(words) or "as-is"
 
     @property
     def folder(self) -> str:
-        """Name that is safe as a folder."""
+        """Name that is safe as a folder name."""
         kept = (
             character if character.isalnum() or character in "=.-_" else "_"
             for character in self.name
@@ -42,20 +43,20 @@ class GridPoint:
 
     @property
     def overrides(self) -> list[str]:
-        """Options of the command line."""
-        layer = [] if self.layer is None else ["--config", str(self.layer)]
+        """Command-line options."""
+        layer = [] if self.layer is None else ["--config", str(current_path(self.layer))]
         return layer + [word for field, value in self.values for word in (f"--{field}", value)]
 
 
 def make_grid(vary: Sequence[str], layers: Sequence[Path] = ()) -> list[GridPoint]:
-    """Return the product of all variations; the first cell is what the others are compared with.
+    """Return the product of all variations; the first point is the reference of the comparison.
 
     Args:
-        vary: `FIELD=VALUE,VALUE,...` each; commas within brackets do not divide.
-        layers: Files over the experiment; the product begins with none of them.
+        vary: `FIELD=VALUE,VALUE,...` each; commas within brackets do not separate values.
+        layers: Overlays on the experiment; the product starts with none of them.
 
     Raises:
-        ConfigError: If one has no field, no value, or a value twice, or a layer is no file.
+        ConfigError: If one has no field, no value, or a value twice, or an overlay is not a file.
     """
     axes: list[list[tuple[str, str]]] = []
     for text in vary:
@@ -71,20 +72,20 @@ def make_grid(vary: Sequence[str], layers: Sequence[Path] = ()) -> list[GridPoin
             raise ConfigError(f"--vary: {field} is given twice; list all its values in one")
         axes.append([(field, value) for value in values])
     for layer in layers:
-        if not layer.is_file():
+        if not current_path(layer).is_file():
             raise ConfigError(f"--layers: {layer} is not a file")
-    cells = [
+    points = [
         GridPoint(values, layer) for layer in (None, *layers) for values in itertools.product(*axes)
     ]
-    if len({cell.folder for cell in cells}) < len(cells):
+    if len({point.folder for point in points}) < len(points):
         raise ConfigError(
             "--vary, --layers: two settings have the same name; name each field and file once"
         )
-    return cells
+    return points
 
 
 def divide(text: str) -> list[str]:
-    """Return the parts between commas; those within brackets do not divide."""
+    """Return the parts between commas, except commas within brackets."""
     parts, depth = [""], 0
     for character in text:
         depth += (character in _OPENING) - (character in _CLOSING)

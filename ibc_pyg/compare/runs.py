@@ -1,4 +1,4 @@
-"""Run a grid: what is done is skipped, what was cut is resumed."""
+"""Runs of a grid; finished ones are skipped, interrupted ones are resumed."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from ibc_pyg.config import Config
 from ibc_pyg.config.yaml_file import config_from_yaml, config_to_dict, parse_config
 from ibc_pyg.errors import RunError
 from ibc_pyg.jobs.pool import Job, run_jobs
-from ibc_pyg.runs.resume import MAY_CHANGE
+from ibc_pyg.runs.resume import first_difference
 from ibc_pyg.runs.run_folder import RunFolder
-
-METRICS = ("R@1", "MAP@R", "RP", "NMI")
 
 
 @dataclass(frozen=True)
@@ -23,25 +21,27 @@ class GridRun:
     """One run of a grid.
 
     Attributes:
-        cell: Its setting.
-        seed: Its seed.
-        path: Its run folder.
+        point: Setting.
+        seed: Seed.
+        path: Run folder.
     """
 
-    cell: GridPoint
+    point: GridPoint
     seed: int
     path: Path
 
 
-def make_runs(cells: Sequence[GridPoint], seeds: Sequence[int], out: Path) -> list[GridRun]:
-    """Return all runs, seed by seed, so that a grid that is cut has whole seeds."""
+def make_runs(points: Sequence[GridPoint], seeds: Sequence[int], out: Path) -> list[GridRun]:
+    """Return all runs, seed by seed, so that an interrupted grid has complete seeds."""
     return [
-        GridRun(cell, seed, out / cell.folder / f"seed-{seed}") for seed in seeds for cell in cells
+        GridRun(point, seed, out / point.folder / f"seed-{seed}")
+        for seed in seeds
+        for point in points
     ]
 
 
 def run_grid(
-    jobs: Sequence[GridRun],
+    runs: Sequence[GridRun],
     experiment: Path,
     fields: Sequence[str],
     *,
@@ -51,102 +51,91 @@ def run_grid(
     threads: int | None = None,
     trust_code: bool = False,
 ) -> None:
-    """Do every job.
+    """Train all runs.
 
     Args:
-        jobs: What to run.
-        experiment: Experiment file of all.
-        fields: Options that hold for all, as on the command line.
-        workers: How many run side by side.
+        runs: The runs.
+        experiment: Experiment file of all runs.
+        fields: Options of all runs, as on the command line.
+        workers: Number of runs side by side.
         group: W&B group.
-        report: Called with each job and what became of it.
-        threads: CPU threads of each run; None shares the processor's among them.
+        report: Called with each run and its status.
+        threads: CPU threads of each run; None divides the cores among the workers.
         trust_code: As in `ibc_pyg.builders.loss.build_loss`.
 
     Raises:
         RunError: If a run failed, or a folder holds the run of another setting.
     """
-    by_path = {job.path: job for job in jobs}
-    tasks = [
+    by_path = {run.path: run for run in runs}
+    jobs = [
         Job(
-            job.cell.name,
-            job.path,
-            tracked(_config(job, experiment, fields), group, job.cell.name),
+            run.point.name,
+            run.path,
+            tracked(_config(run, experiment, fields), group, run.point.name),
         )
-        for job in jobs
+        for run in runs
     ]
-    check_settings(tasks)
+    check_settings(jobs)
     failures = run_jobs(
-        tasks,
+        jobs,
         workers=workers,
         threads=threads,
         trust_code=trust_code,
-        report=lambda task, what: report(by_path[task.path], what),
+        report=lambda job, status: report(by_path[job.path], status),
     )
     if failures:
         first = failures[0]
         raise RunError(
-            f"{len(failures)} of {len(jobs)} runs failed; the first: {first.task.path}: "
-            f"{first.message} (see {first.task.log})"
+            f"{len(failures)} of {len(runs)} runs failed; the first: {first.job.path}: "
+            f"{first.message} (see {first.job.log})"
         )
 
 
-def _config(job: GridRun, experiment: Path, fields: Sequence[str]) -> Config:
-    seed = ["--train.seed", str(job.seed)]
-    return parse_config(experiment, [*fields, *job.cell.overrides, *seed])
+def _config(run: GridRun, experiment: Path, fields: Sequence[str]) -> Config:
+    seed = ["--train.seed", str(run.seed)]
+    return parse_config(experiment, [*fields, *run.point.overrides, *seed])
 
 
 def tracked(config: Config, group: str, *tags: str) -> Config:
-    """Return the experiment with a W&B group, and with tags, where it has none of its own."""
+    """Return the experiment with a W&B group and tags, where it sets none."""
     track = config.track
     # W&B takes tags of 1 to 64 characters.
     own = track.tags or [tag[:64] for tag in tags]
     return replace(config, track=replace(track, group=track.group or group, tags=own))
 
 
-def check_settings(tasks: Iterable[Job]) -> None:
-    """Refuse to take the runs of other settings for these.
+def check_settings(jobs: Iterable[Job]) -> None:
+    """Check that folders which hold runs hold runs of these settings.
 
     Raises:
-        RunError: If a folder holds such a run; a field that differs is named.
+        RunError: If one does not; the first different field is named.
     """
-    for task in tasks:
-        if not task.finished and not task.cut:
+    for job in jobs:
+        if not job.finished and not job.resumable:
             continue
-        kept = _flat(config_from_yaml(task.path / "config.yaml"))
-        for name, value in _flat(task.config):
-            if (name, value) not in kept:
-                raise RunError(
-                    f"{task.path} is a run with {name} = {dict(kept).get(name)}, not {value}; "
-                    "choose another --out, or remove it"
-                )
+        kept = config_to_dict(config_from_yaml(job.path / "config.yaml"))
+        if found := first_difference(kept, config_to_dict(job.config)):
+            name, before, now = found
+            raise RunError(
+                f"{job.path} is a run with {name} = {before}, not {now}; choose another --out, "
+                "or remove it"
+            )
 
 
-def _flat(config: Config) -> list[tuple[str, Any]]:
-    """Return the value of each field that a run depends on, by its name."""
-    found: list[tuple[str, Any]] = []
-    for part, values in config_to_dict(config).items():
-        if not isinstance(values, dict):
-            found.append((part, values))
-        elif part != "track":
-            found += [(f"{part}.{name}", value) for name, value in values.items()]
-    return [(name, value) for name, value in found if name not in MAY_CHANGE]
-
-
-def read_results(jobs: Sequence[GridRun]) -> dict[GridPoint, list[dict[str, Any]]]:
-    """Return the summaries of each cell, in the order of the seeds.
+def read_results(runs: Sequence[GridRun]) -> dict[GridPoint, list[dict[str, Any]]]:
+    """Return the summaries of each grid point, in the order of the seeds.
 
     Raises:
         RunError: If one is missing or damaged.
     """
     results: dict[GridPoint, list[dict[str, Any]]] = {}
-    for job in jobs:
-        results.setdefault(job.cell, []).append(scores_of(RunFolder(job.path)))
+    for run in runs:
+        results.setdefault(run.point, []).append(scores_of(RunFolder(run.path)))
     return results
 
 
 def scores_of(run: RunFolder) -> dict[str, Any]:
-    """Return the summary of a run; its scores are those of the refined descriptors, if it has any.
+    """Return the summary of a run, with the scores of refined descriptors if there are any.
 
     Raises:
         RunError: If it is missing or damaged.

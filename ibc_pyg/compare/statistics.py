@@ -1,4 +1,4 @@
-"""Means over seeds, and paired differences, with their 95 % confidence intervals."""
+"""Means over seeds and paired differences, with 95 % confidence intervals."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class Estimate:
 
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """Return the mean of one value a seed.
+    """Return the mean of the values of the seeds.
 
     Raises:
         ValueError: If there are no values.
     """
     if not values:
-        raise ValueError("values is empty; the mean of nothing is not defined")
+        raise ValueError("values is empty; it needs one value or more")
     sample = np.asarray(values, dtype=np.float64)
     count = len(sample)
     if count == 1:

@@ -1,29 +1,29 @@
-"""The table of a comparison, as Markdown, CSV, JSON and HTML."""
+"""Table of a comparison as Markdown, CSV, JSON and HTML."""
 
 from __future__ import annotations
 
 import base64
 import csv
-import html
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
-from ibc_pyg.compare.runs import METRICS
 from ibc_pyg.compare.statistics import Estimate, estimate, paired_difference
 from ibc_pyg.files import write_atomically, write_json
+from ibc_pyg.metrics.names import HEADLINES
+from ibc_pyg.report.render import render_page
 
 
 class Named(Protocol):
-    """What a row stands for."""
+    """Something with a name: the setting that a row is about."""
 
     @property
     def name(self) -> str:
-        """What the row is called."""
+        """Name of the row."""
 
 
 Setting = TypeVar("Setting", bound=Named)
@@ -34,12 +34,12 @@ class Row:
     """One setting.
 
     Attributes:
-        name: Of the setting.
+        name: Name of the setting.
         metrics: Mean over seeds of each metric, fractions in [0, 1].
-        differences: Paired difference to the reference, over the seeds that both have; empty in
-            the reference itself.
+        differences: Paired differences to the reference, over the seeds that both have; empty in
+            the row of the reference.
         seconds: Training time, mean over seeds.
-        seeds: Seeds that were run.
+        seeds: Finished seeds.
         pairs: The same differences to further rows, by their names.
     """
 
@@ -53,15 +53,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All rows, and what they were made with.
+    """All rows, with the command and the machine.
 
     Attributes:
-        rows: One a setting.
+        rows: One per setting.
         command: The command line.
-        environment: Of the process that wrote the table.
+        environment: Environment of the process that wrote the table.
         floor: R@1 of the raw pixels, if the runs have it.
         chosen_on_test: Whether a run's epoch was chosen on the test classes.
-        reference: Name of the row that the others are compared with; None: the first.
+        reference: Name of the row that the others are compared with; None means the first.
         notes: Further lines below the table.
     """
 
@@ -75,8 +75,8 @@ class Comparison:
 
     @property
     def metrics(self) -> list[str]:
-        """Metrics that a row has, in their usual order."""
-        return [name for name in METRICS if any(name in row.metrics for row in self.rows)]
+        """Headline metrics that at least one row has."""
+        return [name for name in HEADLINES if any(name in row.metrics for row in self.rows)]
 
 
 def make_rows(
@@ -85,12 +85,12 @@ def make_rows(
     reference: str | None = None,
     pairs: Iterable[tuple[str, str]] = (),
 ) -> list[Row]:
-    """Return one row a setting; metrics that a run lacks are left out.
+    """Return one row per setting; metrics that a run lacks are left out.
 
     Args:
-        results: What a row stands for, and the summaries of its runs.
+        results: Setting to the summaries of its runs.
         reference: Name of the row that the others are compared with; None takes the first.
-        pairs: Names of two rows each, of which the first is also compared with the second.
+        pairs: Pairs of names; the first row of each is also compared with the second.
     """
     by_name: dict[str, Sequence[Mapping[str, Any]]] = {
         setting.name: summaries for setting, summaries in results.items()
@@ -100,7 +100,7 @@ def make_rows(
     for name, summaries in by_name.items():
         metrics = {
             metric: estimate([float(summary[metric]) for summary in summaries])
-            for metric in METRICS
+            for metric in HEADLINES
             if all(metric in summary for summary in summaries)
         }
         others = [other for first, other in pairs if first == name and other in by_name]
@@ -126,13 +126,13 @@ def _differences(
         metric: paired_difference(
             [float(mine[metric]) for mine, _ in both], [float(other[metric]) for _, other in both]
         )
-        for metric in METRICS
+        for metric in HEADLINES
         if both and all(metric in summary for pair in both for summary in pair)
     }
 
 
 def write_tables(comparison: Comparison, out: Path) -> list[Path]:
-    """Write `table.md`, `table.csv`, `table.json` and `table.html`; return their paths."""
+    """Write `table.md`, `table.csv`, `table.json` and `table.html`, and return their paths."""
     markdown = to_markdown(comparison)
     files = {
         "table.md": markdown,
@@ -189,7 +189,7 @@ def _notes(comparison: Comparison) -> list[str]:
     if len(counts) == 1:
         seeds = "seeds " + ", ".join(str(seed) for seed in comparison.rows[0].seeds)
     else:
-        seeds = "the seeds that are finished: " + ", ".join(
+        seeds = "the finished seeds: " + ", ".join(
             f"{row.name} {len(row.seeds)}" for row in comparison.rows
         )
     notes = [
@@ -210,7 +210,7 @@ def _notes(comparison: Comparison) -> list[str]:
 
 
 def to_csv(rows: Sequence[Row]) -> str:
-    """Return one line a setting and metric, fractions."""
+    """Return one line per setting and metric, as fractions."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
@@ -247,43 +247,24 @@ def _to_html(comparison: Comparison) -> str:
         for row in comparison.rows
     ]
     head = ["setting", *names, *(f"{name}, difference" for name in names), "training time"]
-    tables = _html_table(head, rows)
+    tables = [{"head": head, "rows": rows}]
     if pairs := _pair_cells(comparison):
-        tables += _html_table(["paired difference", *names], pairs)
-    notes = "".join(f"<p>{html.escape(note)}</p>" for note in _notes(comparison))
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width"><title>Comparison</title><style>'
-        "body{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;"
-        "color-scheme:light dark}.wide{overflow-x:auto;margin-bottom:1.5rem}"
-        "table{border-collapse:collapse}"
-        "td,th{padding:.3rem .8rem;text-align:right;border-bottom:1px solid #8884;"
-        "font-variant-numeric:tabular-nums;white-space:nowrap}"
-        "td:first-child,th:first-child{text-align:left}img{max-width:100%;background:#fff}"
-        f"</style></head><body><h1>Comparison</h1>{tables}"
-        f'<img alt="Mean and 95 % interval of each metric and setting" src="{_plot(comparison)}">'
-        f"{notes}</body></html>\n"
-    )
-
-
-def _html_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    heads = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
-    lines = (
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
-        for cells in rows
-    )
-    return (
-        f"<div class=wide><table><thead><tr>{heads}</tr></thead>"
-        f"<tbody>{''.join(lines)}</tbody></table></div>"
+        tables.append({"head": ["paired difference", *names], "rows": pairs})
+    return render_page(
+        "comparison.html.j2",
+        f"{len(rows)} settings",
+        tables=tables,
+        plot=_plot(comparison),
+        notes=_notes(comparison),
     )
 
 
 def _plot(comparison: Comparison) -> str:
+    """Return a PNG of all means with their intervals, as a data URI."""
     names, rows = comparison.metrics, comparison.rows
-    figure, axes = plt.subplots(
-        1, len(names), figsize=(3.2 * len(names), 1.2 + 0.4 * len(rows)), sharey=True, squeeze=False
-    )
-    for axis, name in zip(axes[0], names, strict=True):
+    figure = Figure((3.2 * len(names), 1.2 + 0.4 * len(rows)))
+    axes = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    for axis, name in zip(axes, names, strict=True):
         placed = [(at, row.metrics[name]) for at, row in enumerate(rows) if name in row.metrics]
         axis.errorbar(
             [100 * value.mean for _, value in placed],
@@ -293,11 +274,10 @@ def _plot(comparison: Comparison) -> str:
             capsize=3,
         )
         axis.set_title(name)
-        axis.set_yticks(range(len(rows)), [row.name for row in rows])
+        axis.set_yticks(range(len(rows)), [row.name for row in rows], parse_math=False)
         axis.grid(axis="x", alpha=0.3)
-    axes[0][0].set_ylim(len(rows) - 0.5, -0.5)
+    axes[0].set_ylim(len(rows) - 0.5, -0.5)
     figure.supxlabel("%")
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=110, bbox_inches="tight")
-    plt.close(figure)
     return "data:image/png;base64," + base64.b64encode(picture.getvalue()).decode()

@@ -1,7 +1,7 @@
-"""The configuration of an experiment: one dataclass a part, a docstring under each field.
+"""Configuration of an experiment: one dataclass per part, a docstring under each field.
 
-The defaults are those of the embedded data set. Reading an experiment file and the command line
-into these classes is `ibc_pyg.config.yaml_file`'s work; nothing here imports torch.
+The defaults are those of the built-in data set. `ibc_pyg.config.yaml_file` reads experiment files
+and command-line options into these classes. No module of this package imports torch.
 """
 
 from ibc_pyg.config.data import DataConfig

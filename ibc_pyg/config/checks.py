@@ -1,4 +1,4 @@
-"""Checks of ranges, whose messages name the field."""
+"""Checks of ranges and types, whose messages name the field."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from ibc_pyg.errors import ConfigError
 
 CLASS_KEYS = frozenset({"class_path", "init_args"})
-"""Keys by which jsonargparse would make an object of a class."""
+"""Keys that make jsonargparse instantiate a class."""
 
 
 def check(field_name: str, holds: bool, needs: str, value: object) -> None:
@@ -20,7 +20,7 @@ def check(field_name: str, holds: bool, needs: str, value: object) -> None:
 
 
 def check_finite(part: str, values: Any) -> None:
-    """Refuse infinity and NaN, which YAML and `float` both read."""
+    """Check for infinity and NaN, which YAML and `float` accept."""
     for each in fields(values):
         value = getattr(values, each.name)
         if isinstance(value, float):
@@ -28,10 +28,10 @@ def check_finite(part: str, values: Any) -> None:
 
 
 def check_plain(values: Any) -> None:
-    """Refuse whatever a dataclass, and those in it, hold besides plain data.
+    """Check that a dataclass and those nested in it hold plain data only.
 
-    Plain data are null, bool, int, float, str, lists, and dictionaries with names as keys. A key
-    that names a class is refused: a configuration never says what is imported or called.
+    Plain data are null, bool, int, float, str, lists, and dictionaries with strings as keys. Keys
+    that name a class are refused: nothing in a configuration is imported or called.
 
     Raises:
         ConfigError: Naming the field.
@@ -43,24 +43,24 @@ def check_plain(values: Any) -> None:
         elif value is not None and type(value) not in (bool, int, float, str, list):
             kind = type(value).__name__
             raise ConfigError(
-                f"{name} must be plain data (a text, a number, true, false, null, a list or a "
+                f"{name} must be plain data (a string, a number, true, false, null, a list or a "
                 f"mapping), not a {kind}"
             )
 
 
 def check_key(name: str, key: object) -> None:
-    """Refuse a key of a mapping that is not a name, or names a class."""
+    """Check that a key of a mapping is a string and does not name a class."""
     if not isinstance(key, str):
-        raise ConfigError(f"{name}: the key {key!r} must be a text; write it in quotes")
+        raise ConfigError(f"{name}: the key {key!r} must be a string; write it in quotes")
     if key in CLASS_KEYS:
         raise ConfigError(
-            f"{name}: {key} is refused: a configuration holds plain data alone, and nothing that "
-            "it names is imported or called"
+            f"{name}: {key} is refused: a configuration holds plain data only; nothing in it is "
+            "imported or called"
         )
 
 
 def walk(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Yield the path and the value of everything within dataclasses, dictionaries and lists."""
+    """Yield the path and the value of each item nested in dataclasses, dictionaries and lists."""
     seen = set[int]()
     rest = [(name, value)]
     while rest:
@@ -71,7 +71,7 @@ def walk(value: Any, name: str) -> Iterator[tuple[str, Any]]:
         else:
             yield name, value
             if isinstance(value, dict | list) and id(value) not in seen:
-                # A YAML alias stands for the same object: it is looked at once.
+                # YAML aliases refer to the same object, which is visited once.
                 seen.add(id(value))
                 pairs = value.items() if isinstance(value, dict) else enumerate(value)
                 inner = [(str(key), each) for key, each in pairs]

@@ -1,4 +1,4 @@
-"""Where the images come from and how a batch is drawn."""
+"""Data set, batches and loading of images."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from ibc_pyg.config.checks import check
 
 @dataclass
 class DataConfig:
-    """Where the images come from and how a batch is drawn."""
+    """Data set, batches and loading of images."""
 
     name: str = "glyphs"
-    """Data set; `python run.py data list` names them all."""
+    """Data set; `python run.py data list` lists all."""
     root: str | None = None
-    """Folder of the data set; not needed for the embedded ones."""
+    """Folder of the data set; not needed for built-in data sets."""
     options: dict[str, Any] = field(default_factory=dict)
-    """Further arguments of the data set's reader."""
+    """Further arguments of the reader of the data set."""
     classes_per_batch: int = 16
-    """P: different classes in a batch."""
+    """P: number of classes in a batch."""
     images_per_class: int = 6
-    """K: images of each class in a batch."""
+    """K: number of images of each class in a batch."""
     sampler: Literal["walk", "distinct", "redrawn"] = "distinct"
-    """walk: every image of every class, as in the released code; distinct: no class twice in a
-    batch; redrawn: each epoch draws a new P x K with the same product."""
+    """walk: all images of all classes, as in the released code; distinct: no class twice in a
+    batch; redrawn: as walk, with a new P x K of the same product in each epoch."""
     val_classes: float = 0.1
-    """Share of the training classes that is held out, when they are used (see `select`)."""
+    """Fraction of the training classes that is held out with `select` val."""
     val_fold: int = 0
-    """Which of the disjoint held-out shares to take, from 0."""
+    """Index of the disjoint set of held-out classes, from 0."""
     transform: str = "glyphs"
     """Preset of augmentation and normalisation."""
     transform_args: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the preset."""
     workers: int | None = None
-    """Processes that read images; 0: the main one; none: as many as suit the machine."""
+    """Processes that read images; 0: the main process; none: chosen for the machine."""
     cache: bool = False
-    """Decode and resize each image once, into a memory-mapped file."""
+    """Decode and resize each image once, and cache it in a memory-mapped file."""
     allow_partial: bool = False
-    """Use a set although images are missing."""
+    """Allow missing images."""
     on_error: Literal["stop", "skip"] = "stop"
-    """What to do with an image that cannot be read."""
+    """stop: end with an error if an image cannot be read; skip: omit the image."""
 
     def __post_init__(self) -> None:
         """Check ranges; raise ConfigError."""

@@ -1,4 +1,4 @@
-"""How the test images are scored."""
+"""Evaluation on the test images."""
 
 from __future__ import annotations
 
@@ -8,28 +8,29 @@ from typing import Literal
 from ibc_pyg.config.checks import check
 
 RefineMethod = Literal["none", "knn", "k_reciprocal", "cluster"]
-"""How the neighbourhoods of descriptor refinement are found."""
+"""Selection of the neighbours for descriptor refinement."""
 
 
 @dataclass
 class EvaluateConfig:
-    """How the test images are scored."""
+    """Evaluation on the test images."""
 
     ks: list[int] = field(default_factory=list)
-    """The K of R@K, besides 1; none: those of the data set's protocol, for sop 1, 10, 100, 1000."""
+    """The K of R@K, in addition to 1; empty: those of the protocol of the data set, such as 1, 10,
+    100, 1000 for sop."""
     batch_size: int = 256
-    """Images a forward pass."""
+    """Images per forward pass."""
     clustering: bool = True
-    """Also k-means with as many clusters as test classes: NMI, AMI, ARI."""
+    """Also compute NMI, AMI and ARI of k-means with as many clusters as test classes."""
     kmeans_restarts: int = 1
-    """Runs of k-means; the one with the least inertia counts."""
+    """Runs of k-means; the one with the lowest inertia is used."""
     raw_pixels: bool = False
-    """Also score the pixels themselves, the floor; for data sets that are held in memory."""
+    """Also score the raw pixels, as a floor; for data sets in memory."""
     refine: RefineMethod = "none"
-    """Also score descriptors that message passing refines, each among neighbours found without
-    labels: its nearest (knn), its k-reciprocal ones, or its k-means cluster."""
+    """Also score descriptors refined by message passing among neighbours selected without labels:
+    the nearest (knn), the k-reciprocal ones, or those in the same k-means cluster."""
     refine_size: int = 7
-    """Images in such a neighbourhood, itself included; 1 changes nothing."""
+    """Images in a neighbourhood, including the refined one; 1 changes nothing."""
 
     def __post_init__(self) -> None:
         """Check ranges; raise ConfigError."""

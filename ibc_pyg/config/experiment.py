@@ -1,4 +1,4 @@
-"""A whole experiment."""
+"""Configuration of an experiment."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from ibc_pyg.errors import ConfigError
 
 @dataclass
 class Config:
-    """A whole experiment."""
+    """Configuration of an experiment."""
 
     data: DataConfig = field(default_factory=DataConfig)
     """Images and batches."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """Backbone and message passing."""
     loss: LossConfig = field(default_factory=LossConfig)
-    """The two cross-entropies."""
+    """The two cross-entropies and further terms."""
     train: TrainConfig = field(default_factory=TrainConfig)
-    """Optimiser and schedule."""
+    """Optimiser, schedule and device."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
-    """Metrics."""
+    """Metrics and descriptor refinement."""
     track: TrackConfig = field(default_factory=TrackConfig)
-    """W&B."""
+    """Tracking of metrics, and the report."""
     select: Literal["val", "last", "test"] = "val"
-    """Which weights are kept. val: the epoch that is best on held-out training classes; last: the
-    last epoch, trained on all training classes; test: the epoch that is best on the test classes,
-    the papers' habit, marked as such in every output."""
+    """Selection of the weights. val: the best epoch on held-out training classes; last: the last
+    epoch, trained on all training classes; test: the best epoch on the test classes, as in many
+    papers, which is marked in every output."""
     retrain: bool = False
-    """After `select` val has found the best epoch, train anew on all training classes, for as many
-    epochs; these weights are the ones that are evaluated."""
+    """After `select` val has determined the best epoch, train again from scratch on all training
+    classes for that number of epochs, and evaluate these weights."""
 
     def __post_init__(self) -> None:
-        """Check what spans several parts; raise ConfigError."""
+        """Check combinations of fields; raise ConfigError."""
         check_plain(self)
         terms = [term for term in self.loss.terms if term.weight > 0]
         of_nodes = self.model.steps > 0 and self.loss.node_weight > 0
@@ -63,33 +63,32 @@ class Config:
             )
         if self.train.compile and self.model.gradient_checkpointing:
             raise ConfigError(
-                "train.compile and model.gradient_checkpointing do not go together: the compiler "
-                "itself chooses what is computed again; set one of them to false"
+                "train.compile and model.gradient_checkpointing cannot be combined: the compiler "
+                "chooses the recomputed activations; set one of them to false"
             )
         if self.retrain and self.select != "val":
             raise ConfigError(
-                f"retrain needs select = val, which holds classes out, not {self.select}; "
+                f"retrain needs select = val, which holds out classes, not {self.select}; "
                 "set retrain = false"
             )
         if self.data.val_fold and self.select != "val":
             raise ConfigError(
-                f"data.val_fold picks the held-out classes, but select = {self.select} holds none "
-                "out; set select = val, or data.val_fold = 0"
+                f"data.val_fold selects the held-out classes, but select = {self.select} holds out "
+                "none; set select = val, or data.val_fold = 0"
             )
         if self.retrain and any("teacher" in term.args for term in self.loss.terms):
             raise ConfigError(
-                "retrain trains on more classes in the end than at first, and no teacher of "
-                "loss.terms knows both; leave one of them out"
+                "retrain trains on two sets of classes, but a teacher of loss.terms knows one of "
+                "them; omit retrain or the teacher"
             )
         if self.retrain and self.train.reload_best_at:
             raise ConfigError(
-                "retrain has no held-out classes to say what is best at train.reload_best_at; "
-                "leave one of them out"
+                "retrain has no held-out classes to determine the best weights at "
+                "train.reload_best_at; omit one of them"
             )
         if self.select == "last" and self.train.reload_best_at:
             raise ConfigError(
-                "train.reload_best_at needs evaluations that say what is best; "
-                "set select = val or test"
+                "train.reload_best_at needs evaluations during training; set select = val or test"
             )
         if self.select != "last" and self.train.evaluate_every == 0:
             raise ConfigError(

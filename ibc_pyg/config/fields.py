@@ -1,8 +1,8 @@
-"""A command-line parser of every field of a dataclass, and the parsed values as that dataclass.
+"""Command-line parser of the fields of a dataclass, and conversion of its result.
 
-jsonargparse makes an object of whatever names a class, for each type that can hold one: `Any`, a
-class, a callable. The parser here has one option for each field, of a plain type alone, and the
-dataclasses are made here.
+jsonargparse instantiates classes that are named in values of the types `Any`, class and callable.
+This parser therefore has one option per field with a plain type, and this module constructs the
+dataclasses.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ T = TypeVar("T")
 
 
 class Plain:
-    """Stands for `Any` in the parser: a value that is read as YAML and never made an object."""
+    """Type of the parser for `Any`: a value read as YAML, and never an object of a class."""
 
 
 def load_text(text: str) -> Any:
-    """Return what a text is in YAML, by the parser's own loader; itself where it is not YAML."""
+    """Parse a text with the YAML loader of the parser; return the text if it is not YAML."""
     with suppress(yaml.YAMLError, ValueError, RecursionError):
         return get_loader("yaml")(text)
     return text
@@ -47,13 +47,13 @@ register_type(
 
 
 def refuse_classes(name: str, value: Any) -> None:
-    """Refuse a key that names a class anywhere in what a parser is to read.
+    """Check that no key in the input of a parser names a class.
 
-    A text may be read as YAML, so what it is in YAML is looked at too.
+    The parser may read a text as YAML, so the YAML value of each text is checked, too.
 
     Args:
-        name: Of the field, for the message.
-        value: What YAML gave, or the text of an option.
+        name: Name of the field, for the message.
+        value: A value from YAML, or the text of an option.
 
     Raises:
         ConfigError: Naming the field and the key.
@@ -68,10 +68,10 @@ def refuse_classes(name: str, value: Any) -> None:
 
 
 def make_parser(cls: type, prog: str) -> ArgumentParser:
-    """Return a parser that takes every field of a dataclass, those of its parts as `--part.field`.
+    """Return a parser with an option for every field of a dataclass, nested as `--part.field`.
 
     Raises:
-        TypeError: If the type of a field can hold more than plain data.
+        TypeError: If the type of a field allows more than plain data.
     """
     parser = ArgumentParser(
         prog=prog,
@@ -86,12 +86,12 @@ def make_parser(cls: type, prog: str) -> ArgumentParser:
 
 
 def from_parsed(cls: type[T], values: Mapping[str, Any], name: str = "") -> T:
-    """Make a dataclass, and those in it, from what the parser of its class returned.
+    """Construct a dataclass and those nested in it from the result of its parser.
 
     Args:
         cls: The dataclass.
-        values: By field; those of a part are a mapping.
-        name: Of the field that it is the value of, for messages.
+        values: Values by field; those of a nested dataclass are a mapping.
+        name: Name of the field that holds the dataclass, for messages.
 
     Raises:
         ConfigError: If a value is out of range, or a dataclass in a list lacks a field.
@@ -118,28 +118,30 @@ def _item(cls: type[T], values: Mapping[str, Any], name: str) -> T:
 
 
 def _add_fields(parser: ArgumentParser, cls: type, prefix: str, title: str) -> None:
-    hints, described = get_type_hints(cls), _descriptions(cls)
+    hints, descriptions = get_type_hints(cls), _descriptions(cls)
     parts = [each for each in _fields(cls) if is_dataclass(hints[each.name])]
     group = parser.add_argument_group(title)
     for each in _fields(cls):
-        hint, text = hints[each.name], described.get(each.name, "")
+        hint, text = hints[each.name], descriptions.get(each.name, "")
         if each in parts:
             continue
         if item := _listed(hint):
-            text += f" Each has: {', '.join(one.name for one in _fields(item))}."
+            text += f" Fields of each: {', '.join(one.name for one in _fields(item))}."
         needed = each.default is MISSING and each.default_factory is MISSING
         more: dict[str, Any] = {"required": True} if needed else {"default": _default(each)}
         group.add_argument(f"--{prefix}{each.name}", type=plain_type(hint), help=text, **more)
     for each in parts:
         name = each.name
-        _add_fields(parser, hints[name], f"{prefix}{name}.", described.get(name, name).rstrip("."))
+        _add_fields(
+            parser, hints[name], f"{prefix}{name}.", descriptions.get(name, name).rstrip(".")
+        )
 
 
 def plain_type(hint: Any) -> Any:
-    """Return the type by which the parser reads a field.
+    """Return the type of a field for the parser.
 
     Raises:
-        TypeError: If the field can hold more than plain data.
+        TypeError: If the type allows more than plain data.
     """
     if hint == dict[str, Any]:
         return dict[str, Plain]
@@ -152,11 +154,11 @@ def plain_type(hint: Any) -> Any:
         return Union[tuple(plain_type(each) for each in inner)]  # noqa: UP007
     if origin is list:
         return list[plain_type(inner[0])]  # type: ignore[misc]
-    raise TypeError(f"a field of a configuration cannot be {hint}: it holds plain data alone")
+    raise TypeError(f"a field of a configuration cannot be {hint}: it holds plain data only")
 
 
 def _listed(hint: Any) -> Any:
-    """Return the dataclass that a list is of; None for any other type."""
+    """Return the dataclass D of the type `list[D]`; None for any other type."""
     inner = get_args(hint)
     return inner[0] if get_origin(hint) is list and is_dataclass(inner[0]) else None
 
@@ -171,7 +173,7 @@ def _default(each: Field[Any]) -> Any:
 
 @cache
 def _descriptions(cls: type) -> dict[str, str]:
-    """Return the docstrings of the fields by name, and that of the class as ''."""
+    """Return the docstrings of the fields by name, and that of the class under ''."""
     parsed = docstring_parser.parse_from_object(cls)
     of_fields = {each.arg_name: each.description or "" for each in parsed.params}
     return {"": (parsed.short_description or "").rstrip("."), **of_fields}

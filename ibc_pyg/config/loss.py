@@ -1,4 +1,4 @@
-"""What is minimised."""
+"""The loss."""
 
 from __future__ import annotations
 
@@ -10,32 +10,31 @@ from ibc_pyg.config.checks import check, check_finite
 
 @dataclass
 class TermConfig:
-    """One more term of the loss."""
+    """Further term of the loss."""
 
     name: str
-    """A loss of pytorch-metric-learning, such as MultiSimilarityLoss, or one of ours: FocalLoss,
+    """A loss of pytorch-metric-learning, such as MultiSimilarityLoss, or of ibc_pyg: FocalLoss,
     CenterLoss, BatchHardTripletLoss, SoftTargetDistillation, FeatureDistillation."""
     args: dict[str, Any] = field(default_factory=dict)
-    """Arguments of the loss; num_classes and embedding_size are filled in. A part of the loss, as
-    a distance or a reducer, is given as {name: ..., args: {...}}."""
+    """Arguments of the loss; num_classes and embedding_size are set automatically. A part of the
+    loss, such as a distance or a reducer, is given as {name: ..., args: {...}}."""
     miner: str | None = None
     """A miner of pytorch-metric-learning, such as TripletMarginMiner; none: all pairs."""
     miner_args: dict[str, Any] = field(default_factory=dict)
     """Arguments of the miner."""
     features: Literal["embeddings", "nodes"] = "embeddings"
-    """What it is computed on: raw backbone embeddings, or refined nodes (those of the last output
-    of the MPN)."""
+    """Input of the loss: raw backbone embeddings, or refined nodes (the last output of the MPN)."""
     weight: float = 1.0
     """Weight of the term in the sum."""
     lr_factor: float = 1.0
-    """The learning rate of the term's own weights, such as proxies, is this times `train.lr`."""
+    """Factor of `train.lr` for parameters of the term, such as proxies."""
 
     def __post_init__(self) -> None:
         """Check ranges; raise ConfigError."""
         check_finite("loss.terms", self)
         for field_name in ("args", "miner_args"):
             value = getattr(self, field_name)
-            needs = "arguments by name, or left out"
+            needs = "a mapping of arguments, or omitted"
             check(f"loss.terms.{field_name}", isinstance(value, dict), needs, value)
         check("loss.terms.weight", self.weight >= 0, ">= 0", self.weight)
         check("loss.terms.lr_factor", self.lr_factor > 0, "> 0", self.lr_factor)
@@ -49,18 +48,18 @@ class TermConfig:
 
 @dataclass
 class LossConfig:
-    """Cross-entropy on the refined nodes and on the embeddings (paper, section 3.5), and more."""
+    """Cross-entropy on refined nodes and embeddings (paper, section 3.5), and further terms."""
 
     temperature: float = 1.0
-    """T: logits are divided by it."""
+    """T: divisor of the logits."""
     label_smoothing: float = 0.1
-    """Share of the target that is spread over all classes."""
+    """Fraction of the target that is distributed over all classes."""
     node_weight: float = 1.0
     """Weight of the cross-entropy on the refined nodes."""
     auxiliary_weight: float = 1.0
     """Weight of the cross-entropy on the backbone embeddings."""
     terms: list[TermConfig] = field(default_factory=list)
-    """Further terms: metric-learning losses, as baselines or beside the graph."""
+    """Further terms: metric-learning losses, as baselines or in addition to the graph."""
 
     def __post_init__(self) -> None:
         """Check ranges; raise ConfigError."""

@@ -1,4 +1,4 @@
-"""Experiments made of layers: a data set's file, and over it what a row of a table changes."""
+"""Experiments with overlays: an experiment file, and files with changes to its fields."""
 
 from __future__ import annotations
 
@@ -6,40 +6,42 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ibc_pyg.config import Config
+from ibc_pyg.config.renamed import current_path
 from ibc_pyg.config.yaml_file import in_file, parse_config
 from ibc_pyg.errors import ConfigError
 
 
-def parse_layers(files: Sequence[Path], overrides: Sequence[str]) -> Config:
-    """Read experiment files, the fields of later ones winning, then apply options.
+def parse_overlays(files: Sequence[Path], overrides: Sequence[str]) -> Config:
+    """Read an experiment file, apply overlays in order, then options.
 
     A field that holds a list or a mapping of arguments is replaced as a whole.
 
     Args:
-        files: The experiment, and layers over it.
+        files: The experiment, and overlays on it.
         overrides: Options such as `--model.heads 4`.
 
     Raises:
-        ConfigError: As `ibc_pyg.config.yaml_file.parse_config`; a layer's mistake names the layer.
+        ConfigError: As `ibc_pyg.config.yaml_file.parse_config`; for an error in an
+            overlay, the message names the overlay.
     """
-    base, *layers = files
-    for layer in layers:
-        if not layer.is_file():
+    base, *overlays = map(current_path, files)
+    for overlay in overlays:
+        if not overlay.is_file():
             raise ConfigError(
-                f"{layer} is not a file; give a layer such as experiments/baselines/*"
+                f"{overlay} is not a file; give an overlay such as experiments/baselines/*"
             )
-    above = [word for layer in layers for word in ("--config", str(layer))]
+    words = [word for overlay in overlays for word in ("--config", str(overlay))]
     try:
-        return parse_config(base, [*above, *overrides])
+        return parse_config(base, [*words, *overrides])
     except ConfigError:
-        for count, layer in enumerate(layers, start=1):
-            _check_layer(base, above[: 2 * count], layer)
+        for count, overlay in enumerate(overlays, start=1):
+            _check_overlay(base, words[: 2 * count], overlay)
         raise
 
 
-def _check_layer(base: Path, above: Sequence[str], layer: Path) -> None:
-    """Raise what is wrong with the last of the layers, its name in front."""
+def _check_overlay(base: Path, words: Sequence[str], overlay: Path) -> None:
+    """Raise the error of the last overlay in `words`, with its name."""
     try:
-        parse_config(base, above)
+        parse_config(base, words)
     except ConfigError as error:
-        raise in_file(layer, error) from error
+        raise in_file(overlay, error) from error

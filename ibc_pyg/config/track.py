@@ -1,4 +1,4 @@
-"""Where scalars and pictures go."""
+"""Tracking of scalars and pictures."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from ibc_pyg.config.checks import check
 
 @dataclass
 class TrackConfig:
-    """Where scalars and pictures go, besides the run's own metrics.jsonl."""
+    """Tracking of scalars and pictures, in addition to metrics.jsonl of the run."""
 
     wandb: Literal["online", "offline", "disabled"] = "disabled"
     """Weights & Biases."""
     project: str = "ibc_pyg"
-    """Project at W&B."""
+    """Project in W&B."""
     entity: str | None = None
-    """Team or user at W&B."""
+    """Team or user in W&B."""
     group: str | None = None
-    """Runs of one group are shown together."""
+    """Group of the run in W&B."""
     tags: list[str] = field(default_factory=list)
     """Tags of the run."""
     every: int = 1
-    """Steps between records of the training loss; on a GPU each record waits for the device."""
+    """Steps between records of the training loss; each record synchronises a GPU."""
     statistics_every: int = 50
-    """Steps between records of what attention falls on; 0: never."""
+    """Steps between records of attention statistics; 0: never."""
     report: bool = True
-    """Write report.html at the end."""
+    """Write report.html at the end of the run."""
 
     def __post_init__(self) -> None:
         """Check ranges; raise ConfigError."""

@@ -14,59 +14,59 @@ class TrainConfig:
     """Optimiser, schedule and device."""
 
     epochs: int = 12
-    """Walks over the training images."""
+    """Number of epochs."""
     lr: float = 4e-3
-    """Learning rate at the start."""
+    """Initial learning rate."""
     backbone_lr_factor: float = 1.0
-    """The backbone's learning rate is this times `lr`."""
+    """Factor of `lr` for the backbone."""
     weight_decay: float = 0.0
     """L2 penalty of RAdam."""
     decoupled_weight_decay: bool = False
-    """The penalty shrinks the weights directly, as in the authors' RAdam, not by the gradient."""
+    """Apply the penalty to the weights directly, as in the authors' RAdam, not to the gradient."""
     freeze_backbone_epochs: float = 0.0
-    """For so many first epochs the backbone is not trained, but for its last layer, which is new;
-    its batch normalisations keep their statistics."""
+    """Number of first epochs in which only the new last layer of the backbone is trained; its batch
+    normalisations keep their statistics."""
     schedule: Literal["steps", "cosine"] = "steps"
-    """steps: the learning rate falls at `lr_milestones`; cosine: it falls along half a cosine to
-    `lr_min_factor` at the end."""
+    """steps: reduce the learning rate at `lr_milestones`; cosine: along half a cosine to
+    `lr_min_factor`."""
     lr_milestones: list[float] = field(default_factory=lambda: [5.0, 9.0])
     """Epochs after which the learning rate is multiplied by `lr_factor`, with schedule steps."""
     lr_factor: float = 0.1
-    """What each milestone multiplies the learning rate by."""
+    """Factor of the learning rate at each milestone."""
     lr_min_factor: float = 0.0
-    """What the learning rate has been multiplied by at the end, with schedule cosine."""
+    """Final factor of the learning rate, with schedule cosine."""
     reload_best_at: list[int] = field(default_factory=list)
-    """Epochs after which training goes on from the best weights so far, as the released code does
+    """Epochs after which training continues from the best weights so far, as in the released code
     after 30 and 50; needs `select` val or test."""
     warmup_steps: int = 0
-    """Steps over which the learning rate rises from zero."""
+    """Number of steps over which the learning rate increases from zero."""
     ema_decay: float | None = None
-    """Evaluate and keep a moving average of the weights with this decay a step; none: the weights
-    themselves."""
+    """Decay per step of a moving average of the weights, which is evaluated and saved; none: no
+    average."""
     clip_norm: float | None = None
-    """Largest gradient norm; none: not clipped."""
+    """Maximum gradient norm; none: no clipping."""
     evaluate_every: int = 1
-    """Epochs between evaluations while training; 0: only at the end."""
+    """Epochs between evaluations during training; 0: only at the end."""
     checkpoint_every: int = 1
     """Epochs between checkpoints."""
     on_divergence: Literal["stop", "restart"] = "stop"
-    """What to do when a loss or a gradient is not finite. stop: end with a message; restart: go
-    back to the last checkpoint with half the learning rate."""
+    """Action if a loss or a gradient is not finite. stop: end with an error; restart: resume from
+    the last checkpoint with half the learning rate."""
     max_restarts: int = 5
-    """After so many restarts a divergence stops the run."""
+    """Number of restarts after which a divergence stops the run."""
     precision: Literal["32-true", "tf32", "bf16-mixed", "16-mixed"] = "32-true"
-    """Number format of the training step. tf32: float32 that an NVIDIA GPU multiplies with 10 bits
-    of mantissa; without effect on a CPU. 16-mixed needs a GPU."""
+    """Number format of the training step. tf32: float32, multiplied with 10 bits of mantissa on
+    NVIDIA GPUs, without effect on CPUs. 16-mixed needs a GPU."""
     compile: bool = False
-    """Compile the training step with torch.compile; evaluation stays as it is."""
+    """Compile the training step with torch.compile; evaluation is not compiled."""
     channels_last: bool = False
-    """Keep images and kernels in channels-last memory format."""
+    """Store images and kernels in channels-last memory format."""
     device: str = "auto"
     """auto, cpu, cuda, or one GPU of several: cuda:1."""
     threads: int = 0
-    """CPU threads of torch; 0: torch's own choice."""
+    """CPU threads of torch; 0: the default of torch."""
     seed: int = 0
-    """Drives everything that is random."""
+    """Seed of all random numbers."""
 
     def __post_init__(self) -> None:
         """Check ranges; raise ConfigError."""

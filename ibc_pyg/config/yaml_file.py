@@ -1,4 +1,4 @@
-"""Experiment files and command-line options to a `Config`, and back."""
+"""Conversion of experiment files and command-line options to a `Config`, and back."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _EVERY_FIELD = "`train --help-fields` lists every field"
 
 
 def config_parser(prog: str) -> ArgumentParser:
-    """Return a parser that takes every field of `Config` as an option."""
+    """Return a parser with an option for every field of `Config`."""
     parser = make_parser(Config, prog)
     parser.add_argument("--config", action="config", help="Experiment file, YAML.")
     return parser
@@ -52,9 +52,9 @@ def _parse(arguments: list[str]) -> Config:
     try:
         parsed = config_parser("train").parse_args(arguments, env=False)
     except (ArgumentError, TypeError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(_explained(_one_line(str(error)))) from error
+        raise ConfigError(_with_hint(_one_line(str(error)))) from error
     except RecursionError as error:
-        raise ConfigError("values are nested too deeply, or hold themselves") from error
+        raise ConfigError("values are nested too deeply, or contain themselves") from error
     return from_parsed(Config, parsed.as_dict())
 
 
@@ -69,7 +69,7 @@ def config_to_dict(config: Config) -> dict[str, Any]:
 
 
 def config_to_yaml(config: Config) -> str:
-    """Return the full resolved configuration as YAML."""
+    """Return the resolved configuration as YAML."""
     return str(yaml.safe_dump(config_to_dict(config), sort_keys=False, allow_unicode=True))
 
 
@@ -93,7 +93,7 @@ def _check_file(path: Path) -> None:
         if name not in known:
             raise ConfigError(f"{path}: there is no field {name!r}; {_EVERY_FIELD}")
         if name not in ("select", "retrain") and not isinstance(value, dict):
-            raise ConfigError(f"{path}: {name} must hold fields of its own, not {value!r:.60}")
+            raise ConfigError(f"{path}: {name} must hold fields, not {value!r:.60}")
         try:
             refuse_classes(name, value)
         except ConfigError as error:
@@ -122,11 +122,11 @@ def _check_words(words: Iterable[str]) -> None:
 
 
 def in_file(path: Path, error: ConfigError) -> ConfigError:
-    """Return the error with the file's name in front, once."""
+    """Return the error with the name of the file as prefix, unless it has it already."""
     return error if str(error).startswith(str(path)) else ConfigError(f"{path}: {error}")
 
 
-def _explained(message: str) -> str:
+def _with_hint(message: str) -> str:
     unknown = "unrecognized arguments" in message or "is not accepted" in message
     return f"{message}; {_EVERY_FIELD}" if unknown else message
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from ibc_pyg.data.images.formats import FORMATS
 from ibc_pyg.data.table import ImageTable, Role, SplitSizes
 from ibc_pyg.errors import printable, reason
 
@@ -114,7 +115,7 @@ def check_file(path: str, file: os.PathLike[str]) -> ImageCheck:
             return ImageCheck(path, "the file is empty", b"", False, (0, 0))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as image:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 image.load()
                 grey = _is_grey(image)
                 size = image.size

@@ -1,4 +1,4 @@
-"""Scores of finished runs: alone, on average, and joined to an ensemble."""
+"""Scores of finished runs: of each run, their mean, and those of their ensemble."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from ibc_pyg.inference.trained import load_run
 
 @dataclass(frozen=True)
 class ScoreOptions:
-    """What is asked of the scores.
+    """Options of an evaluation.
 
     Attributes:
-        ks: The K of R@K; None takes those of the first run's configuration.
+        ks: The K of R@K; None uses the configuration of the first run.
         views: Mirror image and crops.
-        refine: How neighbourhoods are found; None takes the first run's configuration.
-        refine_size: Images in a neighbourhood; None takes the first run's configuration.
+        refine: Selection of the neighbours; None uses the configuration of the first run.
+        refine_size: Images in a neighbourhood; None uses the configuration of the first run.
         rerank: Also score k-reciprocal re-ranking.
-        trust_code: As in `load_run`.
+        trust_code: See `load_run`.
     """
 
     ks: tuple[int, ...] | None = None
@@ -42,12 +42,12 @@ class ScoreOptions:
 
 @dataclass(frozen=True)
 class Scores:
-    """The scores of one set of descriptors, or a mean of several.
+    """Scores of one set of descriptors, or the mean of several.
 
     Attributes:
-        plain: Of the descriptors themselves.
-        refined: Of the refined ones, if asked for.
-        reranked: Of re-ranked lists, if asked for.
+        plain: Scores of the unrefined descriptors.
+        refined: Scores of the refined descriptors; None if not requested.
+        reranked: Scores of the re-ranked lists; None if not requested.
     """
 
     plain: dict[str, Any]
@@ -55,24 +55,24 @@ class Scores:
     reranked: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the plain scores with the others nested in them."""
+        """Return the plain scores with the other scores nested in them."""
         others = {"refined": self.refined, "reranked": self.reranked}
         return self.plain | {name: each for name, each in others.items() if each is not None}
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came out.
+    """Result of an evaluation.
 
     Attributes:
-        names: What the runs are called, each different.
-        selects: How each run's weights were chosen: val, last or test.
-        runs: Scores of each.
-        mean: Their mean; None of one run.
-        ensemble: Scores of their joined descriptors; None of one run.
-        config: The settings that were used.
-        views: The views that were used.
-        final: The descriptors of the last kind: refined if asked for, joined if several.
+        names: Unique names of the runs.
+        selects: Selection of each run's weights: val, last or test.
+        runs: Scores of each run.
+        mean: Mean of the scores; None for one run.
+        ensemble: Scores of the concatenated descriptors; None for one run.
+        config: Settings of the evaluation.
+        views: Views of each image.
+        final: Descriptors of the last row: refined if requested, concatenated if several runs.
         table: The data set.
     """
 
@@ -87,7 +87,7 @@ class Evaluation:
     table: ImageTable
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but the descriptors, for a JSON file."""
+        """Return everything except the descriptors, for a JSON file."""
         settings: dict[str, Any] = {
             "flip": self.views.flip,
             "crops": self.views.crops,
@@ -109,26 +109,26 @@ class Evaluation:
 
 
 def score_runs(paths: Sequence[Path], options: ScoreOptions) -> Evaluation:
-    """Embed the test images by each run, and score.
+    """Embed the test images with each run, and score the embeddings.
 
-    What `options` leave open is as the first run's configuration says; only the seed of k-means
-    is each run's own.
+    Options that are None use the configuration of the first run; the seed of k-means is that of
+    each run.
 
     Args:
         paths: One or more run folders.
-        options: What is asked for.
+        options: Options of the evaluation.
 
     Raises:
-        UserError: If a run cannot be used, cannot be refined, or was tested on other images.
+        UserError: If a run cannot be opened or refined, or was tested on other images.
     """
     names = _names(paths)
     members = [load_run(path, trust_code=options.trust_code) for path in paths]
-    # Errors of the input come before the first forward pass.
+    # Check all input before the first forward pass.
     sets = [EvalSet(trained) for trained in members]
     check_same_images(names, [images.data for images in sets])
     config = _settings(members[0].config.evaluate, options)
     if options.refine_size is not None and config.refine == "none":
-        raise RunError("a size of neighbourhoods is of no use without --refine; leave it out")
+        raise RunError("--refine-size has no effect without --refine; omit it")
     for name, trained in zip(names, members, strict=True):
         try:
             check_refine(trained.model, config.refine)
@@ -137,12 +137,12 @@ def score_runs(paths: Sequence[Path], options: ScoreOptions) -> Evaluation:
     seeds = [trained.config.train.seed for trained in members]
     plain = [images.extract(options.views) for images in sets]
     refined = [
-        refine(trained.model, described, config.refine, config.refine_size, seed=seed)
-        for trained, described, seed in zip(members, plain, seeds, strict=True)
+        refine(trained.model, descriptors, config.refine, config.refine_size, seed=seed)
+        for trained, descriptors, seed in zip(members, plain, seeds, strict=True)
     ]
     runs = [
-        _score(described, better, config, options, seed)
-        for described, better, seed in zip(plain, refined, seeds, strict=True)
+        _score(unrefined, each, config, options, seed)
+        for unrefined, each, seed in zip(plain, refined, seeds, strict=True)
     ]
     mean = ensemble = None
     final = refined[0]
@@ -154,9 +154,9 @@ def score_runs(paths: Sequence[Path], options: ScoreOptions) -> Evaluation:
     return Evaluation(names, selects, runs, mean, ensemble, config, options.views, final, table)
 
 
-def score_embeddings(described: EvalDescriptors, options: ScoreOptions) -> Scores:
-    """Score embeddings that need no run: everything but refinement."""
-    return _score(described, described, EvaluateConfig(), options, 0)
+def score_embeddings(descriptors: EvalDescriptors, options: ScoreOptions) -> Scores:
+    """Score embeddings without a run, and so without refinement."""
+    return _score(descriptors, descriptors, EvaluateConfig(), options, 0)
 
 
 def _settings(config: EvaluateConfig, options: ScoreOptions) -> EvaluateConfig:
@@ -174,12 +174,12 @@ def _score(
     options: ScoreOptions,
     seed: int,
 ) -> Scores:
-    better = None
+    refined_scores = None
     if config.refine != "none":
-        better = score_refined(refined, config, seed=seed, ks=options.ks)
+        refined_scores = score_refined(refined, config, seed=seed, ks=options.ks)
     return Scores(
         score(plain, config, seed=seed, ks=options.ks),
-        better,
+        refined_scores,
         score_reranked(plain, config, ks=options.ks) if options.rerank else None,
     )
 
@@ -196,6 +196,6 @@ def _mean(runs: Sequence[Scores]) -> Scores:
 
 def _names(paths: Sequence[Path]) -> list[str]:
     if len({path.resolve() for path in paths}) < len(paths):
-        raise RunError("a run is given twice; an ensemble needs different ones")
+        raise RunError("a run is given twice; an ensemble needs different runs")
     names = [path.resolve().name for path in paths]
     return names if len(set(names)) == len(names) else [str(path) for path in paths]

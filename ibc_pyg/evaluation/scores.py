@@ -1,4 +1,4 @@
-"""Scores of descriptors on queries and gallery."""
+"""Retrieval and clustering scores of descriptors."""
 
 from __future__ import annotations
 
@@ -28,40 +28,40 @@ from ibc_pyg.nn.model import IntraBatchModel
 
 
 def chosen_ks(config: EvaluateConfig, protocol: Protocol) -> tuple[int, ...]:
-    """Return the K of R@K: 1 and those of the configuration, or those of the protocol."""
+    """Return the K of R@K: 1 and `config.ks` if there are any, or those of the protocol."""
     return tuple(dict.fromkeys([1, *config.ks])) if config.ks else protocol.ks
 
 
 def score(
-    described: EvalDescriptors,
+    descriptors: EvalDescriptors,
     config: EvaluateConfig,
     *,
     seed: int,
     ks: Sequence[int] | None = None,
 ) -> dict[str, Any]:
-    """Return all metrics that `config` asks for.
+    """Compute all metrics that `config` selects.
 
-    Retrieval is over cosine similarity. Clustering is left out where queries and gallery differ.
+    Retrieval uses cosine similarity. Clustering is omitted where queries and gallery differ.
 
     Args:
-        described: Descriptors; those that are not of unit norm are clustered as if they were.
-        config: Which metrics.
-        seed: Of k-means.
-        ks: The K of R@K; None takes `chosen_ks`.
+        descriptors: Descriptors; clustering scales them to unit norm.
+        config: Selection of the metrics.
+        seed: Seed of k-means.
+        ks: The K of R@K; None uses `chosen_ks`.
 
     Returns:
-        Fractions in [0, 1] under `R@K`, `MAP@R`, `RP`, `NMI`, `AMI`, `ARI`, and the counts and
-        settings that belong to them.
+        Fractions in [0, 1] under `R@K`, `MAP@R`, `RP`, `NMI`, `AMI`, `ARI`, with their counts and
+        settings.
 
     Raises:
-        RunError: If they cannot be scored: not finite, or no query has a match.
+        RunError: If the descriptors are not finite, or no query has a match.
     """
-    scores: dict[str, Any] = dict(score_retrieval(described, config, ks=ks))
-    if config.clustering and described.gallery is None:
-        with _one_line():
+    scores: dict[str, Any] = dict(score_retrieval(descriptors, config, ks=ks))
+    if config.clustering and descriptors.gallery is None:
+        with _as_run_error():
             scores |= clustering_metrics(
-                _unit(described.queries.vectors),
-                described.queries.labels,
+                _unit(descriptors.queries.vectors),
+                descriptors.queries.labels,
                 restarts=config.kmeans_restarts,
                 seed=seed,
             )
@@ -69,51 +69,51 @@ def score(
 
 
 def score_retrieval(
-    described: EvalDescriptors, config: EvaluateConfig, *, ks: Sequence[int] | None = None
+    descriptors: EvalDescriptors, config: EvaluateConfig, *, ks: Sequence[int] | None = None
 ) -> dict[str, float]:
-    """Return R@K, MAP@R and RP; see `score`."""
-    queries, gallery = described.queries, described.gallery
-    with _one_line():
+    """Compute R@K, MAP@R and RP; see `score`."""
+    queries, gallery = descriptors.queries, descriptors.gallery
+    with _as_run_error():
         return retrieval_metrics(
             queries.vectors,
             queries.labels,
             gallery=None if gallery is None else gallery.vectors,
             gallery_labels=None if gallery is None else gallery.labels,
-            ks=chosen_ks(config, described.protocol) if ks is None else ks,
+            ks=chosen_ks(config, descriptors.protocol) if ks is None else ks,
         )
 
 
 def refine_and_score(
-    model: IntraBatchModel, described: EvalDescriptors, config: EvaluateConfig, *, seed: int
+    model: IntraBatchModel, descriptors: EvalDescriptors, config: EvaluateConfig, *, seed: int
 ) -> dict[str, Any]:
-    """Refine descriptors as `config` says and score them; see `refine` and `score_refined`."""
-    refined = refine(model, described, config.refine, config.refine_size, seed=seed)
+    """Refine descriptors with the settings of `config` and score them; see `refine`."""
+    refined = refine(model, descriptors, config.refine, config.refine_size, seed=seed)
     return score_refined(refined, config, seed=seed)
 
 
 def score_refined(
     refined: EvalDescriptors, config: EvaluateConfig, *, seed: int, ks: Sequence[int] | None = None
 ) -> dict[str, Any]:
-    """Return `score` of refined descriptors, with the settings of the refinement."""
+    """Compute `score` of refined descriptors, and add the settings of the refinement."""
     settings = {"refine": config.refine, "refine_size": config.refine_size}
     return settings | score(refined, config, seed=seed, ks=ks)
 
 
 def score_reranked(
-    described: EvalDescriptors, config: EvaluateConfig, *, ks: Sequence[int] | None = None
+    descriptors: EvalDescriptors, config: EvaluateConfig, *, ks: Sequence[int] | None = None
 ) -> dict[str, float]:
-    """Return R@K, MAP@R and RP of k-reciprocal re-ranking with its paper's settings.
+    """Compute R@K, MAP@R and RP of k-reciprocal re-ranking, with the settings of its paper.
 
     Raises:
-        RunError: If they cannot be scored.
+        RunError: If the descriptors are not finite, or no query has a match.
     """
-    queries, gallery = described.queries, described.gallery
-    wanted = tuple(chosen_ks(config, described.protocol) if ks is None else ks)
-    with _one_line():
-        searched = described.candidates
-        available = len(searched.labels) - (gallery is None)
-        classes = class_indices(searched.labels.numpy(), None)[0]
-        # The lists must hold every match for MAP@R.
+    queries, gallery = descriptors.queries, descriptors.gallery
+    wanted = tuple(chosen_ks(config, descriptors.protocol) if ks is None else ks)
+    with _as_run_error():
+        candidates = descriptors.candidates
+        available = len(candidates.labels) - (gallery is None)
+        classes = class_indices(candidates.labels.numpy(), None)[0]
+        # MAP@R needs lists with all matches.
         needed = min(available, max(*wanted, int(classes.bincount().max())))
         found = k_reciprocal_rerank(
             queries.vectors, None if gallery is None else gallery.vectors, needed
@@ -129,10 +129,10 @@ def score_reranked(
 def score_raw_pixels(
     table: ImageTable, probe: EvalSplit, config: EvaluateConfig
 ) -> dict[str, float]:
-    """Return the retrieval metrics of the pixels themselves: the floor that any model must pass."""
+    """Compute the retrieval metrics of the raw pixels, the floor for any model."""
     queries = raw_pixels(table, probe.queries)  # [Q, H * W]
     gallery = None if probe.gallery is None else raw_pixels(table, probe.gallery)  # [G, H * W]
-    with _one_line():
+    with _as_run_error():
         return retrieval_metrics(
             queries,
             table.labels[probe.queries],
@@ -144,18 +144,18 @@ def score_raw_pixels(
 
 def _unit(vectors: Tensor) -> Tensor:
     norms = vectors.norm(dim=1)  # [N]
-    # What is normalised already is clustered as it is.
+    # Normalising again would change the last bits.
     if bool(((norms - 1).abs() < 1e-3).all()):
         return vectors
     return vectors * inverse_norms(vectors)  # [N, D]
 
 
 @contextmanager
-def _one_line() -> Iterator[None]:
-    """Turn what the metrics say of their input into an error for people."""
+def _as_run_error() -> Iterator[None]:
+    """Raise errors of the metrics about their input as RunError."""
     try:
         yield
     except UserError:
         raise
     except (ValueError, ImportError) as error:
-        raise RunError(f"nothing can be scored: {error}") from error
+        raise RunError(f"the descriptors cannot be scored: {error}") from error

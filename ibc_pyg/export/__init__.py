@@ -1,1 +1,1 @@
-"""Models as files of other programs: ONNX out, released checkpoints in."""
+"""Exchange of models with other programs: ONNX export, import of released checkpoints."""

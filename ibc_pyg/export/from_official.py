@@ -1,4 +1,4 @@
-"""Released checkpoints as run folders."""
+"""Conversion of released checkpoints to run folders."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ def import_official(
     last_stride: bool = False,
     fields: Sequence[str] = (),
 ) -> RunFolder:
-    """Make a run folder of a released encoder, and of the message passing network if it is given.
+    """Create a run folder from a released encoder and, optionally, message passing network.
 
     Args:
-        encoder: Checkpoint of the backbone, in the released key names.
-        mpn: Checkpoint of the message passing network; None leaves it out.
-        heads: Its attention heads, which the weights do not tell.
+        encoder: Checkpoint of the backbone, with the released key names.
+        mpn: Checkpoint of the message passing network; None for a run without it.
+        heads: Number of attention heads of `mpn`, which its weights do not determine.
         out: The new run folder.
         last_stride: Whether the encoder was trained with stride 1 in its last stage.
         fields: Further options, such as `--data.root`, which evaluation needs.
 
     Raises:
-        RunError: If a file does not fit, naming its first key; or `out` holds a run.
+        RunError: If a file does not fit, naming its first such key; or `out` holds a run.
         ConfigError: If `heads` is missing or does not divide the width.
     """
     if (mpn is None) != (heads is None):
-        raise ConfigError("--mpn and --heads go together: the weights do not tell the heads")
+        raise ConfigError("--mpn and --heads are needed together; give both or neither")
     network = encoder_from_state_dict(load_state_dict_file(encoder), last_stride)
     options = _encoder_options(network)
     weights = _encoder_weights(network)
@@ -58,8 +58,8 @@ def import_official(
         refiner = mpn_from_state_dict(load_state_dict_file(mpn), heads)
         if refiner.layout.channels != network.embed_dim:
             raise ConfigError(
-                f"{mpn} refines embeddings of width {refiner.layout.channels}, but {encoder} "
-                f"makes them {network.embed_dim} wide: they do not belong together"
+                f"{mpn} takes embeddings of width {refiner.layout.channels}, but {encoder} "
+                f"outputs width {network.embed_dim}; give checkpoints of the same model"
             )
         options |= _mpn_options(refiner, heads)
         weights |= _mpn_weights(refiner)
@@ -112,7 +112,7 @@ def _encoder_weights(network: OfficialEncoder) -> dict[str, Tensor]:
         }[part]
         weights[f"{place}.{rest}"] = value
     if "backbone.embedding.weight" not in weights:
-        # Without a linear layer of its own the embedding is the pooled map: exactly x -> 1 x + 0.
+        # Without a linear layer the embedding is the pooled map: the identity, exactly.
         weights["backbone.embedding.weight"] = torch.eye(network.embed_dim)
         weights["backbone.embedding.bias"] = torch.zeros(network.embed_dim)
     return weights
@@ -136,6 +136,6 @@ def _as_arguments(options: Mapping[str, Any]) -> list[str]:
 def _check(
     config: Config, network: OfficialEncoder, weights: Mapping[str, Tensor], path: Path
 ) -> None:
-    """Fit the weights once, so that what is written can be read."""
+    """Load the weights once, so that the written run can be opened."""
     model = build_model(config.model, num_classes=network.num_classes, channels=3)
     fit_weights(model, weights, path)

@@ -1,4 +1,4 @@
-"""Export of a run's descriptor to ONNX, for programs without torch."""
+"""Export of the embedding network of a run to ONNX, for programs without torch."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ OPSET = 18
 
 
 class Descriptor(nn.Module):
-    """Pixels to descriptors: normalisation of the pixels, backbone, unit norm.
+    """Network from pixels to descriptors: normalisation of the pixels, backbone, unit norm.
 
     Args:
-        backbone: Images `[B, C, H, W]` to raw embeddings `[B, D]`.
+        backbone: Maps images `[B, C, H, W]` to raw embeddings `[B, D]`.
         mean: Mean of each channel, for pixels in [0, 1].
         std: Standard deviation of each channel.
     """
@@ -46,10 +46,10 @@ class Descriptor(nn.Module):
 
 
 def export_onnx(trained: Trained, path: Path) -> Path:
-    """Write the descriptor of a run as ONNX; input `pixels`, output `descriptor`, any batch size.
+    """Write the embedding network of a run as ONNX: `pixels` to `descriptor`, any batch size.
 
-    The file's metadata says under `ibc_pyg` what the caller has to do before: the shorter side
-    scaled to `resize`, the centre `image_size` cut out, RGB or grey.
+    The metadata entry `ibc_pyg` of the file is JSON with the preprocessing that the caller must
+    do: scale the shorter side to `resize`, crop the centre `image_size`, with `channels` channels.
 
     Args:
         trained: The run.
@@ -62,7 +62,7 @@ def export_onnx(trained: Trained, path: Path) -> Path:
     onnx = _import_onnx()
     transform = trained.transform
     module = Descriptor(trained.model.backbone, transform.mean, transform.std).cpu().eval()
-    # Two images: an example of one would fix the batch size at one.
+    # Two images: an example with one would fix the batch size at one.
     example = torch.zeros(2, transform.channels, transform.image_size, transform.image_size)
     try:
         with warnings.catch_warnings():
@@ -82,14 +82,14 @@ def export_onnx(trained: Trained, path: Path) -> Path:
         raise RunError(f"{trained.run.path} cannot be exported: {reason}") from error
     assert program is not None
     model = program.model_proto
-    facts = {
+    preprocessing = {
         "channels": transform.channels,
         "image_size": transform.image_size,
         "resize": transform.resize,
         "data_set": trained.config.data.name,
     }
     entry = model.metadata_props.add()
-    entry.key, entry.value = "ibc_pyg", json.dumps(facts)
+    entry.key, entry.value = "ibc_pyg", json.dumps(preprocessing)
     onnx.checker.check_model(model)
     write_atomically(path, model.SerializeToString())
     return path

@@ -1,1 +1,1 @@
-"""Trained models at work: opening runs, extracting embeddings, refining them."""
+"""Inference: open runs, extract embeddings, refine and combine them."""

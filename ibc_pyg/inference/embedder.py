@@ -1,4 +1,4 @@
-"""Embeddings of any pictures by a trained model."""
+"""Embedding of arbitrary pictures with a trained model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rich.console import Console
 from torch import Tensor
 
 from ibc_pyg.config import Config
-from ibc_pyg.console import progress as progress_bar
+from ibc_pyg.console import Progress
 from ibc_pyg.data.images.cpu_count import cpu_count
 from ibc_pyg.data.images.pictures import Picture, list_pictures, read_picture
 from ibc_pyg.data.transforms import Transform
@@ -31,14 +31,14 @@ from ibc_pyg.inference.trained import Trained
 from ibc_pyg.nn.model import IntraBatchModel
 
 Pictures = Iterable[Picture] | str | os.PathLike[str] | Image.Image
-"""Pictures in a list or any other iterable; a folder; or one picture."""
+"""Several pictures in a list or another iterable, a folder, or one picture."""
 
 _MIXED = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
 
 @dataclass(frozen=True)
 class _Decoded:
-    """One picture on its way to the network."""
+    """A decoded picture, or the reason why it could not be decoded."""
 
     row: int
     pixels: Tensor | None
@@ -46,21 +46,21 @@ class _Decoded:
 
 
 class Embedder:
-    """A trained model that turns pictures into embeddings; no data set is needed.
+    """Trained model that embeds pictures; it does not need a data set.
 
     Args:
         model: The model.
-        transform: Makes its input.
+        transform: Preprocessing of its input.
         config: Configuration of its run.
-        class_names: Names of the classes it was trained on; None if the run has no record.
+        class_names: Names of the training classes; None if the run has no record of them.
         image_shape: Height, width and channels that pictures are resized to before the transform,
-            for models trained on a set in memory; None for models of photographs.
+            for models trained on a data set in memory; None for models of photographs.
 
     Attributes:
         config: Configuration of the run.
-        class_names: Names of the classes it was trained on, in the order of the logits; None for
-            runs of version 0.1.0.
-        skipped: Pictures that the last `embed` left out: row in the input to reason.
+        class_names: Names of the training classes, in the order of the logits; None for runs of
+            version 0.1.0.
+        skipped: Pictures skipped by the last call of `embed`: row of the input to reason.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Embedder:
 
     @classmethod
     def of(cls, trained: Trained) -> Embedder:
-        """Return the embedder of a run that has been opened."""
+        """Return the embedder of an opened run."""
         record = trained.record
         return cls(
             trained.model,
@@ -119,29 +119,29 @@ class Embedder:
         on_error: Literal["stop", "skip"] = "stop",
         out: str | os.PathLike[str] | None = None,
     ) -> Embeddings:
-        """Return the embeddings of pictures.
+        """Embed pictures.
 
-        Pictures are decoded as in training: turned upright by EXIF, transparent parts white, the
-        high byte of 16 bits, grey repeated. They are read while the iterable is consumed, so that
-        any number fits into memory if `out` is given.
+        Pictures are decoded as in training: rotated by their EXIF orientation, transparent areas
+        white, 16-bit images reduced to the high byte, grey repeated to three channels. They are
+        read while the iterable is consumed, so memory is bounded if `out` is given.
 
         Args:
-            images: Paths, file contents (bytes), Pillow images or arrays (see `Picture`), in any
-                mixture; a folder, whose image files are taken in the order of their paths; or one
+            images: Paths, file contents (bytes), Pillow images or arrays (see `Picture`), also
+                mixed; a folder, whose image files are read in the order of their paths; or one
                 picture.
-            batch_size: Pictures in a forward pass, >= 1.
+            batch_size: Number of pictures in a forward pass, >= 1.
             progress: Show a progress bar on standard error.
-            on_error: "stop" raises on a picture that cannot be decoded; "skip" leaves its row out
-                and names it in `skipped`.
+            on_error: "stop" raises on a picture that cannot be decoded; "skip" omits its row and
+                records it in `skipped`.
             out: A .npy file that the embeddings are streamed to; the result is memory-mapped.
 
         Returns:
-            Unit-norm float32 `[M, D]`; `rows` tells which inputs it holds, int64 `[M]`.
+            Unit-norm float32 `[M, D]`; its `rows` are the rows of the input, int64 `[M]`.
 
         Raises:
-            ValueError: If there is no picture, an argument is out of range, or an array has a wrong
-                shape or dtype or holds NaN.
-            TypeError: If something is not a picture.
+            ValueError: If there are no pictures, an argument is out of range, or an array has a
+                wrong shape or dtype or holds NaN.
+            TypeError: If an item is not a picture.
             DatasetError: If a picture cannot be decoded and `on_error` is "stop".
             RunError: If the embeddings are not finite, or `out` cannot be written.
         """
@@ -155,7 +155,7 @@ class Embedder:
         console = Console(stderr=True, quiet=not (progress and total))
         with (
             EmbeddingsWriter(self.dim, None if out is None else Path(out)) as writer,
-            progress_bar(total or 0, "embed", console=console) as bar,
+            Progress(total or 0, "embed", console=console) as bar,
         ):
             done = 0
             for batch in _batches(self._decoded(iter(items)), batch_size):
@@ -171,7 +171,7 @@ class Embedder:
         for each in batch:
             if each.pixels is None:
                 if on_error == "stop":
-                    raise DatasetError(f'{each.reason}; on_error="skip" leaves such pictures out')
+                    raise DatasetError(f'{each.reason}; on_error="skip" skips such pictures')
                 self.skipped[each.row] = each.reason
         pictures = [each.pixels for each in batch if each.pixels is not None]
         if pictures:
@@ -183,27 +183,27 @@ class Embedder:
         images = self._transform.test(pictures).to(self.device)  # [B, C, S, S]
         dtype = _MIXED.get(self.config.train.precision)
         with nullcontext() if dtype is None else torch.autocast(self.device.type, dtype):
-            vectors = self._model.describe(images).cpu()  # [B, D]
+            vectors = self._model.embed(images).cpu()  # [B, D]
         if not bool(vectors.isfinite().all()):
-            raise RunError("the embeddings are not finite; the weights are damaged or diverged")
+            raise RunError("the embeddings are not finite; are the weights damaged?")
         result: npt.NDArray[np.float32] = vectors.numpy()
         return result
 
     def _decoded(self, items: Iterator[Picture]) -> Iterator[_Decoded]:
-        """Decode pictures in threads, some ahead of the network."""
+        """Decode pictures in threads, a bounded number of them ahead of the network."""
         threads = cpu_count()
         with ThreadPoolExecutor(threads) as pool:
-            waiting: deque[Future[_Decoded]] = deque()
+            pending: deque[Future[_Decoded]] = deque()
             numbered = enumerate(items)
             try:
                 while True:
-                    for row, item in islice(numbered, 4 * threads - len(waiting)):
-                        waiting.append(pool.submit(self._decode, row, item))
-                    if not waiting:
+                    for row, item in islice(numbered, 4 * threads - len(pending)):
+                        pending.append(pool.submit(self._decode, row, item))
+                    if not pending:
                         return
-                    yield waiting.popleft().result()
+                    yield pending.popleft().result()
             finally:
-                for each in waiting:
+                for each in pending:
                     each.cancel()
 
     def _decode(self, row: int, item: Picture) -> _Decoded:

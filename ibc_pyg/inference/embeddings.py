@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -12,39 +11,40 @@ import numpy as np
 import numpy.typing as npt
 
 from ibc_pyg.errors import RunError
+from ibc_pyg.files import open_draft
 
 _HEADER_BYTES = 128
-"""Length of the .npy header; there is room for any number of rows."""
+"""Length of the .npy header, sufficient for any number of rows."""
 
 
 class Embeddings(np.ndarray[Any, np.dtype[np.float32]]):
-    """Unit-norm float32 `[M, D]` with the rows of the input that it holds.
+    """Unit-norm embeddings, float32 `[M, D]`, with the rows of the input that they belong to.
 
     Attributes:
-        rows: Row of the input of each embedding, int64 `[M]`, ascending; None in arrays made from
-            this one.
+        rows: Row of the input of each embedding, int64 `[M]`, ascending; None in arrays derived
+            from this one.
     """
 
     rows: npt.NDArray[np.int64] | None
 
     def __array_finalize__(self, source: object) -> None:
-        """Drop `rows`, which slices and copies do not follow."""
+        """Drop `rows`, which are wrong for slices and copies."""
         self.rows = None
 
     @classmethod
     def of(cls, vectors: npt.NDArray[np.float32], rows: npt.NDArray[np.int64]) -> Embeddings:
-        """Return a view of `vectors` that knows its rows."""
+        """Return a view of `vectors` with `rows`."""
         result = vectors.view(cls)
         result.rows = rows
         return result
 
 
 class EmbeddingsWriter:
-    """Collects embeddings in memory, or in a .npy file that appears when it is complete.
+    """Writer of embeddings to memory, or to a .npy file that appears when it is complete.
 
     Args:
         dim: Length D of an embedding.
-        path: The file; None keeps them in memory.
+        path: The file; None keeps the embeddings in memory.
 
     Raises:
         RunError: If the file cannot be written.
@@ -62,9 +62,7 @@ class EmbeddingsWriter:
             if self.path.is_dir():
                 raise RunError(f"{self.path} is a folder; give the name of a .npy file")
             try:
-                self._file = tempfile.NamedTemporaryFile(
-                    dir=self.path.parent, prefix=f".{self.path.name}.", delete=False
-                )
+                self._draft, self._file = open_draft(self.path)
                 self._file.write(bytes(_HEADER_BYTES))
             except OSError as error:
                 raise self._error(error) from error
@@ -76,13 +74,13 @@ class EmbeddingsWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Remove a file that is not complete."""
+        """Remove the temporary file, if it has not been renamed."""
         if self._file is not None:
             self._file.close()
-            Path(self._file.name).unlink(missing_ok=True)
+            self._draft.unlink(missing_ok=True)
 
     def add(self, vectors: npt.NDArray[np.float32], rows: npt.NDArray[np.int64]) -> None:
-        """Append embeddings, float32 `[B, D]`, of the input rows int64 `[B]`."""
+        """Append embeddings, float32 `[B, D]`, of rows of the input, int64 `[B]`."""
         self._rows.append(rows)
         if self._file is None:
             self._parts.append(vectors)
@@ -103,7 +101,7 @@ class EmbeddingsWriter:
             self._file.write(_header(len(rows), self.dim))
             self._file.flush()
             os.fsync(self._file.fileno())
-            Path(self._file.name).replace(self.path)
+            self._draft.replace(self.path)
         except OSError as error:
             raise self._error(error) from error
         if not len(rows):

@@ -1,4 +1,4 @@
-"""Embeddings in a file that any program can read and write: npz without pickles."""
+"""Files of embeddings for exchange with other programs: npz without pickles."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from ibc_pyg.metrics.inputs import as_embeddings, as_labels, class_indices
 Labels = npt.NDArray[np.generic]
 
 
-def save_embeddings(path: Path, described: EvalDescriptors, table: ImageTable) -> None:
-    """Write descriptors, their classes and their images.
+def save_embeddings(path: Path, descriptors: EvalDescriptors, table: ImageTable) -> None:
+    """Write descriptors with their classes and image paths.
 
     The file holds `embeddings` (float32 `[Q, D]`), `labels` (int64 `[Q]`) and `paths` (text
     `[Q]`), and where queries and gallery differ `gallery`, `gallery_labels` and `gallery_paths`.
 
     Args:
         path: The npz file.
-        described: What to write.
-        table: The data set that its rows count in.
+        descriptors: Descriptors of queries and gallery.
+        table: The data set that their rows refer to.
 
     Raises:
         RunError: If the file cannot be written.
     """
     arrays: dict[str, Any] = {}
-    parts = [("", described.queries)]
-    if described.gallery is not None:
-        parts.append(("gallery", described.gallery))
+    parts = [("", descriptors.queries)]
+    if descriptors.gallery is not None:
+        parts.append(("gallery", descriptors.gallery))
     for name, part in parts:
         prefix = f"{name}_" if name else ""
         arrays[name or "embeddings"] = part.vectors.float().numpy()
@@ -49,17 +49,17 @@ def save_embeddings(path: Path, described: EvalDescriptors, table: ImageTable) -
 
 
 def read_embeddings(path: Path) -> EvalDescriptors:
-    """Read embeddings that some program made.
+    """Read embeddings of another program.
 
-    The file is an npz with `embeddings` (`[Q, D]`, any real numbers, of any length) and `labels`
-    (`[Q]`, integers or strings); with `gallery` (`[G, D]`) and `gallery_labels` (`[G]`) queries
-    are searched there, else among each other. Other entries are not looked at.
+    The file is an npz with `embeddings` (`[Q, D]`, real numbers, of any norm) and `labels` (`[Q]`,
+    integers or strings). With `gallery` (`[G, D]`) and `gallery_labels` (`[G]`), queries are
+    searched in the gallery, otherwise among each other. Other entries are ignored.
 
     Returns:
-        The embeddings as they are, float32 or float64, and their classes numbered from 0.
+        The embeddings unchanged, float32 or float64, and their classes numbered from 0.
 
     Raises:
-        RunError: If the file is not of that form, in one line that names file and entry.
+        RunError: If the file does not have this form; the message is one line and names the entry.
     """
     if not path.is_file():
         raise RunError(f"{printable(path)} is not a file; give an npz file")
@@ -91,7 +91,7 @@ def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
     names = ("embeddings", "labels", "gallery", "gallery_labels")
     name = ""
     arrays = {}
-    # A damaged archive makes zipfile, zlib and numpy raise almost anything.
+    # zipfile, zlib and numpy raise exceptions of many types on a damaged archive.
     try:
         file = np.load(path, allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):
@@ -101,8 +101,8 @@ def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
                 if name in file:
                     arrays[name] = np.asarray(file[name])
     except Exception as error:
-        what = f"array {name!r}" if name else "as an npz file"
-        raise RunError(f"{printable(path)} cannot be read, {what}: {reason(error)}") from error
+        part = f"array {name!r}" if name else "as an npz file"
+        raise RunError(f"{printable(path)} cannot be read, {part}: {reason(error)}") from error
     return arrays
 
 

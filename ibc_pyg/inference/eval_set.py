@@ -33,13 +33,13 @@ _logger = logging.getLogger(__name__)
 
 
 class EvalSet:
-    """Images that a run is tested on, as it recorded them.
+    """Test images of a run, as it recorded them.
 
-    The pictures are looked for when the first embedding is computed, not before.
+    The image files are only needed when an embedding is computed.
 
     Args:
         trained: The run.
-        data: The images, where they have been loaded; None loads them on demand.
+        data: The images, if they are loaded already; None loads them on demand.
     """
 
     def __init__(self, trained: Trained, data: Data | None = None) -> None:
@@ -49,10 +49,10 @@ class EvalSet:
 
     @cached_property
     def data(self) -> Data:
-        """Images with split, transform and cache.
+        """The images with split, transform and cache.
 
         Raises:
-            UserError: If the data set is missing, or not the one of the run.
+            UserError: If the data set is missing, or differs from that of the run.
         """
         config, record = self.trained.config, self.trained.record
         if record is not None:
@@ -61,18 +61,18 @@ class EvalSet:
 
     @property
     def table(self) -> ImageTable:
-        """The images; of a set in memory perhaps without pixels."""
+        """Table of the images; for a data set in memory, possibly without pixels."""
         record = self.trained.record
         return self.data.table if record is None else record.table
 
     @property
     def splits(self) -> Splits:
-        """Use of the images."""
+        """Split of the images."""
         record = self.trained.record
         return self.data.splits if record is None else record.splits
 
     def path(self, row: int) -> str:
-        """Return the file of an image, or its name in a set in memory."""
+        """Return the file of an image, or its name in a data set in memory."""
         table = self.table
         return table.paths[row] if table.root is None else str(table.root / table.paths[row])
 
@@ -81,10 +81,10 @@ class EvalSet:
         return self.table.class_names[int(self.table.labels[row])]
 
     def picture_file(self, row: int) -> Path:
-        """Return the file of an image; one of a set in memory is written to the run as query.png.
+        """Return the file of an image; for a data set in memory, write it to the run as query.png.
 
         Raises:
-            RunError: If it cannot be written.
+            RunError: If query.png cannot be written.
         """
         table = self.data.table
         if table.images is None:
@@ -99,7 +99,7 @@ class EvalSet:
         """Compute the embeddings of the test images.
 
         Args:
-            views: Mirror image and crops that each embedding is the mean of.
+            views: Mirror image and crops whose embeddings are averaged.
 
         Raises:
             UserError: If images are missing.
@@ -114,35 +114,35 @@ class EvalSet:
         )
 
     def descriptors(self) -> EvalDescriptors:
-        """Return the embeddings of the test images: those in the run folder, or computed and kept.
+        """Return the embeddings of the test images, cached in the run folder.
 
         Raises:
-            UserError: If they must be computed and images are missing.
+            UserError: If they are not cached and images are missing.
         """
-        kept = self._read()
-        if kept is not None:
-            return kept
-        found = self.extract()
+        cached = self._read()
+        if cached is not None:
+            return cached
+        descriptors = self.extract()
         try:
-            self.save(found)
+            self.save(descriptors)
         except RunError as error:
-            _logger.warning("the descriptors are not kept: %s", error)
-        return found
+            _logger.warning("the descriptors are not saved: %s", error)
+        return descriptors
 
     def gallery(self) -> Descriptors:
-        """Return the embeddings that a picture is candidates in; see `descriptors`."""
-        kept = self._read_part("")
-        return self.descriptors().candidates if kept is None else kept
+        """Return the embeddings that queries are compared with; see `descriptors`."""
+        cached = self._read_part("")
+        return self.descriptors().candidates if cached is None else cached
 
-    def save(self, found: EvalDescriptors) -> None:
-        """Keep embeddings in the run folder, with hashes of the weights and of the image list.
+    def save(self, descriptors: EvalDescriptors) -> None:
+        """Write embeddings to the run folder, with hashes of the weights and of the image list.
 
         Raises:
             RunError: If the file cannot be written.
         """
-        parts = {"": found.candidates}
-        if found.gallery is not None:
-            parts["query_"] = found.queries
+        parts = {"": descriptors.candidates}
+        if descriptors.gallery is not None:
+            parts["query_"] = descriptors.queries
         tensors = {}
         for prefix, part in parts.items():
             tensors[f"{prefix}rows"] = torch.from_numpy(part.rows)
@@ -175,7 +175,7 @@ class EvalSet:
         return Descriptors(rows, vectors, torch.from_numpy(table.labels[rows]))
 
     def _origin(self) -> dict[str, str]:
-        """Return the hashes of the weights, and of the image in each row."""
+        """Return hashes of the weights and of the image list."""
         table = self.table
         images = hashlib.sha256("\n".join(table.paths).encode(errors="surrogateescape"))
         images.update(table.labels.astype(np.int64).tobytes())

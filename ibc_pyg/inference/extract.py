@@ -1,4 +1,4 @@
-"""Embeddings of many images of a data set."""
+"""Extraction of the embeddings of the images of a data set."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ONE_VIEW = Views()
 
 @dataclass(frozen=True)
 class Descriptors:
-    """Unit-norm vectors of some rows of a table.
+    """Unit-norm embeddings of rows of a table.
 
     Attributes:
         rows: Row numbers, int64 `[M]`.
@@ -57,22 +57,22 @@ def extract(
 ) -> Descriptors:
     """Extract the embeddings of `rows`, in that order, to the CPU.
 
-    Several processes share the batches that one process would make, and all get all embeddings:
-    the numbers do not depend on the number of processes.
+    Several processes divide the batches that one process would read, and all receive all
+    embeddings: the result does not depend on the number of processes.
 
-    With `data.on_error` "skip" unreadable images are left out and added to `data.skipped`.
+    With `data.on_error` "skip", unreadable images are omitted and added to `data.skipped`.
 
     Args:
         fabric: Device and precision.
         model: The model; its mode is restored afterwards.
         data: Table and transform.
         rows: Row numbers, int64 `[M]`.
-        batch_size: Images in a forward pass.
-        views: Mirror image and crops that each embedding is the mean of.
+        batch_size: Number of images in a forward pass.
+        views: Mirror image and crops whose embeddings are averaged.
     """
     training = model.training
     model.eval()
-    # Each process may have running statistics of its own; those of the main process are used.
+    # Running statistics can differ between processes; those of the main process are used.
     share_tensors(model.buffers())
     size = max(1, batch_size // views.crops)
     vectors: list[Tensor] = []
@@ -86,7 +86,7 @@ def extract(
         )
         for batch in loader:
             with fabric.autocast():
-                vectors.append(views.describe(model, batch.images).cpu())  # [B, D]
+                vectors.append(views.embed(model, batch.images).cpu())  # [B, D]
     model.train(training)
     joined = all_gather_tensors(torch.cat(vectors) if vectors else torch.empty(0))  # [M, D]
     skipped = dict(
@@ -99,7 +99,7 @@ def extract(
 
 
 def _own_batches(rows: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
-    """Return the rows of the whole batches that are this process's share."""
+    """Return the rows of the batches of this process."""
     if not is_distributed():
         return rows
     batches = shard_rows(np.arange(0, len(rows), size), process_rank(), world_size())
@@ -112,8 +112,8 @@ class EvalDescriptors:
 
     Attributes:
         queries: Queries.
-        gallery: Gallery; None if the queries are each other's gallery.
-        protocol: Metrics that the benchmark of the data set reports.
+        gallery: Gallery; None if queries are searched among each other.
+        protocol: Metrics of the benchmark of the data set.
     """
 
     queries: Descriptors

@@ -1,4 +1,7 @@
-"""The refined first node of many small graphs, without work for what is not read out."""
+"""Fast refinement of the first node of many small graphs.
+
+Nodes that are not read out are not updated in the last step.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,15 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from ibc_pyg.nn.conv.dense_attention import dense_attention
+from ibc_pyg.nn.conv.dense_attention import AttentionOptions, dense_attention
 from ibc_pyg.nn.conv.intra_batch_conv import IntraBatchConv
-from ibc_pyg.nn.mpn import MPN, MPNStep
+from ibc_pyg.nn.conv.step import MPNStep
+from ibc_pyg.nn.mpn import MPN
 
 
 @dataclass(frozen=True)
 class _Projected:
-    """Samples as nodes before the first step, each `[M, C]`, whatever graph they stand in."""
+    """Projections of samples before the first step, each `[M, C]`, independent of the graph."""
 
     x: Tensor
     query: Tensor
@@ -30,16 +34,16 @@ class _Projected:
 
 
 class FirstNodes:
-    """Refines samples among neighbours like `mpn(groups).features[-1][:, 0]`, with less work.
+    """Refinement of samples among neighbours, equal to `mpn(groups).features[-1][:, 0]`.
 
-    Before the first step a sample is the same in every graph that it stands in, so that it is
-    projected once; and the last step updates the first node alone. With one step and graphs of
-    seven nodes that is a seventh of the work.
+    Before the first step a sample is the same in every graph, so it is projected once; the last
+    step updates the first node alone. With one step and graphs of seven nodes this is one seventh
+    of the work.
 
     Args:
-        mpn: Message passing network for which `serves` holds, in evaluation mode.
+        mpn: Message passing network that `supports` accepts, in evaluation mode.
         vectors: Samples, `[N, D]`.
-        pool: Where their neighbours are taken from, `[M, D]`; None takes `vectors`.
+        pool: Samples that neighbours are selected from, `[M, D]`; None selects from `vectors`.
     """
 
     def __init__(self, mpn: MPN, vectors: Tensor, pool: Tensor | None = None) -> None:
@@ -48,19 +52,19 @@ class FirstNodes:
         self._pool = self._own if pool is None else _Projected.of(mpn, pool)
 
     @staticmethod
-    def serves(mpn: MPN) -> bool:
-        """Whether the layers are those that this class knows the inside of."""
+    def supports(mpn: MPN) -> bool:
+        """Return whether all graph layers are `IntraBatchConv`."""
         return len(mpn.steps) > 0 and all(isinstance(s.conv, IntraBatchConv) for s in mpn.steps)
 
     def __call__(self, rows: Tensor, others: Tensor) -> Tensor:
-        """Refine some of the samples.
+        """Refine samples.
 
         Args:
-            rows: Which, int64 `[B]`.
-            others: Their neighbours, rows of the pool, int64 `[B, S - 1]`.
+            rows: Rows of the samples, int64 `[B]`.
+            others: Rows of their neighbours in the pool, int64 `[B, S - 1]`.
 
         Returns:
-            Refined samples `[B, D']`, of the last step or of all steps side by side.
+            Refined samples `[B, D']` of the last step, or concatenated over all steps.
         """
 
         def gathered(own: Tensor, pool: Tensor) -> Tensor:
@@ -82,7 +86,7 @@ class FirstNodes:
                 query = conv.lin_query(x)
             x = _update(step, x, conv.lin_out(_attend(conv, query, key, value)))
             first.append(x[:, 0])
-        return torch.cat(first, dim=-1) if mpn.concatenate else first[-1]
+        return torch.cat(first, dim=-1) if mpn.config.concatenate else first[-1]
 
 
 def _steps(mpn: MPN) -> list[tuple[MPNStep, IntraBatchConv]]:
@@ -91,20 +95,19 @@ def _steps(mpn: MPN) -> list[tuple[MPNStep, IntraBatchConv]]:
 
 
 def _attend(conv: IntraBatchConv, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Attend with the first nodes, `[B, n, C]`, over all, `[B, S, C]`."""
+    """Attend with the first n nodes, `[B, n, C]`, to all nodes, `[B, S, C]`."""
     B, _, C = key.shape
     query, key, value = (
         t.view(B, -1, conv.heads, C // conv.heads).transpose(1, 2)  # [B, H, n, C / H]
         for t in (query, key, value)
     )
-    out, _ = dense_attention(
-        query, key, value, null_node=conv.null_node, self_loops=conv.self_loops
-    )
+    options = AttentionOptions(null_node=conv.null_node, self_loops=conv.self_loops)
+    out, _ = dense_attention(query, key, value, options)
     return out.transpose(1, 2).flatten(2)  # [B, n, C]
 
 
 def _update(step: MPNStep, x: Tensor, update: Tensor) -> Tensor:
-    """Do the rest of a step, as `MPNStep.forward` does in evaluation mode."""
+    """Apply the rest of a step, as `MPNStep.forward` in evaluation mode."""
     x = step.norm_conv(x + update if step.residual_conv else update)
     update = step.mlp(x)
     out: Tensor = step.norm_mlp(x + update if step.residual_mlp else update)

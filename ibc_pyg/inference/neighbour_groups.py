@@ -1,4 +1,4 @@
-"""The neighbours that refine a descriptor, found without labels."""
+"""Selection of the neighbours that refine a descriptor, without labels."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from torch import Tensor
 from ibc_pyg.config import RefineMethod
 from ibc_pyg.errors import RunError
 from ibc_pyg.graph import k_reciprocal_groups
+from ibc_pyg.graph.nearest import marked_first
 from ibc_pyg.metrics import nearest_neighbours
-from ibc_pyg.metrics.clustering import kmeans
+from ibc_pyg.metrics.clustering import KMeansSettings, kmeans
 
 K1 = 30
-"""How many nearest neighbours count as mutual, as in the released code."""
+"""k1 of k-reciprocal neighbours, as in the released code."""
 
 _ITERATIONS = 20
-_CHUNK = 2**24  # similarities at once
+_CHUNK = 2**24  # similarities computed at once
 
 
 def neighbours_for(
@@ -26,21 +27,22 @@ def neighbours_for(
     gallery: Tensor | None = None,
     seed: int = 0,
 ) -> Tensor:
-    """Return who stands in the neighbourhood of each descriptor, besides itself.
+    """Return the neighbours of each descriptor, without itself.
 
-    - `knn`: its nearest neighbours.
-    - `k_reciprocal`: its k-reciprocal neighbours, cut or filled up with the nearest (see
-      `k_reciprocal_groups`).
-    - `cluster`: its k-means cluster, cut to the nearest or filled up with them. There are as many
-      clusters as make `size` members each on average; the number of classes is not used.
+    - `knn`: the nearest neighbours.
+    - `k_reciprocal`: the k-reciprocal neighbours, truncated, or filled up with the nearest
+      neighbours (see `k_reciprocal_groups`).
+    - `cluster`: the members of its k-means cluster, truncated to the nearest, or filled up with
+      the nearest neighbours. Clusters have `size` members on average; the number of classes is
+      not used.
 
     Args:
         vectors: Unit-norm float32 `[N, D]`, on the CPU.
-        method: One of these three.
-        size: Members of a neighbourhood with itself, >= 2.
-        gallery: Unit-norm float32 `[M, D]` that neighbours are taken from; None takes them from
-            `vectors`, each left out of its own neighbours by its row.
-        seed: Of k-means.
+        method: `knn`, `k_reciprocal` or `cluster`.
+        size: Members of a neighbourhood including the descriptor itself, >= 2.
+        gallery: Unit-norm float32 `[M, D]` that neighbours are selected from; None selects them
+            from `vectors`, excluding each descriptor from its own neighbours by its row.
+        seed: Seed of k-means.
 
     Returns:
         Rows of the gallery (or of `vectors`), int64 `[N, size - 1]`.
@@ -51,8 +53,8 @@ def neighbours_for(
     available = len(vectors) if gallery is None else len(gallery) + 1
     if size > available:
         raise RunError(
-            f"evaluate.refine_size is {size}, but a neighbourhood can have {available} images at "
-            "most here; lower it, or --refine-size of `evaluate`"
+            f"evaluate.refine_size is {size}, but there are only {available} images to form a "
+            "neighbourhood; lower it, or --refine-size of `evaluate`"
         )
     if method == "knn":
         return nearest_neighbours(vectors, gallery, k=size - 1).indices
@@ -66,36 +68,35 @@ def neighbours_for(
 def _cluster(vectors: Tensor, wanted: int, gallery: Tensor | None, size: int, seed: int) -> Tensor:
     pool = vectors if gallery is None else gallery  # [M, D]
     count = max(1, len(pool) // size)
-    assigned, _ = kmeans(pool, count, restarts=1, iterations=_ITERATIONS, swaps=0, seed=seed)
+    assigned, _ = kmeans(pool, count, KMeansSettings(iterations=_ITERATIONS, seed=seed))
     cluster = torch.from_numpy(assigned)  # [M]
     own = cluster
     if gallery is not None:
-        # A query belongs to the nearest centre, as it would have in k-means.
+        # A query is assigned to the nearest centre, as in k-means.
         own = _nearest_cluster(pool, cluster, count, vectors)  # [N]
     near = nearest_neighbours(vectors, gallery, k=wanted).indices  # [N, wanted]
     out = torch.empty_like(near)
     for number in range(count):
         members = torch.nonzero(cluster == number).flatten()  # [m]
-        mine = torch.nonzero(own == number).flatten()  # [n]
-        if not len(mine):
+        assigned_rows = torch.nonzero(own == number).flatten()  # [n]
+        if not len(assigned_rows):
             continue
-        for rows in torch.split(mine, max(1, _CHUNK // len(members))):
+        for rows in torch.split(assigned_rows, max(1, _CHUNK // len(members))):
             similarity = vectors[rows] @ pool[members].T  # [n, m]
             others = len(members)
             if gallery is None:
                 similarity[rows[:, None] == members] = -torch.inf
                 others -= 1
             kept = similarity.topk(min(others, wanted)).indices  # [n, t]
-            # Fill-ups are the nearest that are not in the cluster; their order stays.
-            inside = cluster[near[rows]] == number  # [n, wanted]
-            order = inside.to(torch.uint8).sort(dim=1, stable=True).indices  # [n, wanted]
-            fill = near[rows].gather(1, order)[:, : wanted - kept.shape[1]]  # [n, wanted - t]
+            # Fill up with the nearest neighbours outside the cluster, in their order.
+            outside = cluster[near[rows]] != number  # [n, wanted]
+            fill = marked_first(near[rows], outside)[:, : wanted - kept.shape[1]]  # [n, wanted - t]
             out[rows] = torch.cat([members[kept], fill], dim=1)  # [n, wanted]
     return out
 
 
 def _nearest_cluster(pool: Tensor, cluster: Tensor, count: int, vectors: Tensor) -> Tensor:
-    """Return the cluster whose centre is nearest to each vector, int64 `[N]`."""
+    """Return the cluster with the nearest centre for each vector, int64 `[N]`."""
     sums = torch.zeros(count, pool.shape[1]).index_add_(0, cluster, pool)  # [K, D]
     sizes = torch.bincount(cluster, minlength=count)  # [K]
     centres = sums[sizes > 0] / sizes[sizes > 0, None]  # [k, D]

@@ -1,6 +1,6 @@
-"""Descriptor refinement at test time: message passing over neighbourhoods found without labels.
+"""Refinement of descriptors at test time: message passing over label-free neighbourhoods.
 
-Seidenschwarz et al. 2021 (https://arxiv.org/abs/2102.07753) leave message passing out at test
+Seidenschwarz et al. 2021 (https://arxiv.org/abs/2102.07753) do not use message passing at test
 time; their released code can also refine each test image among its k-reciprocal neighbours.
 """
 
@@ -22,42 +22,41 @@ from ibc_pyg.nn.model import IntraBatchModel, complete_batch
 from ibc_pyg.nn.mpn import MPN, MPNOutput
 
 _FLOATS = 24
-"""About how many floats a step keeps for each of a node's channels, the hidden layer included."""
+"""Approximate number of floats per node and channel in a step, including the hidden layer."""
 
 
 def refine(
     model: IntraBatchModel,
-    described: EvalDescriptors,
+    descriptors: EvalDescriptors,
     method: RefineMethod,
     size: int,
     *,
     seed: int = 0,
 ) -> EvalDescriptors:
-    """Refine every descriptor in a neighbourhood of its own.
+    """Refine every descriptor by message passing in its neighbourhood.
 
-    Neighbours are taken from what is searched: a query is refined with items of the gallery, a
-    gallery item with other items of the gallery, so that nothing depends on other queries. Labels
-    are not used. A neighbourhood of one image has no relation to pass on: with `size` 1, and with
-    method `none`, the descriptors stay as they are.
+    Queries and gallery items are refined with (other) items of the gallery, so that no result
+    depends on other queries. Labels are not used. With `size` 1 or method `none`, the descriptors
+    are returned unchanged.
 
     Args:
-        model: Whose message passing network refines.
-        described: Unit-norm descriptors.
-        method: How neighbours are found; see `neighbours_for`.
-        size: Images in a neighbourhood, itself included, >= 1.
-        seed: Of k-means, for method `cluster`.
+        model: Model with a message passing network.
+        descriptors: Unit-norm descriptors.
+        method: Selection of the neighbours; see `neighbours_for`.
+        size: Images in a neighbourhood, including the refined one, >= 1.
+        seed: Seed of k-means, for method `cluster`.
 
     Raises:
         RunError: If the model has no message passing, there are too few images, the graph of the
-            model cannot be made of so few nodes, or the descriptors are not finite.
+            model cannot be built from so few nodes, or the descriptors are not finite.
     """
     if method == "none":
-        return described
+        return descriptors
     check_refine(model, method)
     if size == 1:
-        return described
-    queries, gallery = described.queries, described.gallery
-    for part in (queries, described.candidates):
+        return descriptors
+    queries, gallery = descriptors.queries, descriptors.gallery
+    for part in (queries, descriptors.candidates):
         if not bool(part.vectors.isfinite().all()):
             raise RunError("the descriptors have NaN or infinite values; are the weights damaged?")
     pool = None if gallery is None else gallery.vectors
@@ -67,18 +66,18 @@ def refine(
     if gallery is not None:
         others = neighbours_for(gallery.vectors, method, size, seed=seed)
         gallery = replace(gallery, vectors=refined_vectors(model, gallery.vectors, others))
-    return replace(described, queries=queries, gallery=gallery)
+    return replace(descriptors, queries=queries, gallery=gallery)
 
 
 def check_refine(model: IntraBatchModel, method: RefineMethod) -> None:
-    """Check that a model can refine.
+    """Check that a model can refine descriptors.
 
     Raises:
         RunError: If it has no message passing and `method` is not `none`.
     """
     if model.mpn is None and method != "none":
         raise RunError(
-            "a run without message passing (model.steps = 0) has nothing to refine with; "
+            "a run without message passing (model.steps = 0) cannot refine descriptors; "
             "set evaluate.refine = none, or --refine none of `evaluate`"
         )
 
@@ -92,23 +91,21 @@ def refined_vectors(
     gallery: Tensor | None = None,
     memory_budget: int = 2**28,
 ) -> Tensor:
-    """Pass messages in many neighbourhoods at once and read out each one's first node.
+    """Pass messages in batches of neighbourhoods and return the first node of each.
 
-    The result is that of the MPN called with each neighbourhood. Of layers other than
-    `IntraBatchConv`, and on graphs that are not complete, the MPN is called with whole batches of
-    neighbourhoods.
+    The result is that of the MPN called with each neighbourhood. `FirstNodes` computes it where it
+    supports the layers and the graph is complete; otherwise the MPN is called.
 
     Args:
-        model: With message passing; its mode is as before afterwards.
+        model: Model with message passing; its mode is restored afterwards.
         vectors: Unit-norm float32 `[N, D]`.
         others: Neighbours of each, rows of the gallery or of `vectors`, int64 `[N, S - 1]`.
-        gallery: Unit-norm float32 `[M, D]`; None takes neighbours from `vectors`.
-        memory_budget: About how many bytes a pass may take, beyond the vectors and, with
-            `FirstNodes`, their four projections.
+        gallery: Unit-norm float32 `[M, D]`; None selects neighbours from `vectors`.
+        memory_budget: Approximate bytes of a pass, beyond the vectors and, with `FirstNodes`,
+            their four projections.
 
     Returns:
-        Unit-norm float32 `[N, D']` on the CPU. Of an MPN with an output after every step, the last
-        one is read.
+        Unit-norm float32 `[N, D']` on the CPU, of the last output of the MPN.
     """
     mpn = model.mpn
     if mpn is None:
@@ -120,12 +117,12 @@ def refined_vectors(
     pool = x if gallery is None else gallery.to(device)  # [M, D]
     others = others.to(device)
     fast = None
-    if model.graph is complete_batch and FirstNodes.serves(mpn):
+    if model.graph is complete_batch and FirstNodes.supports(mpn):
         fast = FirstNodes(mpn, x, None if gallery is None else pool)
-    bytes_a_group = (others.shape[1] + 1) * x.shape[1] * 4 * _FLOATS
+    bytes_per_group = (others.shape[1] + 1) * x.shape[1] * 4 * _FLOATS
     out = []
     for rows in torch.split(
-        torch.arange(len(x), device=device), max(1, memory_budget // bytes_a_group)
+        torch.arange(len(x), device=device), max(1, memory_budget // bytes_per_group)
     ):
         if fast is not None:
             refined = fast(rows, others[rows])  # [B, D']
@@ -147,7 +144,7 @@ def _first_nodes(model: IntraBatchModel, mpn: MPN, groups: Tensor) -> Tensor:
         graphs = Batch.from_data_list([model.graph(group) for group in groups])
     except ValueError as error:
         raise RunError(
-            f"model.graph cannot be made of evaluate.refine_size = {S} images: {error}"
+            f"model.graph cannot be built from evaluate.refine_size = {S} images: {error}"
         ) from error
     nodes = mpn(graphs.x, graphs.edge_index, graphs.edge_weight).features[-1]  # [B * S, D']
     first: Tensor = nodes.view(B, S, -1)[:, 0]  # [B, D']

@@ -1,4 +1,4 @@
-"""Several views of a test image: its mirror image and crops beside the central one."""
+"""Test-time views of an image: mirror image and several crops."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ibc_pyg.errors import ConfigError
 from ibc_pyg.nn.model import IntraBatchModel
 
 Place = tuple[float, float]
-"""Where a crop lies, as a share of the room down and to the right: (0, 0) is the upper left."""
+"""Position of a crop, down and right, each in [0, 1]: (0, 0) is the upper left corner."""
 
 CENTRE: tuple[Place, ...] = ((0.5, 0.5),)
 PLACES: dict[int, tuple[Place, ...]] = {
@@ -28,11 +28,11 @@ PLACES: dict[int, tuple[Place, ...]] = {
 
 @dataclass(frozen=True)
 class Views:
-    """Which views of a test image are described; the descriptor is their normalised mean.
+    """Views of a test image; the descriptor is the normalised mean of their embeddings.
 
     Attributes:
-        flip: Also the mirror image of every crop.
-        crops: 1: the centre; 5: the corners too; 9: a grid of three by three.
+        flip: Add the mirror image of every crop.
+        crops: 1: centre; 5: centre and corners; 9: grid of three by three.
     """
 
     flip: bool = False
@@ -42,7 +42,7 @@ class Views:
         """Check the number of crops.
 
         Raises:
-            ConfigError: If there is no such set of crops.
+            ConfigError: If the number is not supported.
         """
         if self.crops not in PLACES:
             known = ", ".join(map(str, PLACES))
@@ -50,17 +50,17 @@ class Views:
 
     @property
     def plain(self) -> bool:
-        """Whether the only view is the usual one."""
+        """Whether the centre crop is the only view."""
         return not self.flip and self.crops == 1
 
     @property
     def names(self) -> list[str]:
-        """What is added to the usual view, for people."""
+        """Names of the additional views, for tables."""
         crops = [f"{self.crops} crops"] if self.crops > 1 else []
         return [*(["flip"] if self.flip else []), *crops]
 
     def transform(self, table: ImageTable, transform: Transform) -> Transform:
-        """Return a transform that makes `crops` pictures of each.
+        """Return a transform that cuts `crops` crops out of each picture.
 
         Raises:
             ConfigError: If all crops would be the same.
@@ -79,41 +79,41 @@ class Views:
             )
         return MultiCrop.of(transform, PLACES[self.crops])
 
-    def describe(self, model: IntraBatchModel, images: Tensor) -> Tensor:
-        """Return one descriptor an image.
+    def embed(self, model: IntraBatchModel, images: Tensor) -> Tensor:
+        """Return one descriptor per image.
 
         Args:
-            model: Whose backbone describes.
-            images: What the transform made, float32 `[B * crops, C, S, S]`.
+            model: Model whose backbone embeds the images.
+            images: Output of the transform, float32 `[B * crops, C, S, S]`.
 
         Returns:
             Unit-norm float32 `[B, D]`.
         """
-        vectors = model.describe(images)  # [B * crops, D]
+        vectors = model.embed(images)  # [B * crops, D]
         if self.plain:
             return vectors
         if self.flip:
-            vectors = vectors + model.describe(images.flip(-1))  # [B * crops, D]
+            vectors = vectors + model.embed(images.flip(-1))  # [B * crops, D]
         return F.normalize(vectors.view(-1, self.crops, vectors.shape[1]).sum(1), dim=-1)  # [B, D]
 
 
 @dataclass(frozen=True)
 class MultiCrop(PlainTransform):
-    """The test transform with several crops of each picture, one after another in the batch.
+    """Test transform with several crops of each picture, consecutive in the batch.
 
     Attributes:
-        places: Where they lie.
+        places: Positions of the crops.
     """
 
     places: tuple[Place, ...] = CENTRE
 
     @classmethod
     def of(cls, transform: Transform, places: tuple[Place, ...]) -> MultiCrop:
-        """Return one with the sizes and the normalisation of `transform`."""
+        """Return a transform with the sizes and the normalisation of `transform`."""
         return cls(**{f.name: getattr(transform, f.name) for f in fields(Transform)}, places=places)
 
     def fit(self, images: Images) -> Tensor:
-        """Scale and cut, uint8 `[B * len(places), image_size, image_size, channels]`."""
+        """Resize and crop, to uint8 `[B * len(places), image_size, image_size, channels]`."""
         if isinstance(images, Tensor):
             return self._cut(images)
         return torch.cat([self._cut(image[None]) for image in images])

@@ -33,17 +33,17 @@ _HEAD = "auxiliary_head.linear.weight"
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model; its data set need not be there.
+    """A trained model, opened without its data set.
 
     Attributes:
         run: Its folder.
         config: Configuration of the run.
         fabric: Device and precision.
-        model: The selected weights, in evaluation mode.
-        transform: Makes the network's input.
-        record: Images that it was trained and is tested on; None for runs of version 0.1.0.
-        image_shape: Height, width and channels that pictures are resized to first, if it was
-            trained on a set in memory; else None.
+        model: Model with the selected weights, in evaluation mode.
+        transform: Preprocessing of the model's input.
+        record: Training and test images; None for runs of version 0.1.0.
+        image_shape: Height, width and channels that pictures are resized to first, if the model
+            was trained on a data set in memory; else None.
     """
 
     run: RunFolder
@@ -65,12 +65,12 @@ def load_run(path: Path, *, trust_code: bool = False) -> Trained:
 
     Args:
         path: The folder.
-        trust_code: Whether a graph layer of the user's own, which its config.yaml names, may be
-            imported.
+        trust_code: Whether a graph layer named in its config.yaml that is neither of PyG nor of
+            this package may be imported.
 
     Raises:
-        UserError: If it is not a run, was made by a newer version, has no weights yet, or they do
-            not fit its configuration.
+        UserError: If it is not a run, was created by a newer version, has no weights yet, or they
+            do not fit its configuration.
     """
     run = RunFolder.open(path)
     _check_version(run)
@@ -111,7 +111,7 @@ def _check_version(run: RunFolder) -> None:
     made_by = packages.get("ibc-pyg") if isinstance(packages, dict) else None
     if isinstance(made_by, str) and _release(made_by) > _release(__version__):
         raise RunError(
-            f"{run.path} was made by ibc_pyg {made_by:.20}, which is newer than {__version__}; "
+            f"{run.path} was created by ibc_pyg {made_by:.20}, which is newer than {__version__}; "
             "update ibc_pyg"
         )
 
@@ -127,7 +127,7 @@ def _release(version: str) -> tuple[int, ...]:
 
 
 def _usable(train: TrainConfig, path: Path) -> TrainConfig:
-    """Replace a device that is unavailable: a run is also used where its GPU is not."""
+    """Replace a device that is unavailable on this machine."""
     try:
         check_device(train)
     except ConfigError:

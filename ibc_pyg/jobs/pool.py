@@ -1,22 +1,26 @@
-"""Runs side by side, each in a process that trains one after another."""
+"""Runs side by side, each in a process of its own."""
 
 from __future__ import annotations
 
-import json
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import threading
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import connection, forkserver
+from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
-from typing import IO
 
 from ibc_pyg.config import Config
-from ibc_pyg.config.yaml_file import config_to_yaml
+from ibc_pyg.jobs.worker import Order, Outcome, work
+
+Report = Callable[["Job", str], None]
 
 
 @dataclass(frozen=True)
@@ -24,9 +28,9 @@ class Job:
     """One run.
 
     Attributes:
-        name: What it is called in messages.
-        path: Its run folder; the log lies beside it, as FOLDER.log.
-        config: Its experiment.
+        name: Name in messages.
+        path: Run folder; the log is beside it, as FOLDER.log.
+        config: Experiment.
     """
 
     name: str
@@ -35,244 +39,201 @@ class Job:
 
     @property
     def log(self) -> Path:
-        """What the run prints."""
+        """File of everything the run prints."""
         return self.path.with_name(f"{self.path.name}.log")
 
     @property
     def finished(self) -> bool:
-        """Whether the run is there."""
+        """Whether the run is complete."""
         return (self.path / "summary.json").is_file()
 
     @property
-    def cut(self) -> bool:
-        """Whether there is a checkpoint to go on from."""
+    def resumable(self) -> bool:
+        """Whether the run is incomplete and has a checkpoint."""
         return not self.finished and any(self.path.glob("checkpoints/step-*"))
 
 
 @dataclass(frozen=True)
 class JobFailure:
-    """Why a run did not end.
+    """The reason why a run failed.
 
     Attributes:
-        task: The run.
+        job: The run.
         message: One line.
-        final: Whether the run itself said so, as of a loss that is not finite: another try would
-            end in the same way.
+        final: Whether another attempt would fail in the same way, as after a divergence.
     """
 
-    task: Job
+    job: Job
     message: str
     final: bool = False
 
 
 def run_jobs(
-    tasks: Sequence[Job],
+    jobs: Sequence[Job],
     *,
     workers: int,
     threads: int | None = None,
     trust_code: bool = False,
-    report: Callable[[Job, str], None],
+    report: Report,
 ) -> list[JobFailure]:
-    """Do every task, in this order; what is finished is skipped, what was cut is resumed.
+    """Run all jobs in this order; finished ones are skipped, interrupted ones are resumed.
+
+    A server process imports the package once, and each run is forked from it: a run has a process
+    of its own without the seconds that the import takes.
 
     Args:
-        tasks: What to run.
-        workers: How many run side by side.
-        threads: CPU threads of each; None shares the processor's among them.
+        jobs: The runs.
+        workers: Number of runs side by side.
+        threads: CPU threads of each run; None divides the cores among the workers.
         trust_code: As in `ibc_pyg.builders.loss.build_loss`.
-        report: Called with each task and what became of it, from several threads.
+        report: Called with each job and its status, from several threads.
 
     Returns:
-        Those that failed; the others have run to their end.
+        The jobs that failed; all others are finished.
 
     Raises:
-        KeyboardInterrupt: If the user stopped it (Ctrl-C or SIGTERM); what was running has written
-            a checkpoint.
+        KeyboardInterrupt: If the user stopped it (Ctrl-C or SIGTERM); the runs in progress have
+            written a checkpoint.
     """
-    queue = deque(tasks)
-    failures: list[JobFailure] = []
+    for job in jobs:
+        if job.finished:
+            report(job, "done before")
+    pending = [job for job in jobs if not job.finished]
+    if not pending:
+        return []
     threads = threads or max(1, (os.cpu_count() or 1) // workers)
-    pool = [_Worker(threads, trust_code) for _ in range(workers)]
-    stopped = threading.Event()
-
-    def work(worker: _Worker, end: threading.Event) -> None:
+    pool = _Pool(threads, trust_code, report)
+    with _sigterm_as_interrupt(), ThreadPoolExecutor(workers) as executor:
+        futures = [executor.submit(pool.run, job) for job in pending]
         try:
-            while not stopped.is_set():
-                try:
-                    task = queue.popleft()
-                except IndexError:
-                    return
-                if task.finished:
-                    report(task, "done before")
-                elif failure := _attempt(worker, task, report, stopped):
-                    failures.append(failure)
-        finally:
-            worker.close()
-            end.set()
-
-    # Not by `join`: one that Ctrl-C has interrupted takes its thread for ended.
-    ended = [threading.Event() for _ in pool]
-    served = [
-        threading.Thread(target=work, args=(worker, end))
-        for worker, end in zip(pool, ended, strict=True)
-    ]
-    terminated = _interrupt_on_sigterm()
-    try:
-        for thread in served:
-            thread.start()
-        _wait(ended)
-    except KeyboardInterrupt:
-        stopped.set()
-        begun = [end for thread, end in zip(served, ended, strict=True) if thread.ident is not None]
-        for worker in pool:
-            worker.interrupt()
-        try:
-            _wait(begun)
+            wait(futures)
         except KeyboardInterrupt:
-            for worker in pool:
-                worker.kill()
-            _wait(begun)
-        raise
-    finally:
-        if terminated is not None:
-            signal.signal(signal.SIGTERM, terminated)
-    return failures
-
-
-def _attempt(
-    worker: _Worker, task: Job, report: Callable[[Job, str], None], stopped: threading.Event
-) -> JobFailure | None:
-    report(task, "resumed" if task.cut else "started")
-    try:
-        task.path.parent.mkdir(parents=True, exist_ok=True)
-        answer = worker.run(task)
-    except OSError as error:
-        return JobFailure(task, str(error))
-    if answer is None:
-        if stopped.is_set():
-            return None
-        lines = task.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        failure = JobFailure(task, f"its process ended: {lines[-1] if lines else 'killed'}")
-    elif answer["status"] == "failed":
-        failure = JobFailure(task, str(answer["message"]), bool(answer["final"]))
-    else:
-        report(task, str(answer["status"]))
-        return None
-    report(task, f"failed: {failure.message}")
-    return failure
-
-
-class _Worker:
-    """The other side of `ibc_pyg.jobs.worker`; started with its first task."""
-
-    def __init__(self, threads: int, trust_code: bool) -> None:
-        self.trust_code = trust_code
-        self.threads = threads
-        self._process: subprocess.Popen[str] | None = None
-        self._asked = False
-        self._lock = threading.Lock()
-
-    def run(self, task: Job) -> dict[str, object] | None:
-        """Return the answer; None if the process died, or was to stop before it began."""
-        process = self._order(task)
-        line = ""
-        if process is not None:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-        if not line:
-            if process is not None:
-                process.wait()
-            return None
-        answer: dict[str, object] = json.loads(line)
-        return answer
-
-    def _order(self, task: Job) -> subprocess.Popen[str] | None:
-        order = {
-            "config": config_to_yaml(task.config),
-            "out": str(task.path),
-            "log": str(task.log),
-            "resume": task.cut,
-            "argv": sys.argv,
-            "trust_code": self.trust_code,
-        }
-        with self._lock:
-            if self._asked:
-                return None
-            if self._process is None or self._process.poll() is not None:
-                with task.log.open("w", encoding="utf-8") as log:
-                    self._process = _start(self.threads, log)
-            assert self._process.stdin is not None
+            pool.interrupt()
             try:
-                self._process.stdin.write(json.dumps(order) + "\n")
-                self._process.stdin.flush()
-            except BrokenPipeError:
+                wait(futures)
+            except KeyboardInterrupt:
+                pool.kill()
+            raise
+    failures = [future.result() for future in futures]
+    return [failure for failure in failures if failure is not None]
+
+
+class _Pool:
+    """Processes of the runs in progress."""
+
+    def __init__(self, threads: int, trust_code: bool, report: Report) -> None:
+        self._threads, self._trust_code, self._report = threads, trust_code, report
+        self._context = _context(threads)
+        self._stop = self._context.Event()
+        self._lock = threading.Lock()
+        self._running: set[BaseProcess] = set()
+
+    def run(self, job: Job) -> JobFailure | None:
+        if self._stop.is_set():
+            return None
+        self._report(job, "resumed" if job.resumable else "started")
+        try:
+            job.path.parent.mkdir(parents=True, exist_ok=True)
+            outcome = self._outcome(job)
+        except OSError as error:
+            outcome = Outcome("failed", str(error))
+        if outcome is None:
+            if self._stop.is_set():
                 return None
-            return self._process
+            outcome = Outcome("failed", f"its process ended: {_last_line(job.log)}")
+        if outcome.status != "failed":
+            self._report(job, outcome.status)
+            return None
+        self._report(job, f"failed: {outcome.message}")
+        return JobFailure(job, outcome.message, outcome.final)
+
+    def _outcome(self, job: Job) -> Outcome | None:
+        """Run a job in a process; None if it died."""
+        job.log.unlink(missing_ok=True)
+        order = Order(
+            job.path,
+            job.config,
+            job.log,
+            resume=job.resumable,
+            threads=self._threads,
+            trust_code=self._trust_code,
+            start_method=multiprocessing.get_start_method(),
+        )
+        results, sender = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=work, args=(order, self._stop, sender))
+        process.start()
+        sender.close()
+        with self._lock:
+            self._running.add(process)
+            if self._stop.is_set():
+                _signal(process)
+        # The process may leave children behind that keep the pipe open.
+        connection.wait([results, process.sentinel])
+        try:
+            outcome: Outcome | None = results.recv() if results.poll() else None
+        except EOFError:
+            outcome = None
+        process.join()
+        with self._lock:
+            self._running.discard(process)
+        return outcome
 
     def interrupt(self) -> None:
-        """Ask the run to stop behind a checkpoint, and begin no other."""
+        """Stop each run after a checkpoint, and start no others."""
         with self._lock:
-            self._asked = True
-            if self._process is None or self._process.poll() is not None:
-                return
-            self._process.send_signal(signal.SIGINT)
-            # Signals may be ignored while it still imports; the end of its input is not.
-            assert self._process.stdin is not None
-            try:
-                self._process.stdin.close()
-            except BrokenPipeError:
-                return
+            self._stop.set()
+            for process in self._running:
+                _signal(process)
 
     def kill(self) -> None:
-        """End the process at once."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()
-
-    def close(self) -> None:
-        """Let the process end."""
-        if self._process is None:
-            return
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                try:
-                    pipe.close()
-                except BrokenPipeError:
-                    continue
-        self._process.wait()
+        with self._lock:
+            for process in self._running:
+                process.kill()
 
 
-def _start(threads: int, log: IO[str]) -> subprocess.Popen[str]:
-    # The package must be found wherever it lies.
-    root = str(Path(__file__).resolve().parents[2])
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return subprocess.Popen(
-        [sys.executable, "-m", "ibc_pyg.jobs.worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=log,
-        text=True,
-        encoding="utf-8",
-        env={
-            **os.environ,
-            "OMP_NUM_THREADS": str(threads),
-            "PYTHONPATH": os.pathsep.join(paths),
-        },
-        # Ctrl-C comes from this process alone, once.
-        start_new_session=True,
-    )
+def _context(threads: int) -> ForkServerContext | SpawnContext:
+    if sys.platform != "linux":
+        # System libraries of macOS do not survive a fork.
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["ibc_pyg.jobs.worker"])
+    # OpenMP reads the number of threads when the server imports it.
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    try:
+        forkserver.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+    return context
 
 
-def _wait(ended: Sequence[threading.Event]) -> None:
-    for end in ended:
-        end.wait()
+def _signal(process: BaseProcess) -> None:
+    if process.is_alive() and process.pid is not None:
+        os.kill(process.pid, signal.SIGINT)
 
 
-def _interrupt_on_sigterm() -> Callable[[int, FrameType | None], object] | int | None:
-    """Treat SIGTERM as Ctrl-C; return the earlier handler."""
+def _last_line(log: Path) -> str:
+    if not log.is_file():
+        return "killed"
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1] if lines else "killed"
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Treat SIGTERM as Ctrl-C, in the main thread."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
-        return None
-    return signal.signal(signal.SIGTERM, interrupt)
+        yield
+        return
+    earlier = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier)

@@ -1,152 +1,115 @@
-"""A process that trains one run after another: importing torch and PyG takes longer than many runs.
-
-`python -m ibc_pyg.jobs.worker` reads one JSON object a line, `{config, out, log, resume, argv,
-trust_code}`, and answers each with `{status, message, final}`; see `ibc_pyg.jobs.pool`, which
-starts it. Each run starts as in a fresh process: its weights are those of `python run.py train`,
-bit by bit. What it prints goes to its log. When the other side is gone, the run is stopped behind a
-checkpoint.
-"""
+"""One run in a process of its own, forked from a server that has imported the package."""
 
 from __future__ import annotations
 
-import json
 import logging
+import multiprocessing
 import os
-import queue
 import signal
-import sys
-import tempfile
 import threading
 import traceback
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import connection, parent_process
+from multiprocessing.synchronize import Event
 from pathlib import Path
-from types import FrameType
-from typing import IO, Any
 
 import torch
 from rich.console import Console
 
 from ibc_pyg.config import Config
-from ibc_pyg.config.yaml_file import config_from_yaml
 from ibc_pyg.errors import RunError, UserError
 from ibc_pyg.nn.conv.user_conv import user_code
-from ibc_pyg.training.fit import TrainingInterrupted
 from ibc_pyg.training.run import resume, train
 
-FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
+
+@dataclass(frozen=True)
+class Order:
+    """A run to train.
+
+    Attributes:
+        path: Run folder.
+        config: Experiment; of a run that is resumed, the folder's own is taken.
+        log: File that receives everything the process prints.
+        resume: Whether the folder has a checkpoint to resume from.
+        threads: CPU threads, where the experiment does not set them.
+        trust_code: As in `ibc_pyg.builders.loss.build_loss`.
+        start_method: How the processes of data loaders start, as outside a pool.
+    """
+
+    path: Path
+    config: Config
+    log: Path
+    resume: bool
+    threads: int
+    trust_code: bool
+    start_method: str
 
 
-def serve() -> None:
-    """Answer every line of standard input."""
-    running, asked = threading.Event(), threading.Event()
+@dataclass(frozen=True)
+class Outcome:
+    """The end of a run.
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        # Between two runs there is nothing to stop, but no other is begun.
-        asked.set()
-        if running.is_set():
-            raise KeyboardInterrupt
+    Attributes:
+        status: finished, stopped or failed.
+        message: One line, if it failed.
+        final: Whether another attempt would fail in the same way, as after a divergence.
+    """
 
-    signal.signal(signal.SIGINT, interrupt)
-    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    requests = os.fdopen(os.dup(0), encoding="utf-8")
-    # A process that a loader forks closes sys.stdin, and must not wait for who is reading it.
-    sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115
-    os.dup2(sys.stdin.fileno(), 0)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", force=True)
-    logging.captureWarnings(True)
-    logging.getLogger("py.warnings").setLevel(logging.ERROR)
-    tasks: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-    threading.Thread(target=_read, args=(requests, tasks), daemon=True).start()
-    while (line := tasks.get()) is not None:
-        answer = _answer(json.loads(line), running, asked)
-        channel.write(json.dumps(answer) + "\n")
-        channel.flush()
+    status: str
+    message: str = ""
+    final: bool = False
 
 
-def _read(requests: IO[str], tasks: queue.SimpleQueue[str | None]) -> None:
-    for line in requests:
-        tasks.put(line)
-    tasks.put(None)
-    # Nobody waits for what is running.
-    os.kill(os.getpid(), signal.SIGINT)
+def work(order: Order, stop: Event, results: connection.Connection) -> None:
+    """Train one run and send its `Outcome`; the main function of a process.
 
-
-def _answer(
-    task: dict[str, Any], running: threading.Event, asked: threading.Event
-) -> dict[str, Any]:
-    # The run's environment.json names the command that a person gave.
-    sys.argv = task["argv"]
-    with Path(task["log"]).open("w", encoding="utf-8") as log:
+    Args:
+        order: The run.
+        stop: Set before the process receives SIGINT, which it could miss while it starts.
+        results: Where the outcome is sent.
+    """
+    os.setsid()  # Ctrl-C reaches the parent alone, which passes it on.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Otherwise each process of a data loader would start a server, and import everything again.
+    multiprocessing.set_start_method(order.start_method, force=True)
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
+    with order.log.open("w", encoding="utf-8", buffering=1) as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-        state = _process_state()
-        try:
-            return _run(task, running, asked)
-        finally:
-            _restore_process_state(state)
-            sys.stdout.flush()
-            sys.stderr.flush()
-            nothing = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nothing, 1)
-            os.dup2(nothing, 2)
-            os.close(nothing)
+        logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", force=True)
+        logging.captureWarnings(True)
+        logging.getLogger("py.warnings").setLevel(logging.ERROR)
+        torch.set_num_threads(order.threads)
+        console = Console(file=log, highlight=False, soft_wrap=True, markup=False)
+        outcome = _run(order, stop, console)
+        with suppress(BrokenPipeError):  # The parent was killed.
+            results.send(outcome)
 
 
-def _run(task: dict[str, Any], running: threading.Event, asked: threading.Event) -> dict[str, Any]:
-    with os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1) as out:
-        console = Console(file=out, highlight=False, soft_wrap=True, markup=False)
-        path = Path(task["out"])
-        try:
-            running.set()
-            if asked.is_set():
-                return _outcome(STOPPED)
-            config, trust = _config(task["config"]), task["trust_code"]
-            if task["resume"]:
-                known = user_code(config.model)
-                resume(path, console, trust_code=trust, known_code=known)
-            else:
-                train(config, path, console, trust_code=trust)
-        except (TrainingInterrupted, KeyboardInterrupt):
-            return _outcome(STOPPED)
-        except UserError as error:
-            message = " ".join(str(error).split())
-            out.write(f"error: {message}\n")
-            return _outcome(FAILED, message, final=isinstance(error, RunError))
-        except Exception as error:
-            out.write(traceback.format_exc())
-            return _outcome(FAILED, " ".join(f"{type(error).__name__}: {error}".split()))
-        finally:
-            running.clear()
-        return _outcome(FINISHED)
+def _run(order: Order, stop: Event, console: Console) -> Outcome:
+    try:
+        if stop.is_set():
+            return Outcome("stopped")
+        if order.resume:
+            known = user_code(order.config.model)
+            resume(order.path, console, trust_code=order.trust_code, known_code=known)
+        else:
+            train(order.config, order.path, console, trust_code=order.trust_code)
+    except KeyboardInterrupt:
+        return Outcome("stopped")
+    except UserError as error:
+        message = " ".join(str(error).split())
+        console.print(f"error: {message}")
+        return Outcome("failed", message, final=isinstance(error, RunError))
+    except Exception as error:
+        console.print(traceback.format_exc())
+        return Outcome("failed", " ".join(f"{type(error).__name__}: {error}".split()))
+    return Outcome("finished")
 
 
-def _outcome(status: str, message: str = "", *, final: bool = False) -> dict[str, Any]:
-    return {"status": status, "message": message, "final": final}
-
-
-def _config(text: str) -> Config:
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "config.yaml"
-        file.write_text(text, encoding="utf-8")
-        return config_from_yaml(file)
-
-
-def _process_state() -> tuple[int, bool, bool, str]:
-    """Return what a run may set for the whole process."""
-    return (
-        torch.get_num_threads(),
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-        torch.get_float32_matmul_precision(),
-    )
-
-
-def _restore_process_state(state: tuple[int, bool, bool, str]) -> None:
-    threads, deterministic, warn_only, precision = state
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-    torch.set_float32_matmul_precision(precision)
-
-
-if __name__ == "__main__":
-    serve()
+def _stop_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGINT)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -31,29 +33,29 @@ def clustering_metrics(
     Each restart draws centroids by k-means++, improves them by `swaps` rounds of local search (see
     `seed_centroids`) and runs Lloyd's iterations in faiss; the restart of least inertia counts.
     Local search replaces restarts: one restart with it reaches a lower inertia than ten without.
-    The embeddings are taken as given: normalise them first for spherical clusters.
+    The embeddings are not normalised: normalise them first for spherical clusters.
 
     Args:
-        embeddings: [N, D], numpy or torch.
-        labels: [N], integers or strings.
-        restarts: of k-means, from draws of their own.
+        embeddings: `[N, D]`, numpy or torch.
+        labels: `[N]`, integers or strings.
+        restarts: Restarts of k-means, each from draws of its own.
         iterations: Lloyd iterations per restart.
-        swaps: rounds of local search per restart; None means 60, or 0 with more than 1,000
-            clusters, where that many would change nothing.
-        seed: of all draws.
-        k: number of clusters; None means the number of classes.
-        ami: whether AMI is wanted.
+        swaps: Rounds of local search per restart; None means 60, or 0 with more than 1,000
+            clusters, for which that many would make no difference.
+        seed: Seed of all draws.
+        k: Number of clusters; None means the number of classes.
+        ami: Whether to compute AMI.
 
     Returns:
         "NMI" (arithmetic mean of the entropies) in [0, 1], "AMI" and "ARI" (at most 1, about 0 for
-        chance); beside them how they came about: "kmeans_clusters", "kmeans_plus_plus" (always 1:
-        the initialisation), "kmeans_swaps", "kmeans_restarts", "kmeans_iterations",
-        "kmeans_seed" and "kmeans_inertia" (mean squared distance to the centroid). With one class
-        and one cluster all three scores are 1.
+        chance), and the settings: "kmeans_clusters", "kmeans_plus_plus" (always 1: the
+        initialisation), "kmeans_swaps", "kmeans_restarts", "kmeans_iterations", "kmeans_seed" and
+        "kmeans_inertia" (mean squared distance to the centroid). With one class and one cluster
+        all three scores are 1.
 
     Raises:
-        ValueError: NaN or infinite values, lengths that differ, an empty set, or k, restarts,
-            iterations or swaps out of range.
+        ValueError: If values are NaN or infinite, lengths differ, a set is empty, or k, restarts,
+            iterations or swaps are out of range.
     """
     x = as_embeddings(embeddings, "embeddings", device="cpu")
     y = as_labels(labels, "labels", len(x), "embeddings")
@@ -75,10 +77,9 @@ def clustering_metrics(
     ):
         if value < least:
             raise ValueError(f"{name} is {value}, expected at least {least}")
-    assigned, inertia = kmeans(
-        x, clusters, restarts=restarts, iterations=iterations, swaps=swaps, seed=seed
-    )
-    # Rounding can carry the score of a perfect clustering a few ulps past 1.
+    settings = KMeansSettings(restarts=restarts, iterations=iterations, swaps=swaps, seed=seed)
+    assigned, inertia = kmeans(x, clusters, settings)
+    # Rounding can raise the score of a perfect clustering a few ulps above 1.
     out = {"NMI": min(1.0, float(normalized_mutual_info_score(y, assigned)))}
     if ami:
         out["AMI"] = min(1.0, adjusted_mutual_information(y, assigned))
@@ -94,33 +95,44 @@ def clustering_metrics(
     }
 
 
-def kmeans(
-    x: torch.Tensor, k: int, *, restarts: int, iterations: int, swaps: int, seed: int
-) -> tuple[NDArray[np.int64], float]:
+@dataclass(frozen=True)
+class KMeansSettings:
+    """Settings of k-means.
+
+    Attributes:
+        restarts: Restarts, of which the one of least inertia counts.
+        iterations: Lloyd iterations per restart.
+        swaps: Rounds of local search on the first centroids.
+        seed: Seed of all draws.
+    """
+
+    restarts: int = 1
+    iterations: int = 20
+    swaps: int = 0
+    seed: int = 0
+
+
+def kmeans(x: torch.Tensor, k: int, settings: KMeansSettings) -> tuple[NDArray[np.int64], float]:
     """Cluster points by k-means.
 
     Args:
-        x: [N, D] float32 or float64 on the CPU.
-        k: number of clusters, at most N.
-        restarts: the one of least inertia counts.
-        iterations: Lloyd iterations per restart.
-        swaps: rounds of local search on the first centroids.
-        seed: of all draws.
+        x: Float32 or float64 `[N, D]`, on the CPU.
+        k: Number of clusters, at most N.
+        settings: Settings of k-means.
 
     Returns:
-        The cluster of every point, [N], and the mean squared distance to the centroids.
-
+        The cluster of every point, `[N]`, and the mean squared distance to the centroids.
     """
-    generator = torch.Generator().manual_seed(seed)
-    # Neither origin nor unit matter to k-means, but they do to float32.
+    generator = torch.Generator().manual_seed(settings.seed)
+    # Centred and scaled: k-means does not depend on origin and unit, float32 rounding does.
     x = x - x.mean(0, dtype=torch.float64).to(x.dtype)
     scale = float(x.abs().max()) or 1.0
     points = (x / scale).float().contiguous()  # [N, D]
     array = points.numpy()
     best: tuple[NDArray[np.int64], float] | None = None
-    for _ in range(restarts):
-        first = seed_centroids(points, k, swaps, generator)  # [k]
-        assigned, inertia = _lloyd(array, array[first.numpy()], iterations, seed)
+    for _ in range(settings.restarts):
+        first = seed_centroids(points, k, settings.swaps, generator)  # [k]
+        assigned, inertia = _lloyd(array, array[first.numpy()], settings)
         if best is None or inertia < best[1]:
             best = assigned, inertia
     assert best is not None
@@ -128,23 +140,23 @@ def kmeans(
 
 
 def _lloyd(
-    x: NDArray[np.float32], centroids: NDArray[np.float32], iterations: int, seed: int
+    x: NDArray[np.float32], centroids: NDArray[np.float32], settings: KMeansSettings
 ) -> tuple[NDArray[np.int64], float]:
     try:
         import faiss
     except ImportError as error:
         raise ImportError("k-means needs faiss: install ibc-pyg[cpu] or ibc-pyg[gpu]") from error
     k, dim = centroids.shape
-    machine = faiss.Kmeans(
+    clustering = faiss.Kmeans(
         dim,
         k,
-        niter=iterations,
-        seed=seed % 2**31,
-        # All points are used, and a few per cluster are expected: no warning, no sampling.
+        niter=settings.iterations,
+        seed=settings.seed % 2**31,
+        # Use all points, and do not warn of few points per cluster.
         min_points_per_centroid=1,
         max_points_per_centroid=len(x),
         gpu=faiss.get_num_gpus() > 0,
     )
-    machine.train(x, init_centroids=centroids)
-    distance, assigned = machine.assign(x)
+    clustering.train(x, init_centroids=centroids)
+    distance, assigned = clustering.assign(x)
     return np.asarray(assigned, dtype=np.int64), float(np.mean(distance, dtype=np.float64))

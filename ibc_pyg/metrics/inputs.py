@@ -14,19 +14,18 @@ LabelArray = Array | Sequence[int] | Sequence[str]
 
 
 def as_embeddings(values: Array, name: str, *, device: torch.device | str | None = None) -> Tensor:
-    """Embeddings as a checked tensor.
+    """Return embeddings as a checked tensor.
 
     Args:
-        values: [N, D], numpy or torch, any floating or integer dtype.
-        name: what an error message calls the argument.
-        device: where the tensor should lie; None keeps a tensor where it is.
+        values: `[N, D]`, numpy or torch, any floating or integer dtype.
+        name: Name of the argument in error messages.
+        device: Device of the result; None keeps the device of a tensor.
 
     Returns:
-        [N, D], float32, or float64 where `values` was float64; no copy where none is needed.
+        `[N, D]`, float32, or float64 if `values` is float64 or of integers; not copied if possible.
 
     Raises:
-        ValueError: not two-dimensional, empty, not numeric, or with NaN or infinite values.
-
+        ValueError: If `values` is not two-dimensional, empty, not numeric, NaN or infinite.
     """
     if not isinstance(values, Tensor):
         array = np.asarray(values)
@@ -43,7 +42,7 @@ def as_embeddings(values: Array, name: str, *, device: torch.device | str | None
         raise ValueError(f"{name} is empty (shape {tuple(values.shape)})")
     wide = values.dtype == torch.float64 or not values.is_floating_point()
     out = values.detach().to(device=device, dtype=torch.float64 if wide else torch.float32)
-    # A sum over a row is finite only if every entry is, or when it overflows: look closer then.
+    # The sum of a row is finite if all entries are, unless it overflows: then check each entry.
     suspects = torch.nonzero(~torch.isfinite(out.sum(1))).flatten()  # [n]
     bad = [int(i) for i in suspects.tolist() if not bool(torch.isfinite(out[i]).all())]
     if bad:
@@ -55,24 +54,24 @@ def as_embeddings(values: Array, name: str, *, device: torch.device | str | None
 
 
 def as_labels(values: LabelArray, name: str, length: int, of: str) -> NDArray[np.generic]:
-    """Labels as a checked one-dimensional numpy array of `length` entries.
+    """Return labels as a checked one-dimensional numpy array.
 
     Args:
-        values: [N] integers or strings: numpy, torch or a sequence.
-        name: what an error message calls the argument.
-        length: the number of embeddings that the labels belong to.
-        of: the name of those embeddings.
+        values: `[N]` integers or strings: numpy, torch or a sequence.
+        name: Name of the argument in error messages.
+        length: Number of embeddings that the labels belong to.
+        of: Name of those embeddings.
 
     Raises:
-        ValueError: not one-dimensional, of another length, or neither integers nor strings.
-
+        ValueError: If `values` is not one-dimensional, of another length, or holds neither
+            integers nor strings.
     """
     array = _label_array(values)
     if array.ndim != 1:
         raise ValueError(f"{name} has shape {array.shape}, expected [N]")
     if len(array) != length:
         raise ValueError(f"{name} has {len(array)} entries, but {of} has {length} rows")
-    # Beyond 2 ** 53 floats leave integers out: labels may have been merged already.
+    # Floats beyond 2 ** 53 cannot represent all integers: labels may have been merged.
     if array.dtype.kind == "f" and bool((np.abs(array) < 2.0**53).all()):
         whole = array.astype(np.int64)
         array = whole if np.array_equal(array, whole) else array
@@ -82,7 +81,7 @@ def as_labels(values: LabelArray, name: str, length: int, of: str) -> NDArray[np
         try:
             array = np.char.decode(array.astype(np.bytes_), "utf-8")
         except UnicodeDecodeError:
-            raise ValueError(f"{name} are bytes that are no UTF-8 text") from None
+            raise ValueError(f"{name} are bytes that are not UTF-8 text") from None
     if array.dtype.kind not in "iubU":
         raise ValueError(
             f"{name} has dtype {array.dtype}, expected integers that fit into 64 bits, or strings"
@@ -104,11 +103,10 @@ def _label_array(values: LabelArray) -> NDArray[np.generic]:
 
 
 def as_ks(ks: Sequence[int]) -> tuple[int, ...]:
-    """Give the K of R@K as integers.
+    """Return the K of R@K as integers.
 
     Raises:
-        ValueError: none at all, or one that is no whole number from 1 to 2 ** 31.
-
+        ValueError: If there is none, or one is not a whole number from 1 to 2 ** 31.
     """
     try:
         values = tuple(int(k) for k in ks)
@@ -123,7 +121,7 @@ def as_ks(ks: Sequence[int]) -> tuple[int, ...]:
 def class_indices(
     labels: NDArray[np.generic], gallery_labels: NDArray[np.generic] | None
 ) -> tuple[Tensor, Tensor]:
-    """Give the classes of both sets numbers from 0: int64 [Q] for the queries, [N] the gallery."""
+    """Number the classes from 0: int64 `[Q]` of the queries and `[N]` of the gallery."""
     if gallery_labels is None:
         _, inverse = np.unique(labels, return_inverse=True)
         classes = torch.from_numpy(inverse.astype(np.int64))
@@ -142,7 +140,7 @@ def class_indices(
 
 
 def inverse_norms(x: Tensor) -> Tensor:
-    """One over the length of every row, [N, 1]; 0 for a zero row (its cosine with all is 0)."""
-    scale = x.abs().amax(1, keepdim=True)  # [N, 1]: guards the squares against overflow
+    """Return the inverse norm of every row, `[N, 1]`; 0 for a zero row (its cosines are 0)."""
+    scale = x.abs().amax(1, keepdim=True)  # [N, 1], keeps the squares from overflowing
     safe = torch.where(scale > 0, scale, 1)
     return torch.where(scale > 0, 1 / ((x / safe).norm(dim=1, keepdim=True) * safe), 0)

@@ -1,4 +1,4 @@
-"""R@k, MAP@R and R-precision of ranked lists that something else made."""
+"""R@K, MAP@R and R-precision of given ranked lists."""
 
 from __future__ import annotations
 
@@ -19,22 +19,21 @@ def list_metrics(
     ks: Sequence[int] = (1, 2, 4, 8),
     count_unmatched: bool = False,
 ) -> dict[str, float]:
-    """Score ranked lists, such as those of re-ranking, by R@k, MAP@R and R-precision.
+    """Score ranked lists, such as those of re-ranking, by R@K, MAP@R and R-precision.
 
-    The rules and the output are those of `retrieval_metrics`, but that the lists settle all ties.
+    The rules and the output are those of `retrieval_metrics`, except that the lists decide ties.
 
     Args:
-        indices: [Q, L] int64, gallery rows of every query, best first, without the query itself
-            where queries are the gallery.
-        labels: [Q], integers or strings.
-        gallery_labels: [N], or None if queries are the gallery.
-        ks: the k of R@k, each at least 1.
-        count_unmatched: whether queries without a match count as failures.
+        indices: Int64 `[Q, L]`, gallery rows of every query, best first, without the query itself
+            if the queries are the gallery.
+        labels: `[Q]`, integers or strings.
+        gallery_labels: `[N]`, or None if the queries are the gallery.
+        ks: The K of R@K, each at least 1.
+        count_unmatched: Whether queries without a match count as failures.
 
     Raises:
-        ValueError: lists shorter than the largest k or than a query's number of matches, an index
-            out of range, listed twice or that of the query itself, or labels that do not fit.
-
+        ValueError: If lists are shorter than the largest K or than a query's number of matches, an
+            index is out of range, listed twice or that of the query itself, or labels do not fit.
     """
     indices = torch.as_tensor(indices).cpu()
     if indices.ndim != 2 or len(indices) == 0 or indices.is_floating_point():

@@ -1,4 +1,4 @@
-"""What each benchmark reports."""
+"""Evaluation protocols of the benchmarks."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ class Protocol:
     """An evaluation protocol.
 
     Attributes:
-        ks: the k of R@k.
-        clustering: whether NMI, AMI and ARI are defined.
-        query_gallery: whether queries search a gallery of their own instead of one another.
+        ks: The K of R@K.
+        clustering: Whether NMI, AMI and ARI are defined.
+        query_gallery: Whether queries search a separate gallery instead of each other.
     """
 
     ks: tuple[int, ...] = (1, 2, 4, 8)
@@ -31,5 +31,5 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 def protocol_for(dataset: str) -> Protocol:
-    """Look up a data set's protocol by its name; any other data set has the default one."""
+    """Return the protocol of a data set by its name; unknown names have the default protocol."""
     return PROTOCOLS.get(dataset, DEFAULT_PROTOCOL)

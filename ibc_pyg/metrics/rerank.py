@@ -1,4 +1,4 @@
-"""k-reciprocal re-ranking, the standard way to spend test time on better lists."""
+"""k-reciprocal re-ranking."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from ibc_pyg.graph.k_reciprocal import grown_sets, reciprocal_lists, smallest
+from ibc_pyg.graph.k_reciprocal import expanded_sets, reciprocal_lists
+from ibc_pyg.graph.nearest import smallest
 from ibc_pyg.graph.products import pair_products
-from ibc_pyg.metrics.exact.similarity import Metric, Space, make_space, plain_float32
+from ibc_pyg.metrics.exact.similarity import Metric, Similarity, make_similarity, plain_float32
 from ibc_pyg.metrics.inputs import Array, as_embeddings
 from ibc_pyg.metrics.neighbours import Neighbours
 
@@ -31,29 +32,29 @@ def k_reciprocal_rerank(
     """Find the k nearest gallery items by the k-reciprocal distance.
 
     Every sample is described by its k-reciprocal neighbours, weighted by their closeness and
-    averaged over its `k2` nearest; the Jaccard distance of two descriptions is mixed with the
-    original squared distance (relative to the largest from the query). As in the paper, queries
-    and gallery are pooled, so a query's list depends on the other queries. Source: Zhong et al.,
-    CVPR 2017, https://arxiv.org/abs/1701.08398, with its defaults.
+    averaged over its `k2` nearest. The Jaccard distance of two descriptions is mixed with the
+    original squared distance, relative to the largest from the query. As in the paper, queries and
+    gallery are pooled, so the list of one query depends on the others. Source: Zhong et al., CVPR
+    2017, https://arxiv.org/abs/1701.08398, with its defaults.
 
     Args:
-        queries: [Q, D], numpy or torch; need not be normalised.
-        gallery: [N, D], or None to search the queries among themselves, each left out of its own
-            list by index.
-        k: neighbours per query.
-        k1: how many nearest neighbours count as mutual.
-        k2: how many descriptions are averaged; 1 for none.
-        original_weight: share of the original distance, in [0, 1].
+        queries: `[Q, D]`, numpy or torch, not necessarily normalised.
+        gallery: `[N, D]`, or None to search the queries among themselves, each excluded from its
+            own list by index.
+        k: Neighbours per query.
+        k1: Nearest neighbours among which two samples count as reciprocal.
+        k2: Descriptions that are averaged; 1 for none.
+        original_weight: Weight of the original distance, in [0, 1].
         metric: "cosine" or "euclidean".
-        memory_budget: bytes for chunks, beyond the inputs and the sparse descriptions (about
-            2 KB per sample).
+        memory_budget: Bytes for chunks, beyond the inputs and the sparse descriptions (about 2 KB
+            per sample).
 
     Returns:
-        Indices [Q, k] and re-ranked distances [Q, k], smallest first, on the CPU.
+        Indices `[Q, k]` and re-ranked distances `[Q, k]`, ascending, on the CPU.
 
     Raises:
-        ValueError: NaN or infinite values, shapes that do not fit, or an argument out of range.
-
+        ValueError: If values are NaN or infinite, shapes do not fit, or an argument is out of
+            range.
     """
     x = as_embeddings(queries, "queries", device="cpu")
     g = None if gallery is None else as_embeddings(gallery, "gallery", device="cpu")
@@ -68,34 +69,49 @@ def k_reciprocal_rerank(
         raise ValueError(f"gallery has {g.shape[1]} dimensions, queries have {x.shape[1]}")
     pool = x if g is None else torch.cat([x.double(), g.double()])
     with plain_float32():
-        space = make_space(pool, None, metric)
-        described = _describe(space, k1, k2, memory_budget)
-        return _search(space, described, len(x), g is None, k, original_weight, memory_budget)
+        similarity = make_similarity(pool, None, metric)
+        described = _describe(similarity, k1, k2, memory_budget)
+        indices = torch.empty(len(x), k, dtype=torch.long)
+        scores = torch.empty(len(x), k, dtype=torch.float32)
+        by_column = described.tocsc()
+        step = max(1, min(256, memory_budget // (80 * len(pool))))
+        for start in range(0, len(x), step):
+            rows = torch.arange(start, min(start + step, len(x)))
+            overlap = _overlap(described, by_column, start, len(rows), memory_budget // 4)
+            distance = (1 - original_weight) * (1 - overlap / (2 - overlap))
+            distance += original_weight * _relative(similarity, rows).numpy()  # [n, P]
+            if g is None:
+                distance[np.arange(len(rows)), rows.numpy()] = np.inf
+            else:
+                distance = distance[:, len(x) :]  # [n, N], the gallery's part of the pool
+            value, indices[rows] = smallest(torch.from_numpy(distance), k)  # [n, k]
+            scores[rows] = value.float()
+    return Neighbours(indices, scores)
 
 
-def _relative(space: Space, rows: Tensor) -> Tensor:
-    """Measure squared distances relative to each row's largest, [n, N] float64."""
-    screen = pair_products(space.left(rows), space.gallery)  # [n, N]
-    squares = screen.double() / -space.slope  # [n, N]
+def _relative(similarity: Similarity, rows: Tensor) -> Tensor:
+    """Return squared distances relative to the largest of each row, float64 `[n, N]`."""
+    bound = pair_products(similarity.query_side(rows), similarity.gallery)  # [n, N]
+    squares = bound.double() / -similarity.slope  # [n, N]
     squares.clamp_(min=0)[torch.arange(len(rows)), rows] = 0
     largest = squares.amax(1, keepdim=True)  # [n, 1]
     return squares / torch.where(largest > 0, largest, 1)
 
 
-def _describe(space: Space, k1: int, k2: int, memory_budget: int) -> sparse.csr_array:
-    """Describe every sample by weights of its k-reciprocal neighbours, sparse [N, N]."""
-    count = len(space.gallery)
+def _describe(similarity: Similarity, k1: int, k2: int, memory_budget: int) -> sparse.csr_array:
+    """Return the weights of the k-reciprocal neighbours of every sample, sparse `[N, N]`."""
+    count = len(similarity.gallery)
     lists = reciprocal_lists(
-        space.gallery[:, :-2].contiguous(), k1, max(k1 + 1, k2), memory_budget // 2
+        similarity.gallery[:, :-2].contiguous(), k1, max(k1 + 1, k2), memory_budget // 2
     )
     rows, columns, weights = [], [], []
     room = min(memory_budget // 4, 32 * count * 256)
-    for part, member in grown_sets(lists, lists, room):
+    for part, member in expanded_sets(lists, lists, room):
         first = part.start
         row, column = torch.nonzero(member, as_tuple=True)
         for begin in range(0, len(member), max(1, room // (32 * count))):
             chunk = torch.arange(begin, min(len(member), begin + max(1, room // (32 * count))))
-            distance = _relative(space, chunk + first)  # [n, N]
+            distance = _relative(similarity, chunk + first)  # [n, N]
             inside = (row >= chunk[0]) & (row <= chunk[-1])
             weights.append(torch.exp(-distance[row[inside] - begin, column[inside]]).numpy())
         rows.append((row + first).numpy())
@@ -120,44 +136,17 @@ def _describe(space: Space, k1: int, k2: int, memory_budget: int) -> sparse.csr_
     return sparse.csr_array(mean @ matrix)
 
 
-def _search(
-    space: Space,
-    described: sparse.csr_array,
-    queries: int,
-    same_set: bool,
-    k: int,
-    original_weight: float,
-    memory_budget: int,
-) -> Neighbours:
-    count = len(space.gallery)
-    begin = 0 if same_set else queries  # where the gallery begins in the pool
-    by_column = described.tocsc()
-    indices = torch.empty(queries, k, dtype=torch.long)
-    scores = torch.empty(queries, k, dtype=torch.float32)
-    step = max(1, min(256, memory_budget // (80 * count)))
-    for start in range(0, queries, step):
-        rows = torch.arange(start, min(start + step, queries))
-        overlap = _overlap(described, by_column, start, len(rows), memory_budget // 4)
-        distance = (1 - original_weight) * (1 - overlap / (2 - overlap))
-        distance += original_weight * _relative(space, rows).numpy()
-        if same_set:
-            distance[np.arange(len(rows)), rows.numpy()] = np.inf
-        value, index = smallest(torch.from_numpy(distance[:, begin:]), k)  # [n, k]
-        indices[rows], scores[rows] = index, value.float()
-    return Neighbours(indices, scores)
-
-
 def _overlap(
     described: sparse.csr_array, by_column: sparse.csc_array, start: int, n: int, room: int
 ) -> Floats:
-    """Sum the smaller of two samples' weights over all neighbours, [n, N]."""
+    """Sum the smaller of the weights of two samples over all neighbours, `[n, N]`."""
     count = described.shape[1]
     out = np.zeros(n * count)
     first, last = described.indptr[start], described.indptr[start + n]
     column = described.indices[first:last]  # [E]
     row = np.repeat(np.arange(n), np.diff(described.indptr[start : start + n + 1]))
     weight = described.data[first:last]
-    length = np.diff(by_column.indptr)[column]  # [E] samples that share the neighbour
+    length = np.diff(by_column.indptr)[column]  # [E] number of samples that share the neighbour
     ends = np.cumsum(length)
     at = 0
     while at < len(column):

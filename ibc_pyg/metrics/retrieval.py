@@ -1,4 +1,4 @@
-"""R@k, MAP@R and R-precision."""
+"""R@K, MAP@R and R-precision of exact search."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ibc_pyg.metrics.exact.ranks import MatchRanks, match_ranks
-from ibc_pyg.metrics.exact.similarity import Metric, make_space, plain_float32
+from ibc_pyg.metrics.exact.closeness import Ranking, TileSizes
+from ibc_pyg.metrics.exact.ranks import Classes, MatchRanks, match_ranks
+from ibc_pyg.metrics.exact.similarity import Metric, make_similarity, plain_float32
 from ibc_pyg.metrics.inputs import (
     Array,
     LabelArray,
@@ -34,47 +35,48 @@ def retrieval_metrics(
     count_unmatched: bool = False,
     memory_budget: int = 2**30,
     device: torch.device | str | None = None,
+    tiles: TileSizes | None = None,
 ) -> dict[str, float]:
-    """Score exact search by R@k, MAP@R and R-precision.
+    """Score exact search by R@K, MAP@R and R-precision.
 
-    Without a gallery every embedding is a query against all others: it is left out of its own
-    gallery by index, wherever it would rank, so duplicates of it count like any other item.
+    Without a gallery every embedding is a query against all others. It is excluded from its own
+    gallery by index, wherever it would rank, so that its duplicates count like any other item.
 
-    The rules, the same for every metric:
+    The same rules hold for every metric:
 
-    - *Order*: by closeness as exact arithmetic on the given numbers has it (see `Space`), whatever
-      the memory budget, threads or device.
-    - *Ties*: "index" puts the lower gallery index first. "matches_first" puts matches before the
-      items that are just as close: a match is pushed back only by what is strictly closer, the
-      rule of the In-Shop protocol. The default is "index" without a gallery and "matches_first"
-      with one, as in the published protocols.
+    - *Order*: by exact arithmetic on the given numbers (see `Similarity`), whatever the memory
+      budget, threads or device.
+    - *Ties*: "index" puts the lower gallery index first. "matches_first" puts matches before
+      equally close items, so that a match ranks behind strictly closer items only, the rule of the
+      In-Shop protocol. The default is "index" without a gallery and "matches_first" with one, as
+      in the published protocols.
     - *A query without a match* in the gallery (a class with one image) is left out of every mean
       and counted in `queries_without_match`; with `count_unmatched` it scores 0 in every mean.
-    - *A zero vector* has cosine 0 with everything.
-    - R@k with k larger than the gallery is the share of queries that have a match.
+    - *A zero vector* has cosine 0 with all others.
+    - R@K with K larger than the gallery is the share of queries that have a match.
 
     MAP@R and R-precision follow Musgrave et al., "A Metric Learning Reality Check", ECCV 2020,
     section 3.1, https://arxiv.org/abs/2003.08505.
 
     Args:
-        embeddings: [Q, D], numpy or torch, any float dtype; need not be normalised.
-        labels: [Q], integers or strings.
-        gallery: [N, D], for protocols with separate sets.
-        gallery_labels: [N].
-        ks: the k of R@k, each at least 1.
+        embeddings: `[Q, D]`, numpy or torch, any float dtype, not necessarily normalised.
+        labels: `[Q]`, integers or strings.
+        gallery: `[N, D]`, for protocols with separate sets.
+        gallery_labels: `[N]`.
+        ks: The K of R@K, each at least 1.
         metric: "cosine" or "euclidean" (the same order on normalised embeddings).
-        ties: "index", "matches_first" or None for the protocol's rule.
-        count_unmatched: whether queries without a match count as failures.
-        memory_budget: bytes that may be used beyond inputs and their float32 copies.
-        device: where to compute; None means where the embeddings are.
+        ties: "index", "matches_first" or None for the rule of the protocol.
+        count_unmatched: Whether queries without a match count as failures.
+        memory_budget: Bytes that may be used beyond the inputs and their float32 copies.
+        device: Device of the computation; None means that of the embeddings.
+        tiles: Sizes of the tiles of the matrix of all pairs; None means the defaults.
 
     Returns:
-        "R@k" for every k, "MAP@R" and "RP" in [0, 1]; "queries" and "queries_without_match".
+        "R@K" for every K, "MAP@R" and "RP" in [0, 1]; "queries" and "queries_without_match".
 
     Raises:
-        ValueError: NaN or infinite values, shapes or lengths that do not fit, an empty set, k
-            below 1, an unknown metric or tie rule, or no query with a match.
-
+        ValueError: If values are NaN or infinite, shapes or lengths do not fit, a set is empty, a
+            K is below 1, the metric or the tie rule is unknown, or no query has a match.
     """
     x = as_embeddings(embeddings, "embeddings", device=device)
     y = as_labels(labels, "labels", len(x), "embeddings")
@@ -92,13 +94,14 @@ def retrieval_metrics(
         parts = [
             _score(ranks, ks)
             for ranks in match_ranks(
-                make_space(x, g, metric),
-                query_classes,
-                gallery_classes,
-                same_set=g is None,
-                k=max(ks),
-                matches_first=ties == "matches_first" or (ties is None and g is not None),
-                memory_budget=memory_budget,
+                make_similarity(x, g, metric),
+                Classes(query_classes, gallery_classes, same_set=g is None),
+                Ranking(
+                    k=max(ks),
+                    matches_first=ties == "matches_first" or (ties is None and g is not None),
+                    sizes=tiles or TileSizes(),
+                ),
+                memory_budget,
             )
         ]
     if not parts:
@@ -106,7 +109,7 @@ def retrieval_metrics(
         raise ValueError(f"no query has an item of its class {where}: nothing to score")
     scores = torch.cat(parts, 1)  # [K + 2, n]
     scored = scores.shape[1]
-    # Summed in order of size, so that the mean does not depend on the order of the queries.
+    # Sorted before the sum, so that the mean does not depend on the order of the queries.
     sums = scores.sort(dim=1).values.sum(1)  # [K + 2]
     means = (sums / (len(x) if count_unmatched else scored)).tolist()
     out = {f"R@{k}": mean for k, mean in zip(ks, means, strict=False)}
@@ -117,7 +120,7 @@ def retrieval_metrics(
 
 
 def _score(ranks: MatchRanks, ks: Sequence[int]) -> Tensor:
-    """R@k for every k, MAP@R and R-precision of n queries, [K + 2, n] float64."""
+    """Return R@K for every K, MAP@R and R-precision of n queries, float64 `[K + 2, n]`."""
     ahead, matches = ranks.ahead, ranks.matches[:, None]
     nth = torch.arange(1, ahead.shape[1] + 1, device=ahead.device)  # [R]
     rank = ahead + nth  # [n, R]

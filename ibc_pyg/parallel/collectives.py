@@ -1,9 +1,9 @@
-"""What one graph over several processes is made of: rows of all processes, with gradients.
+"""Differentiable collectives for one graph over several processes.
 
 Each process works on an equal, contiguous share of the global batch, in rank order, and its loss
-is a mean over its own rows. Gradients that flow to gathered rows are summed over the processes on
-their way back, so the mean of everybody's parameter gradients is the gradient of the mean over the
-global batch. With one process everything here is the identity.
+is a mean over its own rows. Gradients of gathered rows are summed over the processes in the
+backward pass, so the mean of the parameter gradients over the processes is the gradient of the
+mean over the global batch. With one process all functions are the identity.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import distributed as dist
 
 
 def world_size() -> int:
-    """Return how many processes work together; 1 where none were set up to."""
+    """Return the number of processes; 1 without an initialised process group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
@@ -26,17 +26,16 @@ def process_rank() -> int:
 
 
 def gather_rows(x: Tensor) -> Tensor:
-    """Join the rows of all processes, in rank order.
+    """Concatenate the rows of all processes, in rank order.
 
-    Every process must call it, with a tensor of the same shape. The backward pass gives each
-    process the sum of what all processes found for its rows; integers have none.
+    Every process must call it, with a tensor of the same shape. The backward pass returns, for the
+    rows of each process, the sum of the gradients of all processes; integers have no gradient.
 
     Args:
-        x: rows of this process, [N, ...].
+        x: Rows of this process, `[N, ...]`.
 
     Returns:
-        Rows of all W processes, [W * N, ...]; `x` itself where there is one process.
-
+        Rows of all W processes, `[W * N, ...]`; `x` itself if W is 1.
     """
     if world_size() == 1:
         return x
@@ -59,14 +58,14 @@ class _GatherRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        # A reduce-scatter; the rows are few, and gloo has none for every type.
+        # A reduce-scatter, which gloo lacks for some dtypes; the rows are few.
         grad = grad.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(grad)
         return grad.chunk(world_size())[process_rank()]  # [N, ...]
 
 
 def mean_over_processes(values: Tensor) -> Tensor:
-    """Return the mean over the processes, without gradient; `values` itself where there is one."""
+    """Return the mean over the processes, without gradient."""
     if world_size() == 1:
         return values
     values = values.detach().clone()

@@ -1,4 +1,4 @@
-"""Several processes under torchrun: how they start, and what keeps their weights the same."""
+"""Device, precision and processes of a run, by Lightning Fabric; averaging of gradients."""
 
 from __future__ import annotations
 
@@ -26,25 +26,24 @@ from ibc_pyg.parallel.precision import (
 )
 from ibc_pyg.parallel.processes import control_group, is_distributed, on_main_only
 
-# What gloo and NCCL say when a peer is gone.
+# Parts of the messages of gloo and NCCL after the loss of a process.
 _GONE = ("closed by peer", "reset by peer", "Broken pipe", "remote process exited", "NCCL", "gloo")
 
 
 class OneGraphStrategy(DDPStrategy):
-    """Lightning's processes; gradients are averaged by `average_gradients`, not by hooks.
+    """DDP strategy without DistributedDataParallel: `average_gradients` averages the gradients.
 
-    DistributedDataParallel wants every parameter it was made with to have a gradient in every
-    step, knows nothing of the loss's own parameters, and mixes its transfers with those of the
-    graph's backward pass.
+    DistributedDataParallel requires a gradient of every parameter in every step, ignores the
+    parameters of the loss, and interleaves its collectives with those of the graph's backward pass.
     """
 
     def setup_module(self, module: nn.Module) -> nn.Module:  # type: ignore[override]
-        """Leave the module as it is."""
+        """Return the module unchanged."""
         return module
 
 
 def make_fabric(train: TrainConfig) -> Fabric:
-    """Return the device, precision and processes that a configuration names.
+    """Return the Fabric of a configuration: device, precision and processes.
 
     Raises:
         ConfigError: If the device is unavailable.
@@ -58,20 +57,20 @@ def make_fabric(train: TrainConfig) -> Fabric:
 
 
 def start_fabric(device: str, precision: Any) -> Fabric:
-    """Start the processes' common work, or one process.
+    """Initialise the process group, or a single process.
 
     Args:
         device: auto, cpu or cuda.
-        precision: As Lightning names it.
+        precision: Precision by Lightning's name.
 
     Raises:
-        ConfigError: If a machine has fewer GPUs than processes.
+        ConfigError: If a node has fewer GPUs than processes.
     """
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     launch = Launch.from_environment()
     if launch.world_size == 1 or on_main_only():
-        # Lightning would count torchrun's processes, though the first one works alone.
+        # Lightning would count torchrun's processes, though only the main one runs this block.
         environment = LightningEnvironment() if on_main_only() else None
         fabric = Fabric(**fabric_devices(device), precision=precision, plugins=environment)
         fabric.launch()
@@ -97,7 +96,7 @@ def start_fabric(device: str, precision: Any) -> Fabric:
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replace each gradient by its mean over the processes, in one transfer a type.
+    """Replace each gradient by its mean over the processes, in one all-reduce for each dtype.
 
     The same parameters must have a gradient in every process.
     """
@@ -110,7 +109,7 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def share_tensors(tensors: Iterable[Tensor]) -> None:
-    """Give all processes the values of the first one."""
+    """Broadcast the values of the main process to all processes."""
     if not is_distributed():
         return
     for same in _by_type([each.detach() for each in tensors]):
@@ -120,7 +119,7 @@ def share_tensors(tensors: Iterable[Tensor]) -> None:
 
 
 def mean_values(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the means of scalars over the processes, in one transfer; without gradient."""
+    """Return the means of scalars over the processes, without gradient, by one all-reduce."""
     values = {name: value.detach() for name, value in values.items()}
     if not is_distributed() or not values:
         return values
@@ -130,10 +129,10 @@ def mean_values(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 @contextmanager
 def explain_lost_process() -> Iterator[None]:
-    """Tell in one line that another process has gone.
+    """Raise a one-line error if a collective fails because another process has ended.
 
     Raises:
-        RunError: Instead of what the transfer says of its sockets.
+        RunError: In place of the backend's error.
     """
     try:
         yield
@@ -141,8 +140,8 @@ def explain_lost_process() -> Iterator[None]:
         if world_size() == 1 or not any(word in str(error) for word in _GONE):
             raise
         raise RunError(
-            "another process of this run has ended (torchrun says which), so this one ends too; "
-            "go on from the last checkpoint with train --resume"
+            "another process of this run has ended (torchrun reports which); resume from the last "
+            "checkpoint with train --resume"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""How many processes were started, and which of them this is; imports nothing heavy."""
+"""World size and rank of this process as torchrun sets them; imports no torch."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from ibc_pyg.errors import ConfigError
 
 PATIENCE = 30.0
-"""Seconds that a process which has failed waits for the first one to say why."""
+"""Seconds that a failed process waits for the main process to report the error."""
 
 
 @dataclass(frozen=True)
 class Launch:
-    """What torchrun tells each process that it starts.
+    """The environment that torchrun gives each process.
 
     Attributes:
-        world_size: Processes in all.
-        rank: Number of this one, from 0; the first one writes files and speaks.
-        local_size: Processes on this machine.
+        world_size: Number of processes.
+        rank: Rank of this process, from 0; the main process, rank 0, writes files and prints.
+        local_size: Number of processes on this node.
     """
 
     world_size: int = 1
@@ -29,7 +29,7 @@ class Launch:
 
     @classmethod
     def from_environment(cls) -> Launch:
-        """Read what torchrun sets; without torchrun there is one process."""
+        """Read the environment; without torchrun there is one process."""
         if "TORCHELASTIC_RUN_ID" not in os.environ:
             return cls()
         world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
@@ -37,24 +37,24 @@ class Launch:
 
     @property
     def nodes(self) -> int:
-        """Machines.
+        """Number of nodes.
 
         Raises:
-            ConfigError: If they have different numbers of processes.
+            ConfigError: If nodes have different numbers of processes.
         """
         if self.world_size % self.local_size:
             raise ConfigError(
                 f"torchrun started {self.world_size} processes, {self.local_size} of them on this "
-                "machine; start as many on every machine (--nproc_per_node)"
+                "node; start the same number on every node (--nproc_per_node)"
             )
         return self.world_size // self.local_size
 
     def should_report_error(self) -> bool:
-        """Tell whether this process is the one to say why the run has failed.
+        """Tell whether this process reports the error of a failed run.
 
-        What fails in one process fails in all. The first one speaks; torchrun ends the others as
-        soon as it has gone, so these wait for that. Where nothing comes, the first one does not
-        know of it, and this one must speak.
+        An error in one process is raised in all. The main process reports it, and torchrun ends the
+        others after it, so these wait for SIGTERM. If it does not come in time, the main process
+        does not know of the error, and this process reports it.
         """
         if self.world_size == 1:
             return True

@@ -1,17 +1,18 @@
-"""Number formats and devices, as the configuration names them."""
+"""Precision and device settings of the configuration."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 
 from ibc_pyg.config import TrainConfig
 from ibc_pyg.errors import ConfigError
 
 
 def check_device(train: TrainConfig, *, processes: int = 1) -> None:
-    """Refuse a device that is not there.
+    """Check that the device is available.
 
     Raises:
         ConfigError: Naming the field.
@@ -36,14 +37,14 @@ def check_device(train: TrainConfig, *, processes: int = 1) -> None:
 
 
 def check_scaling(train: TrainConfig) -> None:
-    """Refuse to train in float16 without a GPU.
+    """Check that float16 training has a GPU.
 
     Raises:
         ConfigError: Naming the field.
     """
     if train.precision == "16-mixed" and (train.device == "cpu" or not torch.cuda.is_available()):
         raise ConfigError(
-            "train.precision is 16-mixed, which needs a GPU, and there is none in use; "
+            "train.precision is 16-mixed, which needs a GPU, and none is used; "
             "set it to bf16-mixed or 32-true"
         )
 
@@ -56,15 +57,20 @@ def fabric_devices(device: str) -> dict[str, Any]:
 
 
 def fabric_precision(precision: str) -> str:
-    """Return what Fabric calls a precision."""
+    """Return Fabric's name of a precision."""
     return "32-true" if precision == "tf32" else precision
 
 
-def set_multiplication(precision: str, device: torch.device) -> None:
-    """Say how a GPU multiplies float32 matrices and convolves: in TensorFloat-32, or exactly.
+def gradient_scaler(fabric: Fabric) -> Any:
+    """Return the `GradScaler` of 16-bit training; None if gradients are not scaled."""
+    return getattr(fabric.strategy.precision, "scaler", None)
 
-    torch would convolve in TensorFloat-32 unless told otherwise. On a CPU nothing is changed:
-    there `high` may stand for products of bfloat16 numbers.
+
+def set_multiplication(precision: str, device: torch.device) -> None:
+    """Set whether a GPU multiplies float32 matrices and convolves in TensorFloat-32 or exactly.
+
+    By default, torch convolves in TensorFloat-32. On a CPU nothing is changed, since `high` may
+    allow products in bfloat16 there.
     """
     if device.type == "cuda":
         fast = precision == "tf32"

@@ -1,8 +1,8 @@
-"""What the processes of one run tell each other: errors, a wish to stop, what the first one did.
+"""Coordination of the processes of a distributed run.
 
-The first process alone writes files, prints and scores. What fails on one process fails on all,
-with the same line, at a point where all of them meet: nobody is left waiting. With one process
-everything here does its work and nothing else.
+Only the main process writes files, prints and scores. An error in one process is raised in all,
+with the same message, at a common synchronisation point, so that no process waits for ever. With
+one process, all functions only call the given work.
 """
 
 from __future__ import annotations
@@ -25,35 +25,35 @@ from ibc_pyg.parallel.collectives import process_rank, world_size
 
 T = TypeVar("T")
 
-# The first process may score millions of images while the others wait.
+# The main process may score millions of images while the others wait.
 _PATIENCE = timedelta(days=2)
 _ALONE: ContextVar[bool] = ContextVar("_ALONE", default=False)
 _STOPPED = "stopped"
 
 
 def is_distributed() -> bool:
-    """Tell whether several processes are at the same work now."""
+    """Tell whether several processes run this code; false within `broadcast_from_main`."""
     return world_size() > 1 and not _ALONE.get()
 
 
 def on_main_only() -> bool:
-    """Tell whether the first process works by itself now, within `broadcast_from_main`."""
+    """Tell whether only the main process runs this code, within `broadcast_from_main`."""
     return _ALONE.get()
 
 
 def is_main_process() -> bool:
-    """Tell whether this is the process that writes files and speaks."""
+    """Tell whether this is the process that writes files and prints."""
     return process_rank() == 0
 
 
 def broadcast_from_main(work: Callable[[], T]) -> T:
-    """Let the first process alone do `work`, and give its result to all.
+    """Run `work` on the main process and return its result on all processes.
 
     Args:
-        work: Returns what JSON can hold. Within it `is_distributed` is false.
+        work: Returns a JSON value. Within it, `is_distributed` is false.
 
     Raises:
-        UserError: What `work` raised, in every process.
+        UserError: The error of `work`, in every process.
     """
     if not is_distributed():
         return work()
@@ -74,10 +74,10 @@ def broadcast_from_main(work: Callable[[], T]) -> T:
 
 
 def run_on_main(work: Callable[[], object]) -> None:
-    """Let the first process alone do `work`; none goes on before it is done.
+    """Run `work` on the main process; the others wait until it is done.
 
     Raises:
-        UserError: What `work` raised, in every process.
+        UserError: The error of `work`, in every process.
     """
 
     def effect() -> None:
@@ -87,10 +87,10 @@ def run_on_main(work: Callable[[], object]) -> None:
 
 
 def main_process_first(work: Callable[[], T]) -> T:
-    """Let the first process do `work`, and then the others, for whom it may have left something.
+    """Run `work` on the main process, then on the others, as when the main one fills a cache.
 
     Raises:
-        UserError: What one of them raised, in every process.
+        UserError: The error of any process, in every process.
     """
     if not is_distributed():
         return work()
@@ -103,7 +103,7 @@ def main_process_first(work: Callable[[], T]) -> T:
 
 
 def all_gather_json(value: T) -> list[T]:
-    """Return what each process gives, in rank order; JSON must be able to hold it."""
+    """Return the JSON values of all processes, in rank order."""
     if not is_distributed():
         return [value]
     return [json.loads(text) for text in _exchange(json.dumps(value))]
@@ -111,10 +111,10 @@ def all_gather_json(value: T) -> list[T]:
 
 @contextmanager
 def raise_together() -> Iterator[None]:
-    """Raise what one process raises in the block in all of them, behind it.
+    """Raise an error of any process within the block in all processes, at the end of the block.
 
     Raises:
-        UserError: That of the first process that had one.
+        UserError: The error of the lowest rank that raised one.
     """
     if not is_distributed():
         yield
@@ -131,7 +131,7 @@ def raise_together() -> Iterator[None]:
 
 
 def synchronised(batches: Iterable[T]) -> Iterator[T]:
-    """Yield the batches; one that cannot be read in one process ends the work of all."""
+    """Yield the batches; an error in reading one is raised in all processes."""
     if not is_distributed():
         yield from batches
         return
@@ -145,7 +145,7 @@ def synchronised(batches: Iterable[T]) -> Iterator[T]:
 
 
 def any_across_processes(flag: bool) -> bool:
-    """Tell whether `flag` is set in one of the processes."""
+    """Tell whether `flag` is set in any process."""
     if not is_distributed():
         return flag
     flags = torch.tensor([int(flag)])
@@ -154,17 +154,17 @@ def any_across_processes(flag: bool) -> bool:
 
 
 def all_gather_tensors(rows: Tensor) -> Tensor:
-    """Join rows whose number differs between processes, on the CPU, in rank order.
+    """Concatenate CPU rows, whose number may differ between processes, in rank order.
 
     Args:
-        rows: `[M, ...]`, on the CPU; M may be 0, and then the other sizes do not matter.
+        rows: `[M, ...]`, on the CPU; the other sizes are ignored where M is 0.
     """
     if not is_distributed():
         return rows
     shapes = all_gather_json(list(rows.shape))
     sizes = [shape[0] for shape in shapes]
     rest = next((shape[1:] for shape in shapes if shape[0]), shapes[0][1:])
-    # What is sent must be of one size; what was added is cut off again.
+    # all_gather needs equal sizes: rows are padded, and the padding is removed.
     sent = rows.new_zeros(max(sizes), *rest)
     sent[: len(rows)] = rows.reshape(len(rows), *rest)
     parts = [torch.empty_like(sent) for _ in sizes]
@@ -174,9 +174,9 @@ def all_gather_tensors(rows: Tensor) -> Tensor:
 
 @functools.lru_cache(maxsize=1)
 def control_group() -> dist.ProcessGroup:
-    """Return the group of all processes for what is not on an accelerator, made at first use.
+    """Return the gloo group for CPU tensors, created at first use.
 
-    All processes must come here for the first time at the same point.
+    All processes must make the first call at the same point.
     """
     group = dist.new_group(backend="gloo", timeout=_PATIENCE)
     assert isinstance(group, dist.ProcessGroup)
@@ -184,7 +184,7 @@ def control_group() -> dist.ProcessGroup:
 
 
 def _exchange(text: str) -> list[str]:
-    """Return the text of each process, in rank order. Nothing is pickled."""
+    """Return the texts of all processes, in rank order, without pickling."""
     sent = torch.frombuffer(bytearray(text.encode()) or bytearray(1), dtype=torch.uint8)
     group, world = control_group(), world_size()
     sizes = [torch.empty(1, dtype=torch.int64) for _ in range(world)]

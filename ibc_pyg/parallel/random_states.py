@@ -1,4 +1,4 @@
-"""States of torch's random generators, of one process and of all."""
+"""States of torch's random generators, of one process and of all processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _logger = logging.getLogger(__name__)
 
 
 def random_state() -> dict[str, Tensor]:
-    """Return the states of torch's global generators, which dropout draws from."""
+    """Return the states of torch's global generators, which dropout uses."""
     state = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state()
@@ -26,14 +26,14 @@ def random_state() -> dict[str, Tensor]:
 
 
 def set_random_state(state: Mapping[str, Tensor]) -> None:
-    """Restore what `random_state` returned."""
+    """Restore the states that `random_state` returned."""
     torch.set_rng_state(state["cpu"])
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])
 
 
 def seed_dropout(seed: int) -> None:
-    """Seed the other processes differently from the main one, once the weights are drawn."""
+    """Seed each process other than the main one differently, after weights are initialised."""
     if is_distributed() and (rank := process_rank()):
         torch.manual_seed(int(np.random.SeedSequence([seed, rank]).generate_state(1)[0]))
 
@@ -43,7 +43,7 @@ def main_process_draws(device: torch.device) -> Iterator[None]:
     """Make all processes draw the same random numbers in the block: those of the main process.
 
     Args:
-        device: Its generator is synchronised beside the CPU's.
+        device: Its generator is synchronised together with the CPU's.
     """
     if world_size() == 1:
         yield
@@ -64,7 +64,7 @@ def main_process_draws(device: torch.device) -> Iterator[None]:
 
 
 def random_states() -> dict[str, Tensor]:
-    """Return the states of torch's generators: bytes `[S]`, of W processes `[W, S]`."""
+    """Return the states of torch's generators: uint8 `[S]`, or `[W, S]` of W processes."""
     own = random_state()
     if not is_distributed():
         return own
@@ -72,26 +72,26 @@ def random_states() -> dict[str, Tensor]:
 
 
 def set_random_states(states: Mapping[str, Tensor], seed: int) -> None:
-    """Put each process's generators back to where `random_states` saw them.
+    """Restore each process's generators to the states that `random_states` returned.
 
-    With another number of processes than then, those that are new begin with draws of their own.
+    If there are more processes now, the additional ones are seeded.
 
     Args:
-        states: What `random_states` gave.
-        seed: Of the run, for new processes.
+        states: From `random_states`.
+        seed: Seed of the run, for additional processes.
     """
     rows = {name: state.view(-1, state.size(-1)) for name, state in states.items()}  # [W, S]
     then, now, rank = len(rows["cpu"]), world_size(), process_rank()
     if then != now and is_main_process():
         _logger.warning(
-            "the run was cut with %d processes and goes on with %d: the batches are the same, but "
-            "dropout draws other numbers and sums are rounded in another order, so the weights "
-            "will not be the same to the last bit",
+            "the run was interrupted with %d processes and resumes with %d: the batches are the "
+            "same, but dropout draws other numbers and sums are rounded in another order, so the "
+            "weights will differ in the last bits",
             then,
             now,
         )
     if rank < then:
-        # clone: torch reads a state from where the storage begins, not the row.
+        # clone: torch reads a state from the start of the storage, not of the row.
         set_random_state({name: state[rank].clone() for name, state in rows.items()})
     else:
         seed_dropout(seed)

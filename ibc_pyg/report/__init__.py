@@ -1,4 +1,4 @@
-"""The HTML report of a run."""
+"""HTML report of a run."""
 
 from ibc_pyg.report.data import (
     AttentionMap,

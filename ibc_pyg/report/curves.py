@@ -1,33 +1,101 @@
-"""Charts over the steps of a run, as SVG that follows the colours of the page."""
+"""Charts over the steps of a run, drawn as SVG by `charts.html.j2`."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from ibc_pyg.report.markup import Markup, element, missing
 from ibc_pyg.report.series import Panel, Records, Series, panels_of
 
-WIDTH, HEIGHT = 400.0, 240.0
-LEFT, RIGHT, TOP, BOTTOM = 42.0, 84.0, 8.0, 24.0
+WIDTH, HEIGHT = 400, 240
+LEFT, RIGHT, TOP, BOTTOM = 42, WIDTH - 84, 8, HEIGHT - 24
+"""Edges of the plotting area."""
 LABEL_HEIGHT = 13.0
 LABEL_CHARACTERS = 12
+MOST_DOTS = 30
+"""Most points of a curve that are marked by dots."""
 
 Scale = Callable[[float], float]
 
 
-def curves_section(history: Records) -> Markup:
-    """Return the charts, or a sentence if nothing was recorded."""
+@dataclass(frozen=True)
+class Tick:
+    """Label of an axis at a coordinate of the drawing."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One curve of a chart.
+
+    Attributes:
+        name: Full name.
+        label: Short name at the end of the curve.
+        label_at: Height of the label.
+        line: Points of the polyline.
+        band: Points of the polygon from the lowest to the highest values; empty without one.
+        dots: Coordinates of the dots.
+    """
+
+    name: str
+    label: str
+    label_at: float
+    line: str
+    band: str
+    dots: Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart.
+
+    Attributes:
+        title: Quantity and unit.
+        description: Text for screen readers.
+        curves: One per series.
+        value_ticks: Of the vertical axis.
+        step_ticks: Of the horizontal axis.
+        hover: JSON of the values that the script shows under the pointer.
+    """
+
+    title: str
+    description: str
+    curves: Sequence[Curve]
+    value_ticks: Sequence[Tick]
+    step_ticks: Sequence[Tick]
+    hover: str
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = LEFT
+    right: int = RIGHT
+    top: int = TOP
+    bottom: int = BOTTOM
+
+
+@dataclass(frozen=True)
+class Charts:
+    """Contents of the training section: charts, and sentences in place of missing ones."""
+
+    drawn: Sequence[Chart]
+    hints: Sequence[str]
+
+
+def draw_charts(history: Records) -> Charts | None:
+    """Return the training section, or None if nothing was recorded."""
     panels = panels_of(history)
     steps = [step for panel in panels for item in panel.series for step in item.steps]
     if not steps:
-        return missing("No training steps were recorded, so there are no curves.")
-    charts = [_chart(panel, min(steps), max(steps)) for panel in panels if panel.series]
-    hints = [missing(panel.hint) for panel in panels if panel.hint and not panel.series]
-    return element("div", *charts, *hints, class_="charts")
+        return None
+    return Charts(
+        drawn=[_chart(panel, min(steps), max(steps)) for panel in panels if panel.series],
+        hints=[panel.hint for panel in panels if panel.hint and not panel.series],
+    )
 
 
 def spread(places: Sequence[float], low: float, high: float) -> list[float]:
@@ -44,48 +112,31 @@ def spread(places: Sequence[float], low: float, high: float) -> list[float]:
     return moved
 
 
-def _chart(panel: Panel, first: float, last: float) -> Markup:
+def _chart(panel: Panel, first: float, last: float) -> Chart:
     # A curve that starts near the beginning gets an axis that starts at zero.
     first = 0.0 if first < 0.1 * last else first
-    ticks, bottom, top = _axis(panel)
+    values, bottom, top = _axis(panel)
 
     def x(step: float) -> float:
-        return LEFT + (step - first) / max(last - first, 1e-9) * (WIDTH - LEFT - RIGHT)
+        return LEFT + (step - first) / max(last - first, 1e-9) * (RIGHT - LEFT)
 
     def y(value: float) -> float:
         share = min(max((value - bottom) / (top - bottom), 0.0), 1.0)
-        return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
+        return BOTTOM - share * (BOTTOM - TOP)
 
-    marks = _value_ticks(ticks, y) + _step_ticks(first, last, x)
-    ends = spread([y(float(item.mean[-1])) for item in panel.series], TOP + 4, HEIGHT - BOTTOM)
-    for number, (item, end) in enumerate(zip(panel.series, ends, strict=True)):
-        marks += _curve(item, number, x, y)
-        if len(panel.series) > 1:
-            marks.append(
-                element(
-                    "text",
-                    short(item.name, [other.name for other in panel.series]),
-                    element("title", item.name),
-                    x=WIDTH - RIGHT + 8,
-                    y=round(end, 1),
-                    class_=f"end s{number}",
-                )
-            )
-    marks.append(element("line", class_="cursor", y1=TOP, y2=HEIGHT - BOTTOM))
-    drawing = element(
-        "svg",
-        *marks,
-        viewBox=f"0 0 {WIDTH:.0f} {HEIGHT:.0f}",
-        role="img",
-        aria_label=_description(panel),
-        data_curves=_hover(panel, x),
+    places = spread([y(float(item.mean[-1])) for item in panel.series], TOP + 4, BOTTOM)
+    names = [item.name for item in panel.series]
+    return Chart(
+        title=panel.title,
+        description=_description(panel),
+        curves=[
+            _curve(item, short(item.name, names), round(place, 1), x, y)
+            for item, place in zip(panel.series, places, strict=True)
+        ],
+        value_ticks=_value_ticks(values, y),
+        step_ticks=_step_ticks(first, last, x),
+        hover=_hover(panel, x),
     )
-    caption = element(
-        "figcaption",
-        element("span", panel.title, class_="title"),
-        element("output", aria_hidden="true"),
-    )
-    return element("figure", caption, drawing, class_="chart")
 
 
 def _axis(panel: Panel) -> tuple[list[float], float, float]:
@@ -103,48 +154,47 @@ def _axis(panel: Panel) -> tuple[list[float], float, float]:
     return ticks, ticks[0], ticks[-1]
 
 
-def _value_ticks(ticks: Sequence[float], y: Scale) -> list[Markup]:
-    digits = max((len(f"{tick:.6g}".partition(".")[2]) for tick in ticks), default=0)
-    marks = []
-    for tick in ticks:
-        height = round(y(tick), 1)
-        marks.append(
-            element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=height, y2=height, class_="grid")
-        )
-        written = f"{tick:.{digits}f}" if abs(tick) < 1e5 else f"{tick:.3g}"
-        marks.append(element("text", written, x=LEFT - 7, y=height, class_="tick value"))
-    return marks
-
-
-def _step_ticks(first: float, last: float, x: Scale) -> list[Markup]:
-    ticks = MaxNLocator(4, integer=True).tick_values(first, last)
+def _value_ticks(values: Sequence[float], y: Scale) -> list[Tick]:
+    digits = max((len(f"{value:.6g}".partition(".")[2]) for value in values), default=0)
     return [
-        element("text", f"{tick:,.0f}", x=round(x(tick), 1), y=HEIGHT - 6, class_="tick step")
-        for tick in ticks
-        if first <= tick <= last
+        Tick(round(y(value), 1), f"{value:.{digits}f}" if abs(value) < 1e5 else f"{value:.3g}")
+        for value in values
     ]
 
 
-def _curve(item: Series, number: int, x: Scale, y: Scale) -> list[Markup]:
-    across = [f"{x(step):.1f}" for step in item.steps]
-    line = " ".join(f"{a},{y(v):.1f}" for a, v in zip(across, item.mean, strict=True))
-    marks = []
-    if (item.high > item.low).any():
-        upper = [f"{a},{y(v):.1f}" for a, v in zip(across, item.high, strict=True)]
-        lower = [f"{a},{y(v):.1f}" for a, v in zip(across, item.low, strict=True)]
-        band = " ".join([*upper, *reversed(lower)])
-        marks.append(element("polygon", points=band, class_=f"band s{number}"))
-    marks.append(element("polyline", points=line, class_=f"curve s{number}"))
-    if len(item.steps) <= 30:
-        marks += [
-            element("circle", cx=float(a), cy=round(y(v), 1), r=2.2, class_=f"dot s{number}")
-            for a, v in zip(across, item.mean, strict=True)
+def _step_ticks(first: float, last: float, x: Scale) -> list[Tick]:
+    return [
+        Tick(round(x(step), 1), f"{step:,.0f}")
+        for step in MaxNLocator(4, integer=True).tick_values(first, last)
+        if first <= step <= last
+    ]
+
+
+def _curve(item: Series, label: str, label_at: float, x: Scale, y: Scale) -> Curve:
+    def points(values: Sequence[float]) -> list[tuple[float, float]]:
+        return [
+            (round(float(x(step)), 1), round(float(y(value)), 1))
+            for step, value in zip(item.steps, values, strict=True)
         ]
-    return marks
+
+    def written(places: Sequence[tuple[float, float]]) -> str:
+        return " ".join(f"{across},{down}" for across, down in places)
+
+    mean = points(item.mean.tolist())
+    has_band = bool((item.high > item.low).any())
+    edge = [*points(item.high.tolist()), *reversed(points(item.low.tolist()))] if has_band else []
+    return Curve(
+        name=item.name,
+        label=label,
+        label_at=label_at,
+        line=written(mean),
+        band=written(edge),
+        dots=mean if len(mean) <= MOST_DOTS else (),
+    )
 
 
 def _hover(panel: Panel, x: Scale) -> str:
-    """Return what the page needs to read values off the curves, as JSON."""
+    """Return the values that the page shows under the pointer, as JSON."""
     names = [item.name for item in panel.series]
     return json.dumps(
         [
@@ -170,12 +220,12 @@ def _description(panel: Panel) -> str:
 
 
 def short(name: str, names: Sequence[str]) -> str:
-    """Return a name as the margin of a chart takes it.
+    """Return a name that fits into the margin of a chart.
 
     Args:
         name: One of `names`.
-        names: All names in the chart: a part after the last slash that is unique is enough; where
-            that is too long, so is what stands behind its first underscore.
+        names: All names in the chart. The part after the last slash is enough if it is unique; if
+            that is too long, the part after its first underscore.
     """
     lasts = [other.rsplit("/", 1)[-1] for other in names]
     last = name.rsplit("/", 1)[-1]

@@ -1,4 +1,4 @@
-"""What a report shows: plain arrays and texts, nothing of the engine."""
+"""Contents of a report: plain arrays and texts."""
 
 from __future__ import annotations
 
@@ -45,6 +45,11 @@ class GalleryRow:
     query: Thumb
     neighbours: Sequence[Neighbour]
 
+    @property
+    def correct(self) -> int:
+        """Number of neighbours of the query's class."""
+        return sum(neighbour.correct for neighbour in self.neighbours)
+
 
 @dataclass(frozen=True)
 class AttentionMap:
@@ -52,8 +57,8 @@ class AttentionMap:
 
     Attributes:
         weights: `[H, N, N]` float, head x receiver x sender, in [0, 1]; nodes ordered by class.
-        labels: Name of the class of each node, `N` of them, equal ones side by side.
-        null_share: `[H, N]` float, what each receiver gives to the null node; None without one.
+        labels: Class name of each node, `N` of them, equal names side by side.
+        null_share: `[H, N]` float, attention of each receiver to the null node; None without one.
 
     Raises:
         ValueError: If the shapes do not fit each other.
@@ -121,15 +126,15 @@ class MapPoints:
 
 @dataclass(frozen=True)
 class ReportData:
-    """Everything that one report shows. What is empty or None is explained in a sentence.
+    """Contents of one report; a sentence explains whatever is empty or None.
 
     Attributes:
         title: Name of the run.
         facts: Name to text: data set, commit, date, seed, device, duration, ...
         config_yaml: The full resolved configuration as YAML.
-        summary: Final metrics; those that are fractions in [0, 1] are shown in per cent.
-        comparisons: Name to metrics of what the run is compared with; the first is the floor that
-            stands beside the headline figures, e.g. `{"raw pixels": {"R@1": 0.234}}`.
+        summary: Final metrics; fractions in [0, 1] are shown in per cent.
+        comparisons: Name to metrics of each comparison; the first is shown as the floor beside
+            the headline metrics, e.g. `{"raw pixels": {"R@1": 0.234}}`.
         history: Records of `metrics.jsonl`, as `ibc_pyg.track.read_jsonl` gives them.
         gallery: Queries with their nearest neighbours.
         attention: Attention of one batch; None if there is no message passing.

@@ -1,65 +1,117 @@
-"""The map of test descriptors: a few classes in colour, the rest in grey."""
+"""Map of test descriptors: a few classes in colour, the others in grey."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from ibc_pyg.report.data import MapPoints
-from ibc_pyg.report.encode import thumb_uri
-from ibc_pyg.report.gallery import is_small
-from ibc_pyg.report.markup import Markup, element, missing
+from ibc_pyg.report.data import MapPoints, Picture
 
 FOCUS_CLASSES = 12
-SIDE = 480.0
+SIDE = 480
 MARGIN = 14.0
 RADIUS = 3.4
-THUMB = 20.0
+THUMB = 20
 
 SHAPES = ("circle", "square", "diamond", "triangle")
 
 
-def map_section(points: MapPoints | None) -> Markup:
-    """Return the map with its legend, or a sentence if there are no points."""
+@dataclass(frozen=True)
+class PlacedThumb:
+    """A picture in the map, by its upper left corner."""
+
+    x: float
+    y: float
+    picture: Picture
+
+
+@dataclass(frozen=True)
+class Group:
+    """The points of one class.
+
+    Attributes:
+        label: Name of the class.
+        rank: Number of the colour; None for grey.
+        path: SVG path of all markers.
+        thumbs: Points that are drawn as pictures.
+    """
+
+    label: str
+    rank: int | None
+    path: str
+    thumbs: Sequence[PlacedThumb]
+
+
+@dataclass(frozen=True)
+class LegendEntry:
+    """A coloured class.
+
+    Attributes:
+        label: Name of the class.
+        count: Number of its points.
+        marker: SVG path of its marker in a box of side 16.
+        x: Coordinate of its number in the map.
+        y: Coordinate of its number in the map.
+    """
+
+    label: str
+    count: int
+    marker: str
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class DescriptorMap:
+    """Contents of the descriptor section.
+
+    Attributes:
+        groups: Grey classes, then coloured ones by rank.
+        legend: Coloured classes by rank.
+        points: Number of points.
+        classes: Number of classes.
+        coloured: Number of coloured points.
+    """
+
+    groups: Sequence[Group]
+    legend: Sequence[LegendEntry]
+    points: int
+    classes: int
+    coloured: int
+    side: int = SIDE
+    thumb_side: int = THUMB
+
+
+def draw_map(points: MapPoints | None) -> DescriptorMap | None:
+    """Return the descriptor section, or None if there are no points."""
     if points is None or not len(points.xy):
-        return missing("No test descriptors were kept, so there is no map.")
+        return None
     xy = fit_square(points.xy)
     focus = focus_classes(points.labels)
     others = [label for label in dict.fromkeys(points.labels.tolist()) if label not in focus]
-    layers = [_group(points, xy, label, None) for label in others]
-    layers += [_group(points, xy, label, rank) for rank, label in enumerate(focus)]
-    layers += [_number(points, xy, label, rank) for rank, label in enumerate(focus)]
     counts = Counter(points.labels.tolist())
-    legend = [
-        element(
-            "li",
-            element(
-                "svg",
-                element("path", d=_marker(rank, 8.0, 8.0, 5.0), class_=f"focus c{rank}"),
-                viewBox="0 0 16 16",
-                aria_hidden="true",
-            ),
-            element("span", points.class_names[label], class_="label"),
-            element("span", str(counts[label]), class_="score"),
-            data_class=str(rank),
-            tabindex="0",
-        )
-        for rank, label in enumerate(focus)
-    ]
-    shown = sum(counts[label] for label in focus)
-    drawing = element(
-        "svg",
-        *layers,
-        viewBox=f"0 0 {SIDE:.0f} {SIDE:.0f}",
-        role="img",
-        aria_label=(
-            f"Map of {len(xy)} test descriptors of {len(counts)} classes; "
-            f"{len(focus)} classes with {shown} descriptors are coloured and numbered"
-        ),
+    return DescriptorMap(
+        groups=[
+            *(_group(points, xy, label, None) for label in others),
+            *(_group(points, xy, label, rank) for rank, label in enumerate(focus)),
+        ],
+        legend=[
+            LegendEntry(
+                points.class_names[label],
+                counts[label],
+                _marker(rank, 8.0, 8.0, 5.0),
+                *_number_place(points, xy, label),
+            )
+            for rank, label in enumerate(focus)
+        ],
+        points=len(xy),
+        classes=len(counts),
+        coloured=sum(counts[label] for label in focus),
     )
-    return element("div", drawing, element("ol", *legend, class_="legend"), class_="map")
 
 
 def focus_classes(labels: npt.NDArray[np.int64], most: int = FOCUS_CLASSES) -> list[int]:
@@ -76,51 +128,38 @@ def fit_square(xy: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     return np.asarray(SIDE / 2 + unit * (SIDE - 2 * MARGIN) * np.array([1.0, -1.0]))
 
 
-def _group(points: MapPoints, xy: npt.NDArray[np.float64], label: int, rank: int | None) -> Markup:
-    rows = np.flatnonzero(points.labels == label)
-    plain = [row for row in rows if int(row) not in points.thumbs]
+def _group(points: MapPoints, xy: npt.NDArray[np.float64], label: int, rank: int | None) -> Group:
+    rows = np.flatnonzero(points.labels == label).tolist()
     radius = RADIUS if rank is not None else RADIUS * 0.6
-    content = [element("title", points.class_names[label])]
-    if plain:
-        path = "".join(
-            _marker(rank or 0, float(xy[row, 0]), float(xy[row, 1]), radius) for row in plain
-        )
-        content.append(element("path", d=path))
-    for row in rows:
-        if int(row) in points.thumbs:
-            content += _thumb(points, xy[row], int(row))
-    kind = "rest" if rank is None else f"focus c{rank}"
-    return element("g", *content, class_=kind, data_class=None if rank is None else str(rank))
+    return Group(
+        label=points.class_names[label],
+        rank=rank,
+        path="".join(
+            _marker(rank or 0, float(xy[row, 0]), float(xy[row, 1]), radius)
+            for row in rows
+            if row not in points.thumbs
+        ),
+        thumbs=[
+            PlacedThumb(
+                round(float(xy[row, 0]) - THUMB / 2, 1),
+                round(float(xy[row, 1]) - THUMB / 2, 1),
+                points.thumbs[row],
+            )
+            for row in rows
+            if row in points.thumbs
+        ],
+    )
 
 
-def _thumb(points: MapPoints, place: npt.NDArray[np.float64], row: int) -> list[Markup]:
-    picture = points.thumbs[row]
-    box: dict[str, str | float] = {
-        "x": round(float(place[0]) - THUMB / 2, 1),
-        "y": round(float(place[1]) - THUMB / 2, 1),
-        "width": THUMB,
-        "height": THUMB,
-    }
-    crisp = "crisp" if is_small(picture) else None
-    image = element("image", href=thumb_uri(picture, 64), class_=crisp, **box)
-    return [image, element("rect", class_="thumb", **box)]
-
-
-def _number(points: MapPoints, xy: npt.NDArray[np.float64], label: int, rank: int) -> Markup:
+def _number_place(
+    points: MapPoints, xy: npt.NDArray[np.float64], label: int
+) -> tuple[float, float]:
     members = xy[points.labels == label]  # [m, 2]
-    # The member nearest to the median: a number between two groups would name neither.
+    # Beside the member nearest to the median: a number between two groups would name neither.
     middle = members[np.abs(members - np.median(members, 0)).sum(1).argmin()]
     rows = np.flatnonzero(points.labels == label).tolist()
     aside = THUMB / 2 + 4.0 if points.thumbs.keys() & set(rows) else 3 * RADIUS
-    return element(
-        "text",
-        str(rank + 1),
-        x=round(float(middle[0]) + aside, 1),
-        y=round(float(middle[1]) - aside, 1),
-        class_="number",
-        data_class=str(rank),
-        aria_hidden="true",
-    )
+    return round(float(middle[0]) + aside, 1), round(float(middle[1]) - aside, 1)
 
 
 def _marker(rank: int, x: float, y: float, r: float) -> str:

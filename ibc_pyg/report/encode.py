@@ -1,4 +1,4 @@
-"""Pictures as data URIs, small enough that a report stays one light file."""
+"""Pictures as data URIs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from PIL import Image
 from ibc_pyg.report.data import Picture
 
 THUMB_SIDE = 128
-"""Pixels of the longer side: twice what the page shows, for dense screens."""
+"""Pixels of the longer side: twice the size on the page, for high-density screens."""
 JPEG_QUALITY = 82
+SMALL = 64
+"""Pictures with a longer side below this many pixels are enlarged without smoothing."""
 
 
 def to_image(picture: Picture) -> Image.Image:
@@ -31,6 +33,11 @@ def to_image(picture: Picture) -> Image.Image:
         )
     squeezed = picture[:, :, 0] if len(shape) == 3 and shape[2] == 1 else picture  # [H, W] or RGB
     return Image.fromarray(np.ascontiguousarray(squeezed))
+
+
+def is_small(picture: Picture) -> bool:
+    """Return whether a picture is so small that smoothing would blur it."""
+    return bool(max(picture.shape[:2]) < SMALL)
 
 
 def thumb_uri(picture: Picture, side: int = THUMB_SIDE) -> str:

@@ -17,6 +17,7 @@ from ibc_pyg.files import read_json
 from ibc_pyg.inference.eval_set import EvalSet
 from ibc_pyg.inference.extract import EvalDescriptors
 from ibc_pyg.metrics import nearest_neighbours
+from ibc_pyg.metrics.names import metric_names
 from ibc_pyg.report import (
     AttentionMap,
     GalleryRow,
@@ -114,8 +115,7 @@ class _Thumbnails:
 
 
 def _metrics(scores: Mapping[str, Any]) -> dict[str, float]:
-    names = ("MAP@R", "RP", "NMI", "AMI", "ARI")
-    return {key: scores[key] for key in scores if key.startswith("R@") or key in names}
+    return {name: scores[name] for name in metric_names(scores)}
 
 
 def _facts(

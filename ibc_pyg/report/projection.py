@@ -1,4 +1,4 @@
-"""A map of descriptors in two dimensions."""
+"""Projection of descriptors to two dimensions."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from sklearn.manifold import TSNE
 MOST_TSNE_POINTS = 1_000
 START_COMPONENTS = 50
 TSNE_ITERATIONS = 500
-"""Half the default: from the PCA layout the map has settled by then."""
+"""Half the default: from the PCA layout the map converges sooner."""
 
 
 def project_2d(descriptors: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.float32]:
-    """Project descriptors to a plane so that near ones stay near.
+    """Project descriptors to a plane so that neighbours stay close.
 
     PCA to 50 dimensions, then t-SNE (van der Maaten and Hinton 2008,
     https://jmlr.org/papers/v9/vandermaaten08a.html) from the PCA layout. More than 1,000 points, or
-    fewer than 5, get the two first principal components alone.
+    fewer than 5, get the first two principal components alone.
 
     Args:
         descriptors: `[M, D]` float.

@@ -1,4 +1,4 @@
-"""From the records of a run to the curves of a report."""
+"""Curves of a report, from the records of a run."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ibc_pyg.metrics.names import HEADLINES, is_metric
+
 BUCKETS = 200
 MOST_SERIES = 6
-FIRST_METRICS = ("R@1", "MAP@R", "NMI")
-"""Metrics that are shown even if there are more than six."""
 
-_METRIC = re.compile(r"^(R@\d+|MAP@R|RP|NMI|AMI)$")
 _RATE = re.compile(r"^(lr|learning_rate)\b")
 _SPEED = re.compile(r"^images(_per_s|_per_second|/s)$")
 _SHARE = re.compile(r"^attention/(.*/)?(own_class|self|null_node)$")
@@ -42,10 +41,10 @@ class Panel:
     """One chart.
 
     Attributes:
-        title: What it shows, with the unit.
+        title: Quantity and unit.
         series: Its curves.
         top: Upper end of the axis, or None for the highest value.
-        hint: Why it is empty, where that deserves a word.
+        hint: Sentence in place of an empty chart; empty if none is needed.
     """
 
     title: str
@@ -65,10 +64,10 @@ def panels_of(history: Records) -> list[Panel]:
     parts = [name for name in names if _GRADIENT.match(name)]
     groups = [name for name in names if _GROUP_RATE.match(name)]
     losses = [name for name in names if "loss" in name.lower() and name not in parts + groups]
-    metrics = [name for name in names if _METRIC.match(last[name])]
-    kept = sorted(metrics, key=lambda name: last[name] not in FIRST_METRICS)[:MOST_SERIES]
+    metrics = [name for name in names if is_metric(last[name])]
+    kept = sorted(metrics, key=lambda name: last[name] not in HEADLINES)[:MOST_SERIES]
     metrics = [name for name in metrics if name in kept]
-    # The rate of each group says what that of the heads alone does.
+    # The rates of the groups include that of the heads.
     rates = groups or [name for name in names if _RATE.match(last[name])]
     speeds = [name for name in names if _SPEED.match(last[name]) or _SPEED.match(name)]
     waits = [name for name in names if last[name] == "data_wait"]
@@ -84,10 +83,10 @@ def panels_of(history: Records) -> list[Panel]:
         ),
         Panel("Learning rate", _collect(history, rates), None, ""),
         Panel("Images per second", _collect(history, speeds), None, ""),
-        Panel("Waiting for data, % of time", _collect(history, waits, 100.0), 100.0, ""),
+        Panel("Data-loading wait, % of time", _collect(history, waits, 100.0), 100.0, ""),
         Panel("Gradient norm", _collect(history, parts), None, ""),
-        Panel("Where attention falls, %", _collect(history, shares, 100.0), 100.0, ""),
-        Panel("Entropy of attention, nats", _collect(history, entropies), None, ""),
+        Panel("Attention by target, %", _collect(history, shares, 100.0), 100.0, ""),
+        Panel("Attention entropy, nats", _collect(history, entropies), None, ""),
     ]
 
 

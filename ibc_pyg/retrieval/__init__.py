@@ -1,1 +1,1 @@
-"""Search by embedding."""
+"""Retrieval: search for images by their embeddings."""

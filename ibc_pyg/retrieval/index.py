@@ -1,4 +1,4 @@
-"""Search by descriptor."""
+"""Exact nearest-neighbour search over descriptors."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ibc_pyg.metrics import nearest_neighbours
 
 @dataclass(frozen=True)
 class Neighbour:
-    """One of the nearest items.
+    """Nearest item of a query.
 
     Attributes:
-        item: Its number in the index, from 0.
+        item: Row of the item in the index, from 0.
         similarity: Cosine, in [-1, 1].
     """
 
@@ -38,11 +38,11 @@ class SearchIndex:
         return len(self.vectors)
 
     def search(self, queries: Tensor, k: int) -> list[list[Neighbour]]:
-        """Return the nearest items of each query, best first.
+        """Return the nearest items of each query, most similar first.
 
         Args:
             queries: Float32 `[Q, D]`.
-            k: How many, >= 1; all items if there are fewer.
+            k: Number of items, >= 1; all items if there are fewer.
         """
         found = nearest_neighbours(queries, self.vectors, k=min(k, len(self)))
         return [

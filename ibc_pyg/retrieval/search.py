@@ -1,4 +1,4 @@
-"""Search for a picture among the test images of a run."""
+"""Search by image among the test images of a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ibc_pyg.retrieval.index import SearchIndex
 
 @dataclass(frozen=True)
 class Hit:
-    """One image found.
+    """Image found by a search.
 
     Attributes:
         rank: From 1.
@@ -32,11 +32,11 @@ class Hit:
 
 
 def search(trained: Trained, image: Path, k: int) -> list[Hit]:
-    """Return the test images most similar to a picture, best first.
+    """Return the test images most similar to a picture, most similar first.
 
     Args:
-        trained: The run. If it holds the embeddings of its test images, as finished runs do, the
-            data set need not be there.
+        trained: The run. The data set is only needed if the run folder has no embeddings of the
+            test images, unlike that of a finished run.
         image: A picture file.
         k: Number of images, >= 1.
 

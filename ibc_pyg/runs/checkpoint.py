@@ -1,8 +1,8 @@
-"""Checkpoints that are whole or are not used: safetensors and JSON, written aside, then renamed.
+"""Atomic checkpoints of safetensors and JSON, verified by their hashes.
 
-A checkpoint is a folder `step-00001234` with `tensors.safetensors`, perhaps other files, and
-`state.json`; the latter holds everything that is no tensor, and the hashes of the others and of
-itself. Nothing is ever unpickled.
+A checkpoint is a folder `step-00001234` with `tensors.safetensors`, optional further files, and
+`state.json`, which holds everything but tensors, and the hashes of all files and of itself. It is
+written under another name and then renamed. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ def save_checkpoint(
     keep: int = 2,
     files: Mapping[str, Path] | None = None,
 ) -> Path:
-    """Write the checkpoint of `step` and drop all but the newest `keep`.
+    """Write the checkpoint of `step` and remove all but the newest `keep`.
 
     Args:
-        folder: Where the checkpoints of a run lie.
+        folder: Folder of a run's checkpoints.
         step: Optimiser steps taken so far, >= 0.
-        state: What `load_checkpoint` gives back.
-        keep: How many checkpoints stay, >= 1.
-        files: Files to keep with it, by their names in there. They are hard links where the file
-            system has them: replace such a file, never write into it.
+        state: State that `load_checkpoint` returns.
+        keep: Number of checkpoints to keep, >= 1.
+        files: Files to store in the checkpoint, by their names there. They are hard links where
+            the file system supports them: replace such a file, never write into it.
 
     Raises:
-        RunError: If it cannot be written; the earlier checkpoints are as they were.
+        RunError: If it cannot be written; the earlier checkpoints are then unchanged.
     """
     target = checkpoint_path(folder, step)
     partial, old = (folder / f".{target.name}.{what}" for what in ("partial", "old"))
@@ -80,7 +80,7 @@ def save_checkpoint(
         shutil.rmtree(partial, ignore_errors=True)
         raise RunError(f"checkpoint {target} cannot be written: {error.strerror}") from error
     except RunError:
-        # What does not fit on the disk must not fill it up either.
+        # A partial checkpoint must not fill the disk.
         shutil.rmtree(partial, ignore_errors=True)
         raise
     shutil.rmtree(old, ignore_errors=True)
@@ -90,15 +90,15 @@ def save_checkpoint(
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
-    """Return where the checkpoint of a step lies."""
+    """Return the folder of the checkpoint of a step."""
     return folder / f"{_PREFIX}{step:08d}"
 
 
 def drop_after(folder: Path, step: int) -> None:
-    """Remove the checkpoints after `step`, and what a kill left of half-written ones.
+    """Remove the checkpoints after `step`, and partial ones that a kill left.
 
-    Training that goes on from `step` comes by those steps again; one that is damaged must not
-    count as one of the newest until then.
+    A training that resumes at `step` writes later checkpoints again; until then, a damaged one must
+    not count as one of the newest.
     """
     newer = [path for path in list_checkpoints(folder) if path > checkpoint_path(folder, step)]
     for path in [*newer, *folder.glob(f".{_PREFIX}*")]:
@@ -106,7 +106,7 @@ def drop_after(folder: Path, step: int) -> None:
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """Return the checkpoints of a run, oldest first, whole or not."""
+    """Return the checkpoints of a run, oldest first, including damaged ones."""
     return sorted(folder.glob(f"{_PREFIX}{'[0-9]' * 8}")) if folder.is_dir() else []
 
 
@@ -117,7 +117,7 @@ def load_checkpoint(path: Path) -> tuple[int, Tree]:
         The step and the state.
 
     Raises:
-        RunError: If a file is missing, cut short or changed.
+        RunError: If a file is missing, truncated or changed.
     """
     document = read_json(path / "state.json")
     try:
@@ -129,7 +129,7 @@ def load_checkpoint(path: Path) -> tuple[int, Tree]:
         found |= {name: file_digest(path / name) for name in hashes if name != _TENSORS}
         for name, value in hashes.items():
             if found[name] != value:
-                raise RunError(f"checkpoint {path} is damaged: {name} was cut or changed")
+                raise RunError(f"checkpoint {path} is damaged: {name} was truncated or changed")
         return int(document["step"]), _unpack(document["state"], load(blob))
     except OSError as error:
         raise RunError(f"checkpoint {path} is damaged: {error.strerror}") from error
@@ -138,7 +138,7 @@ def load_checkpoint(path: Path) -> tuple[int, Tree]:
 
 
 def load_newest(folder: Path) -> tuple[int, Tree]:
-    """Read the newest checkpoint that is whole.
+    """Read the newest intact checkpoint.
 
     Raises:
         RunError: If there is none.
@@ -147,10 +147,8 @@ def load_newest(folder: Path) -> tuple[int, Tree]:
         try:
             return load_checkpoint(path)
         except RunError as error:
-            _logger.warning("%s; trying the one before it", error)
-    raise RunError(
-        f"{folder} has no whole checkpoint to go on from; start again, with another --out"
-    )
+            _logger.warning("%s; trying the previous one", error)
+    raise RunError(f"{folder} has no intact checkpoint; start again, with another --out")
 
 
 def _pack(tree: Tree, path: str, tensors: dict[str, Tensor]) -> Tree:
@@ -180,7 +178,7 @@ def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:
-        # A file system without hard links.
+        # The file system has no hard links.
         shutil.copyfile(source, target)
 
 

@@ -1,4 +1,4 @@
-"""What a run was made with."""
+"""Environment of a run: versions, machine, commit and command."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PACKAGES = (
     "torchvision",
     "torch-geometric",
     "lightning-fabric",
-    # One of these three: pip's two and conda's.
+    # Names of faiss with pip, with pip for GPUs, and with conda.
     "faiss-cpu",
     "faiss-gpu-cu12",
     "faiss",
@@ -56,7 +56,7 @@ def environment() -> dict[str, Any]:
 
 
 def command_line() -> str:
-    """Return the command that started this process, as a person would type it."""
+    """Return the command that started this process, as typed in a shell."""
     program = "run.py" if Path(sys.argv[0]).name in ("run.py", "__main__.py") else sys.argv[0]
     return shlex.join(["python", program, *sys.argv[1:]])
 

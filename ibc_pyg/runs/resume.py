@@ -1,4 +1,4 @@
-"""Which run is gone on with, and whether it is the one that was meant."""
+"""Finding an interrupted run and checking that its settings match."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ MAY_CHANGE = frozenset(
         "train.max_restarts",
     }
 )
-"""Fields that a resumed run may have another value of, besides all of `track`: they say where it
-runs and what is seen of it, not what is trained."""
+"""Fields that may change in a resumed run, besides all of `track`: they set where it runs and what
+is recorded, not what is trained."""
 
 
 @dataclass(frozen=True)
 class InterruptedRun:
-    """A run that can be gone on with, or is finished.
+    """A run that can be resumed, or is finished.
 
     Attributes:
-        run: Its folder.
-        config: What it goes on with.
-        checkpoint: Step and state; None begins anew.
+        run: Run folder.
+        config: Experiment to resume with.
+        checkpoint: Step and state; None starts from the beginning.
     """
 
     run: RunFolder
@@ -45,13 +45,13 @@ class InterruptedRun:
 
     @property
     def retraining(self) -> bool:
-        """Whether it was cut in its second pass, on all training classes."""
+        """Whether it was interrupted in its second pass, on all training classes."""
         if self.checkpoint is None:
             return False
         return bool(self.checkpoint[1].get("progress", {}).get("retraining"))
 
     def prepare(self) -> None:
-        """Bring the folder back to the checkpoint.
+        """Restore the folder to the checkpoint.
 
         Raises:
             RunError: If it cannot be written.
@@ -69,15 +69,15 @@ class InterruptedRun:
 
 
 def find_interrupted(path: Path, wanted: Config | None = None) -> InterruptedRun:
-    """Open a run folder and check that it can go on.
+    """Open a run folder and check that it can be resumed.
 
     Args:
-        path: The folder.
-        wanted: What it was said to be; None takes the folder's word.
+        path: Run folder.
+        wanted: Experiment that the run should be; None accepts that of the folder.
 
     Raises:
-        RunError: If it is no run, or another one than was said, naming the first field that
-            differs; if config.yaml was changed; if it has checkpoints, but none is whole.
+        RunError: If it is not a run, or a run of another experiment, naming the first different
+            field; if config.yaml was changed; if it has checkpoints, but none is intact.
     """
     run = RunFolder.open(path)
     config = config_from_yaml(run.config)
@@ -85,7 +85,7 @@ def find_interrupted(path: Path, wanted: Config | None = None) -> InterruptedRun
         if found := first_difference(config_to_dict(config), config_to_dict(wanted)):
             name, before, now = found
             raise RunError(
-                f"{path} is a run with {name} = {before}, not {now}: another experiment; resume "
+                f"{path} is a run of another experiment, with {name} = {before}, not {now}; resume "
                 "it without file and options, or start a new run"
             )
         config = wanted
@@ -98,17 +98,17 @@ def find_interrupted(path: Path, wanted: Config | None = None) -> InterruptedRun
             name, before, now = found
             raise RunError(
                 f"the checkpoint in {run.checkpoints} was made with {name} = {before}, but "
-                f"{run.config} says {now}; put it back, or start a new run"
+                f"{run.config} says {now}; restore that value, or start a new run"
             )
     return InterruptedRun(run, config, checkpoint)
 
 
 def first_difference(before: Any, now: Any) -> tuple[str, Any, Any] | None:
-    """Return the first field in which two configurations train differently, and its values.
+    """Return the first field that changes what is trained, and its two values.
 
     Args:
-        before: Nested dictionaries; fields that it lacks are not compared.
-        now: Another one.
+        before: Configuration as nested dictionaries; fields that it lacks are not compared.
+        now: Another configuration.
     """
     known = dict(_flat(before))
     for name, value in _flat(now):
@@ -120,14 +120,14 @@ def first_difference(before: Any, now: Any) -> tuple[str, Any, Any] | None:
 
 
 def _within(name: str, before: Any, now: Any) -> tuple[str, Any, Any]:
-    """Say where in two different values of a field the first difference is: `loss.terms.0.args`."""
+    """Return the first difference within a field, such as `loss.terms.0.args`, and its values."""
     pairs: list[tuple[Any, Any, Any]] = []
     if isinstance(before, dict) and isinstance(now, dict) and before.keys() == now.keys():
         pairs = [(key, before[key], now[key]) for key in now]
     elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        # Lists of numbers are told as a whole.
+        # Lists of numbers are reported whole.
         both = zip(before, now, strict=True)
-        pairs = [(at, *pair) for at, pair in enumerate(both) if isinstance(pair[0], dict)]
+        pairs = [(index, *pair) for index, pair in enumerate(both) if isinstance(pair[0], dict)]
     for key, one, other in pairs:
         if one != other:
             return _within(f"{name}.{key}", one, other)

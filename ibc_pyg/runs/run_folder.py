@@ -1,4 +1,4 @@
-"""A run is a folder: what was asked for, with what, what came out."""
+"""Run folder: configuration, environment and results of a run."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ibc_pyg.track import Record, read_jsonl
 RUN_FILES = frozenset(
     {
         "config.yaml",
+        "split.json",
         "environment.json",
         "metrics.jsonl",
         "summary.json",
         "model.safetensors",
         "checkpoints",
-        "split.json",
         "descriptors.safetensors",
         "skipped.json",
         "divergence.json",
@@ -27,7 +27,7 @@ RUN_FILES = frozenset(
         "report.html",
     }
 )
-"""Names that a run's own files have."""
+"""Names of the files of a run."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,13 @@ class RunFolder:
 
     @property
     def metrics(self) -> Path:
-        """One JSON record a line: a training step or an evaluation."""
+        """Records of training steps and evaluations, one JSON object on each line."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def split(self) -> Path:
+        """Images of the run with their labels and roles, JSON; see `split_record`."""
+        return self.path / "split.json"
 
     @property
     def summary(self) -> Path:
@@ -67,32 +72,27 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """Folder of the checkpoints that training resumes from."""
+        """Folder of the checkpoints."""
         return self.path / "checkpoints"
 
     @property
-    def split(self) -> Path:
-        """The images of the run with their labels and roles, JSON; see `split_record`."""
-        return self.path / "split.json"
-
-    @property
     def descriptors(self) -> Path:
-        """Descriptors of the images that are searched, safetensors."""
+        """Descriptors of the gallery images, safetensors."""
         return self.path / "descriptors.safetensors"
 
     @property
     def skipped(self) -> Path:
-        """Images that could not be read, and why each, JSON; only if there were any."""
+        """Unreadable images and the reason of each, JSON; absent without any."""
         return self.path / "skipped.json"
 
     @property
     def divergence(self) -> Path:
-        """The step at which training last left the finite numbers, JSON; only if it did."""
+        """The last divergence, JSON; absent without any."""
         return self.path / "divergence.json"
 
     @property
     def wandb(self) -> Path:
-        """Identity of the run at W&B, JSON; only if it is tracked there."""
+        """Identity of the run at W&B, JSON; absent if it is not tracked there."""
         return self.path / "wandb.json"
 
     @property
@@ -104,7 +104,7 @@ class RunFolder:
     def create(cls, path: Path, *, config_yaml: str) -> RunFolder:
         """Make the folder and write the configuration and the environment.
 
-        What a training left that was cut before its first checkpoint is written over.
+        Files of a training that was interrupted before its first checkpoint are replaced.
 
         Raises:
             RunError: If the folder holds another run, or cannot be written.
@@ -113,13 +113,13 @@ class RunFolder:
         if run._worth_keeping():
             raise RunError(
                 f"{path} already holds a run; choose another --out, "
-                f"or go on with it: train --resume {path}"
+                f"or resume it: train --resume {path}"
             )
         try:
             path.mkdir(parents=True, exist_ok=True)
             run.clear()
             run.wandb.unlink(missing_ok=True)
-            # The configuration comes last: with it the folder is a run, which can be resumed.
+            # The configuration is written last: it makes the folder a run that can be resumed.
             write_json(run.environment, environment())
             write_atomically(run.config, config_yaml.encode())
         except OSError as error:
@@ -127,16 +127,16 @@ class RunFolder:
         return run
 
     def clear(self) -> None:
-        """Remove what a training left that begins anew; its identity at W&B stays.
+        """Remove the results of a training that starts again; its identity at W&B is kept.
 
         Raises:
-            OSError: If something cannot be removed.
+            OSError: If a file cannot be removed.
         """
         for left in (self.metrics, self.weights, self.divergence):
             left.unlink(missing_ok=True)
 
     def sweep(self) -> None:
-        """Remove what a kill left of files that were being written."""
+        """Remove partial files that a kill left."""
         for name in RUN_FILES:
             for left in self.path.glob(f".{name}.*"):
                 left.unlink(missing_ok=True)
@@ -144,7 +144,7 @@ class RunFolder:
     def _worth_keeping(self) -> bool:
         if self.summary.exists() or any(self.checkpoints.glob("step-*")):
             return True
-        # Weights without a history were imported; with one, of a training that cannot go on.
+        # Weights without a history were imported; with one, their training cannot be resumed.
         return self.weights.exists() and not self.metrics.exists()
 
     @classmethod
@@ -169,21 +169,21 @@ class RunFolder:
         """
         if not self.summary.is_file():
             raise RunError(
-                f"{self.path} is not finished; go on: python run.py train --resume {self.path}"
+                f"{self.path} is not finished; resume: python run.py train --resume {self.path}"
             )
         summary = read_json(self.summary)
         for key in ("R@1", "queries", "select", "seed", "train_seconds"):
             if key not in summary:
                 raise RunError(
-                    f"{self.summary} is damaged: it has no {key!r}; delete it and go on: "
+                    f"{self.summary} is damaged: {key!r} is missing; delete it and resume: "
                     f"python run.py train --resume {self.path}"
                 )
         return summary
 
     def read_history(self) -> list[Record]:
-        """Return the records of metrics.jsonl; a last line that was cut short is left out.
+        """Return the records of metrics.jsonl; an incomplete last line is left out.
 
         Raises:
-            RunError: If another line is no record; it is named.
+            RunError: If another line is not a record; the line is named.
         """
         return read_jsonl(self.metrics) if self.metrics.is_file() else []

@@ -1,4 +1,4 @@
-"""What a sweep runs: the trials of every method, then the winners with fresh seeds."""
+"""Runs of a sweep: the trials of every method, then the winners with fresh seeds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import yaml
 from ibc_pyg.compare.grid import GridPoint, divide
 from ibc_pyg.compare.runs import tracked
 from ibc_pyg.config import Config
-from ibc_pyg.config.overlays import parse_layers
+from ibc_pyg.config.overlays import parse_overlays
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.jobs.pool import Job
 from ibc_pyg.sweep.sweep_file import Sweep
@@ -21,11 +21,11 @@ from ibc_pyg.sweep.sweep_file import Sweep
 
 @dataclass(frozen=True)
 class Method:
-    """What is searched: one row of the table.
+    """A method whose hyper-parameters are searched; a row of the table.
 
     Attributes:
-        name: Of the row.
-        files: Its experiment, and layers over it, whose fields win.
+        name: Name of the row.
+        files: Experiment file and the overlays on it, in ascending order of precedence.
     """
 
     name: str
@@ -33,13 +33,13 @@ class Method:
 
 
 @dataclass(frozen=True)
-class Twin:
-    """A row without a search of its own: a method's winning values, and some fields changed.
+class Control:
+    """A control run: the winning values of a method with some fields changed, without a search.
 
     Attributes:
-        name: Of the row.
+        name: Name of the row.
         method: Name of the method.
-        values: The fields that differ.
+        values: The changed fields.
     """
 
     name: str
@@ -48,7 +48,8 @@ class Twin:
 
     @property
     def folder(self) -> str:
-        """Name that is safe as a folder."""
+        """Name that is safe as a folder name."""
+        # Run folders of earlier versions have this name.
         return GridPoint((("twin", self.name),)).folder
 
 
@@ -57,19 +58,19 @@ class Plan:
     """All runs of a sweep.
 
     Attributes:
-        sweep: The search space and the score.
-        methods: What is searched, each within the same space by the same values.
-        twins: Rows derived from winners.
-        fields: Options that hold for every run.
-        out: Folder of everything.
+        sweep: Search space and score.
+        methods: Methods, searched by the same values in the same space.
+        controls: Control runs of the winners.
+        fields: Options of every run.
+        out: Folder of all runs and tables.
         count: Trials of each method; a grid may have fewer.
-        seed: Draws the values, and trains and divides every trial; no winner is run with it.
-        seeds: Fresh seeds of the winners.
+        seed: Seed of the drawn values, and of training and class split in every trial.
+        seeds: Number of fresh seeds of each winner.
     """
 
     sweep: Sweep
     methods: Sequence[Method]
-    twins: Sequence[Twin]
+    controls: Sequence[Control]
     fields: Sequence[str]
     out: Path
     count: int
@@ -83,10 +84,10 @@ class Plan:
 
     @cached_property
     def trials(self) -> dict[tuple[str, int], Job]:
-        """Every trial, by method and number: the first of all methods, the second of all, ...
+        """Every trial, by method and number, ordered by number, then by method.
 
         Raises:
-            ConfigError: If an experiment cannot be read, or values do not fit.
+            ConfigError: If an experiment cannot be read, or a value is invalid.
         """
         return {
             (method.name, number): self._trial(method, number)
@@ -100,7 +101,7 @@ class Plan:
             self.values[number],
             ["--select=val", "--retrain=false", f"--train.seed={self.seed}"],
         )
-        # The choice looks at held-out training classes alone: what follows training is left out.
+        # Selection uses held-out training classes only; the final evaluation is reduced.
         evaluate = replace(config.evaluate, clustering=False, raw_pixels=False, refine="none")
         track = replace(config.track, report=False)
         return Job(
@@ -111,18 +112,18 @@ class Plan:
             ),
         )
 
-    def final(self, row: Method | Twin, winner: int, seed: int) -> Job:
-        """Return a run of a winner, or of its twin, on all training classes.
+    def final(self, row: Method | Control, winner: int, seed: int) -> Job:
+        """Return a run of a winner, or of its control, on all training classes.
 
         Args:
-            row: Which row.
+            row: Row of the table.
             winner: Number of the method's best trial.
-            seed: A fresh seed.
+            seed: Fresh seed.
         """
         method = self.method(row)
         config = self.winner_config(row, winner, seed)
         folder = f"winner-{winner:03d}"
-        if isinstance(row, Twin):
+        if isinstance(row, Control):
             folder = f"{folder}-{row.folder}"
         return Job(
             f"{row.name}, seed {seed}",
@@ -130,56 +131,56 @@ class Plan:
             tracked(config, self.out.name, row.name, "winner"),
         )
 
-    def winner_config(self, row: Method | Twin, winner: int, seed: int) -> Config:
-        """Return the experiment of a winner, or of its twin."""
+    def winner_config(self, row: Method | Control, winner: int, seed: int) -> Config:
+        """Return the experiment of a winner, or of its control."""
         words = ["--select=last", "--retrain=false", f"--train.seed={seed}"]
-        if isinstance(row, Twin):
+        if isinstance(row, Control):
             words += [f"--{name}={value}" for name, value in row.values]
         return self._config(self.method(row), self.values[winner], words)
 
-    def method(self, row: Method | Twin) -> Method:
-        """Return the method whose search a row rests on."""
+    def method(self, row: Method | Control) -> Method:
+        """Return the method whose winning values a row has."""
         if isinstance(row, Method):
             return row
         return next(method for method in self.methods if method.name == row.method)
 
     @property
-    def rows(self) -> list[Method | Twin]:
-        """Rows of the table: each method, then its twins."""
-        rows: list[Method | Twin] = []
+    def rows(self) -> list[Method | Control]:
+        """Rows of the table: each method, followed by its controls."""
+        rows: list[Method | Control] = []
         for method in self.methods:
             rows.append(method)
-            rows += [twin for twin in self.twins if twin.method == method.name]
+            rows += [control for control in self.controls if control.method == method.name]
         return rows
 
     @property
     def final_seeds(self) -> range:
-        """Seeds of the winners: none of them was trained with before."""
+        """Seeds of the winners, none of which a trial has used."""
         return range(self.seed + 1, self.seed + 1 + self.seeds)
 
     def _config(self, method: Method, values: Mapping[str, Any], words: Sequence[str]) -> Config:
         chosen = [f"--{name}={text(value)}" for name, value in values.items()]
-        return parse_layers(method.files, [*self.fields, *chosen, *words])
+        return parse_overlays(method.files, [*self.fields, *chosen, *words])
 
 
 def text(value: object) -> str:
-    """Return a value as it is written in a YAML file, on one line."""
+    """Return a value as YAML on one line."""
     dumped = str(yaml.safe_dump(value, default_flow_style=True, width=10**6))
     return dumped.removesuffix("...\n").strip()
 
 
 def make_methods(base: Sequence[Path], layers: Sequence[Path]) -> list[Method]:
-    """Return one method a layer, named by its file.
+    """Return one method for each overlay, named by its file.
 
     Args:
-        base: Files below every layer.
-        layers: What the methods differ in; none: the base alone is the one method.
+        base: Files below every overlay.
+        layers: Overlays; without any, the base is the only method.
 
     Raises:
-        ConfigError: If there are neither, or two methods have the same name.
+        ConfigError: If there are no files, or two methods have the same name.
     """
     if not base and not layers:
-        raise ConfigError("--experiments: name a file; the sweep has no command that does")
+        raise ConfigError("--experiments: name a file, since the sweep file has no command")
     if not layers:
         return [Method(base[-1].stem, tuple(base))]
     names = [layer.stem for layer in layers]
@@ -188,20 +189,22 @@ def make_methods(base: Sequence[Path], layers: Sequence[Path]) -> list[Method]:
     return [Method(layer.stem, (*base, layer)) for layer in layers]
 
 
-def make_twin(given: str, methods: Sequence[Method]) -> Twin:
-    """Read `NAME:METHOD:FIELD=VALUE[,FIELD=VALUE]`.
+def make_control(given: str, methods: Sequence[Method]) -> Control:
+    """Parse `NAME:METHOD:FIELD=VALUE[,FIELD=VALUE]`.
 
     Raises:
-        ConfigError: If it does not read so, or the method is none of those searched.
+        ConfigError: If the text has another form, or names an unknown method.
     """
     name, _, rest = given.partition(":")
     method, _, fields = rest.partition(":")
     pairs = [field.partition("=") for field in divide(fields)]
     if not name or not all(field and value for field, _, value in pairs):
-        raise ConfigError(f"--twin {given!r} must read NAME:METHOD:FIELD=VALUE[,FIELD=VALUE]")
+        raise ConfigError(f"--control {given!r} must read NAME:METHOD:FIELD=VALUE[,FIELD=VALUE]")
     known = [each.name for each in methods]
     if method not in known:
-        raise ConfigError(f"--twin {given!r}: no method {method!r}, there are {', '.join(known)}")
+        raise ConfigError(
+            f"--control {given!r}: unknown method {method!r}; known: {', '.join(known)}"
+        )
     if name in known:
-        raise ConfigError(f"--twin {given!r}: a method is called {name}")
-    return Twin(name, method, tuple((field, value) for field, _, value in pairs))
+        raise ConfigError(f"--control {given!r}: {name} is the name of a method")
+    return Control(name, method, tuple((field, value) for field, _, value in pairs))

@@ -1,4 +1,4 @@
-"""The table of a sweep."""
+"""Result table of a sweep."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ibc_pyg.compare.table import Comparison, make_rows
 from ibc_pyg.jobs.pool import Job
 from ibc_pyg.runs.environment import command_line, environment
 from ibc_pyg.runs.run_folder import RunFolder
-from ibc_pyg.sweep.plan import Plan, Twin, text
+from ibc_pyg.sweep.plan import Control, Plan, text
 from ibc_pyg.sweep.trials import Trial
 
 
@@ -21,27 +21,27 @@ def make_comparison(
     reference: str | None,
     pairs: Sequence[tuple[str, str]] = (),
 ) -> Comparison | None:
-    """Return the table of what is finished; None if nothing is.
+    """Return the table of finished runs; None without any.
 
     Args:
         plan: The sweep.
         best: Winner of each method.
         finals: Runs of each row.
         reference: Row that the others are compared with; None takes the first.
-        pairs: Further rows to compare with each other; each twin is compared with its method.
+        pairs: Further pairs of rows to compare; each control is compared with its method.
     """
     rows = {row.name: row for row in plan.rows}
     results = {}
-    for name, tasks in finals.items():
-        summaries = [scores_of(RunFolder(task.path)) for task in tasks if task.finished]
+    for name, jobs in finals.items():
+        summaries = [scores_of(RunFolder(job.path)) for job in jobs if job.finished]
         if summaries:
             results[rows[name]] = summaries
     if not results:
         return None
-    twins = [(twin.name, twin.method) for twin in plan.twins]
+    controls = [(control.name, control.method) for control in plan.controls]
     first = next(iter(summary for found in results.values() for summary in found))
     return Comparison(
-        make_rows(results, reference=reference or plan.methods[0].name, pairs=[*twins, *pairs]),
+        make_rows(results, reference=reference or plan.methods[0].name, pairs=[*controls, *pairs]),
         command_line(),
         environment(),
         floor=first.get("raw_pixels", {}).get("R@1"),
@@ -55,22 +55,22 @@ def _notes(plan: Plan, best: Mapping[str, Trial], shown: Sequence[str]) -> list[
     space = ", ".join(each.name for each in sweep.parameters)
     notes = [
         f"Each method: {len(plan.values)} {sweep.method} trials of {space} ({sweep.path}, seed "
-        f"{plan.seed}, the same values for every method), chosen by {sweep.metric} of held-out "
-        "training classes; the winner trained on all training classes with fresh seeds, its last "
-        "epoch taken.",
+        f"{plan.seed}, the same values for every method), selected by {sweep.metric} on held-out "
+        "training classes; the winner is trained on all training classes with fresh seeds, and its "
+        "last epoch is evaluated.",
     ]
     for method in plan.methods:
         if (trial := best.get(method.name)) is not None:
             values = ", ".join(f"{name} {_short(value)}" for name, value in trial.values.items())
             notes.append(f"- {method.name}: trial {trial.number}, {values}")
     for row in plan.rows:
-        if isinstance(row, Twin) and row.name in shown:
+        if isinstance(row, Control) and row.name in shown:
             changed = ", ".join(f"{name} = {value}" for name, value in row.values)
-            notes.append(f"- {row.name}: the values of {row.method}, but {changed}")
+            notes.append(f"- {row.name}: the values of {row.method}, except {changed}")
     missing = [row.name for row in plan.rows if row.name not in shown]
     if missing:
         notes.append(f"Not finished: {', '.join(missing)}.")
-    # A list in Markdown ends with an empty line.
+    # A Markdown list ends with an empty line.
     return [notes[0], "", *notes[1:], ""]
 
 

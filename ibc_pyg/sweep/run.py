@@ -1,4 +1,4 @@
-"""Run a sweep: trials, the choice, the winners. It can be cut anywhere and goes on."""
+"""Execution of a sweep: trials, selection, winners; an interrupted sweep can be resumed."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ Report = Callable[[Job, str], None]
 def run_trials(
     plan: Plan, *, workers: int, threads: int | None, report: Report, trust_code: bool = False
 ) -> list[JobFailure]:
-    """Try every setting of every method, trial by trial, so that a cut search is balanced.
+    """Run every trial of every method, ordered so that an interrupted search is balanced.
 
     Returns:
-        The trials that could not be run. Those that failed by themselves, as of a loss that
-        diverged, are recorded as the worst instead.
+        Trials that could not be run. Trials that failed for good, as by divergence, are recorded
+        as the worst instead.
     """
-    tasks = [task for task in plan.trials.values() if not has_failed(task)]
+    jobs = [job for job in plan.trials.values() if not has_failed(job)]
     failures = run_jobs(
-        tasks, workers=workers, threads=threads, trust_code=trust_code, report=report
+        jobs, workers=workers, threads=threads, trust_code=trust_code, report=report
     )
     for failure in failures:
         if failure.final:
@@ -36,7 +36,7 @@ def run_trials(
 
 
 def winners(plan: Plan) -> dict[str, Trial]:
-    """Return the best trial of each method whose trials are all done."""
+    """Return the best trial of each method whose trials are all finished."""
     best = {}
     for method in plan.methods:
         trials = [read_trial(plan, method, number) for number in range(len(plan.values))]
@@ -46,8 +46,8 @@ def winners(plan: Plan) -> dict[str, Trial]:
     return best
 
 
-def final_tasks(plan: Plan, best: dict[str, Trial]) -> dict[str, list[Job]]:
-    """Return the runs of each row whose method has a winner, one a fresh seed."""
+def final_jobs(plan: Plan, best: dict[str, Trial]) -> dict[str, list[Job]]:
+    """Return the runs of each row whose method has a winner, one for each fresh seed."""
     return {
         row.name: [
             plan.final(row, best[plan.method(row).name].number, seed) for seed in plan.final_seeds
@@ -65,20 +65,20 @@ def run_finals(
     report: Report,
     trust_code: bool = False,
 ) -> list[JobFailure]:
-    """Train the winners, and their twins, on all training classes, seed by seed.
+    """Train the winners and their controls on all training classes, seed by seed.
 
     Args:
-        finals: What `final_tasks` returned.
-        workers: Runs side by side.
-        threads: CPU threads of each.
-        report: As in `run_jobs`.
+        finals: Runs of each row, from `final_jobs`.
+        workers: Number of runs side by side.
+        threads: CPU threads of each run.
+        report: Called with each run and its status.
         trust_code: As in `run_jobs`.
 
     Returns:
         The runs that failed.
     """
-    tasks = [task for of_seed in zip(*finals.values(), strict=True) for task in of_seed]
-    return run_jobs(tasks, workers=workers, threads=threads, trust_code=trust_code, report=report)
+    jobs = [job for of_seed in zip(*finals.values(), strict=True) for job in of_seed]
+    return run_jobs(jobs, workers=workers, threads=threads, trust_code=trust_code, report=report)
 
 
 def write_best(plan: Plan, best: dict[str, Trial]) -> None:
@@ -102,32 +102,32 @@ def write_best(plan: Plan, best: dict[str, Trial]) -> None:
         write_atomically(folder / "best.yaml", (head + config_to_yaml(config)).encode())
 
 
-def write_courses(plan: Plan, finals: Mapping[str, Sequence[Job]]) -> list[Path]:
-    """Write the course of every finished run; return the paths.
+def write_sweep_curves(plan: Plan, finals: Mapping[str, Sequence[Job]]) -> list[Path]:
+    """Write the curves of every finished run; return the paths.
 
     Raises:
         RunError: If a history is damaged, or a file cannot be written.
     """
     trials = [
-        (name, number, task.path) for (name, number), task in plan.trials.items() if task.finished
+        (name, number, job.path) for (name, number), job in plan.trials.items() if job.finished
     ]
     runs = [
-        (name, task.config.train.seed, task.path)
-        for name, tasks in finals.items()
-        for task in tasks
-        if task.finished
+        (name, job.config.train.seed, job.path)
+        for name, jobs in finals.items()
+        for job in jobs
+        if job.finished
     ]
     return [
-        # Trials of a method differ in their number, and have one seed.
+        # Trials of a method differ in their number, not in their seed.
         write_curves(trials, plan.out / "trial_curves.csv", losses=False),
         write_curves(runs, plan.out / "curves.csv"),
     ]
 
 
-def explain(failures: Sequence[JobFailure], count: int, what: str) -> RunError:
+def explain(failures: Sequence[JobFailure], count: int, kind: str) -> RunError:
     """Return the error for runs that failed."""
     first = failures[0]
     return RunError(
-        f"{len(failures)} of {count} {what} failed; the first: {first.task.path}: {first.message} "
-        f"(see {first.task.log}); the same command tries them again"
+        f"{len(failures)} of {count} {kind} failed; the first: {first.job.path}: {first.message} "
+        f"(see {first.job.log}); the same command runs them again"
     )

@@ -1,4 +1,4 @@
-"""Values of a hyper-parameter, by the distributions of W&B's sweeps.
+"""Values of a hyper-parameter, by the distributions of W&B sweeps.
 
 https://docs.wandb.ai/guides/sweeps/sweep-config-keys
 """
@@ -17,9 +17,8 @@ from ibc_pyg.errors import ConfigError
 
 _RANGE = ({"min", "max"}, set[str]())
 _NORMAL = (set[str](), {"mu", "sigma"})
-_BETA = (set[str](), {"a", "b"})
 
-# Name of each distribution, the keys that it needs, and those that it takes.
+# Distributions, each with its required and its optional keys.
 _KEYS: Mapping[str, tuple[set[str], set[str]]] = {
     "constant": ({"value"}, set()),
     "categorical": ({"values"}, set()),
@@ -28,18 +27,15 @@ _KEYS: Mapping[str, tuple[set[str], set[str]]] = {
     "uniform": _RANGE,
     "log_uniform": _RANGE,
     "log_uniform_values": _RANGE,
-    "inv_log_uniform": _RANGE,
-    "inv_log_uniform_values": _RANGE,
     "normal": _NORMAL,
     "log_normal": _NORMAL,
-    "beta": _BETA,
 }
 _QUANTIZED = {
-    "uniform", "log_uniform", "log_uniform_values", "normal", "log_normal", "beta",
+    "uniform", "log_uniform", "log_uniform_values", "normal", "log_normal",
 }  # fmt: skip
 
 
-_MOST_EXPONENT = 700  # beyond it e ** x overflows
+_MOST_EXPONENT = 700  # e ** x overflows beyond it.
 
 
 @dataclass(frozen=True)
@@ -47,10 +43,10 @@ class Parameter:
     """One hyper-parameter.
 
     Attributes:
-        name: Field of an experiment, as `train.lr`.
-        distribution: W&B's name of it, without `q_`.
-        keys: What describes it: `values`, or `min` and `max`, ...
-        q: Step that values are rounded to; None: not rounded.
+        name: Field of an experiment, such as `train.lr`.
+        distribution: Distribution by W&B's name, without `q_`.
+        keys: Keys of the distribution: `values`, or `min` and `max`, ...
+        q: Values are rounded to multiples of it; None: not rounded.
     """
 
     name: str
@@ -59,10 +55,10 @@ class Parameter:
     q: float | None = None
 
     def draw(self, seed: int, trial: int) -> Any:
-        """Return the value of a trial: the same one whatever else is searched.
+        """Return the value of a trial, which does not depend on the other parameters.
 
         Args:
-            seed: Of the sweep.
+            seed: Seed of the sweep.
             trial: Number of the trial, from 0.
         """
         rng = np.random.default_rng([seed, trial, zlib.crc32(self.name.encode())])
@@ -70,14 +66,14 @@ class Parameter:
         if self.q is None:
             return value
         rounded = round(value / self.q) * self.q
-        # Floats that are multiples of 0.1 do not show the error of the product.
+        # Twelve digits hide the rounding error of the product.
         return rounded if isinstance(self.q, int) else float(f"{rounded:.12g}")
 
     def choices(self) -> Sequence[Any]:
         """Return all values, for a grid.
 
         Raises:
-            ConfigError: If there are infinitely many.
+            ConfigError: If the distribution is continuous.
         """
         if self.distribution == "constant":
             return [self.keys["value"]]
@@ -92,7 +88,7 @@ class Parameter:
 
 
 def make_parameter(name: str, described: object) -> Parameter:
-    """Read one entry of `parameters`.
+    """Parse one entry of `parameters`.
 
     Raises:
         ConfigError: If a key is missing, unknown or out of range.
@@ -108,7 +104,7 @@ def make_parameter(name: str, described: object) -> Parameter:
     quantized = distribution != full_name
     if distribution not in _KEYS or (quantized and distribution not in _QUANTIZED):
         known = ", ".join([*_KEYS, *(f"q_{each}" for each in _KEYS if each in _QUANTIZED)])
-        raise ConfigError(f"{where}: no distribution {full_name!r}, there are {known}")
+        raise ConfigError(f"{where}: no distribution {full_name!r}; choose one of {known}")
     needed, taken = _KEYS[distribution]
     if missing := needed - keys.keys():
         raise ConfigError(f"{where}: {full_name} needs {' and '.join(sorted(missing))}")
@@ -137,7 +133,7 @@ def _check_values(where: str, distribution: str, keys: Mapping[str, Any], q: obj
     for name, number in keys.items():
         if name in ("value", "values", "probabilities"):
             continue
-        # YAML reads 1e-3 as text: the point is missing.
+        # YAML reads 1e-3, without a decimal point, as text.
         if isinstance(number, bool) or not isinstance(number, int | float):
             raise ConfigError(f"{where}.{name} must be a number, not {number!r}; write 1.0e-3")
         if not math.isfinite(number):
@@ -151,7 +147,7 @@ def _check_values(where: str, distribution: str, keys: Mapping[str, Any], q: obj
             raise ConfigError(f"{where}: min {keys['min']} is above max {keys['max']}")
         if not math.isfinite(keys["max"] - keys["min"]):
             raise ConfigError(f"{where}: min and max are too far apart")
-        exponents = distribution in ("log_uniform", "inv_log_uniform")
+        exponents = distribution == "log_uniform"
         if exponents and max(-keys["min"], keys["max"]) > _MOST_EXPONENT:
             raise ConfigError(
                 f"{where}: {distribution} takes min and max as exponents of e; "
@@ -163,13 +159,8 @@ def _check_values(where: str, distribution: str, keys: Mapping[str, Any], q: obj
             isinstance(keys[name], int) for name in ("min", "max")
         ):
             raise ConfigError(f"{where}: int_uniform needs whole numbers for min and max")
-    for name, least, fits in (
-        ("sigma", ">= 0", keys.get("sigma", 1) >= 0),
-        ("a", "> 0", keys.get("a", 1) > 0),
-        ("b", "> 0", keys.get("b", 1) > 0),
-    ):
-        if not fits:
-            raise ConfigError(f"{where}.{name} must be {least}, not {keys[name]}")
+    if keys.get("sigma", 1) < 0:
+        raise ConfigError(f"{where}.sigma must be >= 0, not {keys['sigma']}")
     if "probabilities" in keys:
         shares = keys["probabilities"]
         if (
@@ -178,11 +169,11 @@ def _check_values(where: str, distribution: str, keys: Mapping[str, Any], q: obj
             or not all(isinstance(share, int | float) and share >= 0 for share in shares)
             or not math.isclose(sum(shares), 1, abs_tol=1e-6)
         ):
-            raise ConfigError(f"{where}.probabilities must be one share a value, 1 in sum")
+            raise ConfigError(f"{where}.probabilities must be one share for each value, with sum 1")
 
 
 def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    # Rounding must not leave the range.
+    # Keep rounded values within the range.
     return float(np.clip(np.exp(rng.uniform(low, high)), math.exp(low), math.exp(high)))
 
 
@@ -200,14 +191,8 @@ _DRAW: Mapping[str, Callable[[np.random.Generator, Mapping[str, Any]], Any]] = {
     "log_uniform_values": lambda rng, keys: _log_uniform(
         rng, math.log(keys["min"]), math.log(keys["max"])
     ),
-    "inv_log_uniform": lambda rng, keys: _log_uniform(rng, -keys["max"], -keys["min"]),
-    # log(1 / x) is uniform: so is log(x).
-    "inv_log_uniform_values": lambda rng, keys: _log_uniform(
-        rng, math.log(keys["min"]), math.log(keys["max"])
-    ),
     "normal": lambda rng, keys: float(rng.normal(keys.get("mu", 0.0), keys.get("sigma", 1.0))),
     "log_normal": lambda rng, keys: float(
         rng.lognormal(keys.get("mu", 0.0), keys.get("sigma", 1.0))
     ),
-    "beta": lambda rng, keys: float(rng.beta(keys.get("a", 1.0), keys.get("b", 1.0))),
 }

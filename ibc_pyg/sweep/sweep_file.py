@@ -1,4 +1,4 @@
-"""A sweep file, in W&B's format."""
+"""Sweep files, in W&B's format."""
 
 from __future__ import annotations
 
@@ -24,18 +24,17 @@ _KEYS = {
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is searched, and by which score.
+    """Search space and score of a sweep.
 
     Attributes:
         path: The file.
         method: random, or grid.
-        metric: Name of the score in metrics.jsonl, of held-out training classes: `val/...`.
-        maximize: Whether more is better.
+        metric: Name of the score in metrics.jsonl, on held-out training classes: `val/...`.
+        maximize: Whether higher is better.
         parameters: The search space.
-        experiments: Experiment file that `command` trains, and the layers over it; empty if there
-            is no command.
-        fields: Options of `command`, which hold for every run.
-        run_cap: Most trials; None: not given.
+        experiments: Experiment file of `command` and the overlays on it; empty without a command.
+        fields: Options of `command`, which apply to every run.
+        run_cap: Maximum number of trials; None if not set.
     """
 
     path: Path
@@ -65,8 +64,8 @@ def read_sweep(path: Path) -> Sweep:
     """Read a sweep file.
 
     Raises:
-        ConfigError: If it is not in W&B's format, cannot be run without its server, or would choose
-            by the test classes.
+        ConfigError: If it is not in W&B's format, needs W&B's server, or would select by the test
+            classes.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -84,13 +83,13 @@ def read_sweep(path: Path) -> Sweep:
 
 def _sweep(path: Path, content: Mapping[str, Any]) -> Sweep:
     if unknown := content.keys() - _KEYS:
-        raise ConfigError(f"W&B knows no {', '.join(sorted(map(str, unknown)))}")
+        raise ConfigError(f"unknown key {', '.join(sorted(map(str, unknown)))}")
     method = content.get("method")
     if method not in ("random", "grid"):
         raise ConfigError(f"method must be random or grid without W&B's server, not {method}")
     described = content.get("parameters")
     if not isinstance(described, Mapping) or not described:
-        raise ConfigError("parameters must hold fields of an experiment, as train.lr")
+        raise ConfigError("parameters must hold fields of an experiment, such as train.lr")
     metric, maximize = _metric(content.get("metric"))
     experiments, fields = _command(content.get("command"))
     run_cap = content.get("run_cap")
@@ -116,7 +115,7 @@ def _metric(described: object) -> tuple[str, bool]:
     name, goal = str(described["name"]), described.get("goal", "minimize")
     if not name.startswith("val/"):
         raise ConfigError(
-            f"metric.name is {name}; a choice must rest on held-out training classes, as val/R@1"
+            f"metric.name is {name}; selection must use held-out training classes, such as val/R@1"
         )
     if goal not in ("maximize", "minimize"):
         raise ConfigError(f"metric.goal must be maximize or minimize, not {goal!r}")
@@ -138,7 +137,7 @@ def _command(words: object) -> tuple[tuple[Path, ...], tuple[str, ...]]:
 
 
 def _fields(words: Sequence[str]) -> Iterator[str]:
-    """Return each option with its value, but for those of W&B, which is not used here."""
+    """Return each option with its value, except those of W&B and the run folder."""
     rest = iter(words)
     for word in rest:
         field, equals, value = word.partition("=")

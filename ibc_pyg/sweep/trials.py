@@ -1,4 +1,4 @@
-"""What became of the trials, and which of them won."""
+"""Results of the trials and selection of the winners."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from ibc_pyg.sweep.plan import Method, Plan, text
 
 @dataclass(frozen=True)
 class Trial:
-    """One setting of a method, tried on held-out training classes.
+    """One setting of a method, scored on held-out training classes.
 
     Attributes:
         method: Name of the method.
         number: From 0; trials of the same number have the same values in every method.
         values: Value of each searched field.
-        status: open if the run is not finished; failed if it cannot be, as when its loss diverged.
-        score: The metric at the last evaluation; None without one.
+        status: open if the run is not finished; failed if it cannot finish, as after a divergence.
+        score: Metric at the last evaluation; None without one.
         seconds: Training time; None unless finished.
-        message: Why it failed.
+        message: Reason of a failure.
     """
 
     method: str
@@ -42,43 +42,40 @@ class Trial:
 
 
 def record_failure(failure: JobFailure) -> None:
-    """Keep what a trial said of itself, so that it is not tried again.
+    """Write the failure of a trial to its folder, so that it is not run again.
 
     Raises:
         RunError: If it cannot be written.
     """
-    failure.task.path.mkdir(parents=True, exist_ok=True)
-    settings = config_to_yaml(failure.task.config)
-    write_json(_failed(failure.task), {"message": failure.message, "config": settings})
+    failure.job.path.mkdir(parents=True, exist_ok=True)
+    settings = config_to_yaml(failure.job.config)
+    write_json(_failed(failure.job), {"message": failure.message, "config": settings})
 
 
-def has_failed(task: Job) -> bool:
-    """Whether a trial is known to fail with these settings.
-
-    Removing its failed.json tries it again.
-    """
-    if task.finished or not _failed(task).is_file():
+def has_failed(job: Job) -> bool:
+    """Tell whether a trial has failed with these settings; removing failed.json runs it again."""
+    if job.finished or not _failed(job).is_file():
         return False
-    return read_json(_failed(task)).get("config") == config_to_yaml(task.config)
+    return read_json(_failed(job)).get("config") == config_to_yaml(job.config)
 
 
-def _failed(task: Job) -> Path:
-    return task.path / "failed.json"
+def _failed(job: Job) -> Path:
+    return job.path / "failed.json"
 
 
 def read_trial(plan: Plan, method: Method, number: int) -> Trial:
     """Return a trial and its score.
 
     Raises:
-        RunError: If the run has no such score, or is damaged.
+        RunError: If the run lacks the score, or is damaged.
     """
-    task, values = plan.trials[method.name, number], plan.values[number]
-    if has_failed(task):
-        message = str(read_json(_failed(task)).get("message", ""))
+    job, values = plan.trials[method.name, number], plan.values[number]
+    if has_failed(job):
+        message = str(read_json(_failed(job)).get("message", ""))
         return Trial(method.name, number, values, "failed", message=message)
-    if not task.finished:
+    if not job.finished:
         return Trial(method.name, number, values, "open")
-    run = RunFolder(task.path)
+    run = RunFolder(job.path)
     seconds = float(run.read_summary()["train_seconds"])
     scores = [record for record in run.read_history() if plan.sweep.metric in record]
     if not scores:
@@ -99,10 +96,10 @@ def read_trials(plan: Plan) -> list[Trial]:
 
 
 def choose(trials: Sequence[Trial], *, maximize: bool) -> Trial | None:
-    """Return the best trial of a method; the first of equals. None while one is open.
+    """Return the best trial of a method, the first of equal ones; None while a trial is open.
 
     Raises:
-        RunError: If all have failed.
+        RunError: If all trials have failed.
     """
     if any(trial.status == "open" for trial in trials):
         return None

@@ -1,4 +1,4 @@
-"""What a tracker is, and how several of them share the same records."""
+"""The interface of trackers, and a tracker that passes records on to several."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Tracker(Protocol):
 
         Args:
             step: Number of optimiser steps done.
-            name: What the picture shows; the same name at every step.
+            name: Name of the series, the same at every step.
             picture: RGB, uint8 `[H, W, 3]`.
             caption: A line of text below it.
         """
@@ -43,15 +43,15 @@ class Tracker(Protocol):
         """Record the final metrics of the run, as fractions in [0, 1]."""
 
     def close(self) -> None:
-        """Write out what is pending. Calling it twice is harmless."""
+        """Flush pending records; may be called twice."""
 
 
 class MultiTracker:
-    """Passes every record on to all trackers; the failure of one never stops the others.
+    """Passes every record on to all trackers; a failing tracker does not stop the others.
 
-    A tracker that raises is warned about once and is still called afterwards, so that one failed
-    write does not cost the rest of the record. Only a `UserError` is passed on: the run's own
-    record cannot be written, and a person has to make room for it.
+    The first exception of a tracker is logged as a warning, and the tracker is still called
+    afterwards, since one failed write should not lose later records. Only a `UserError` is raised:
+    the run's own record cannot be written, as on a full disk.
 
     Args:
         trackers: Where the records go, in this order.
@@ -89,7 +89,7 @@ class MultiTracker:
             except Exception as error:
                 if number not in self._warned:
                     self._warned.add(number)
-                    _logger.warning("%s failed, training goes on: %s", tracker, error)
+                    _logger.warning("%s failed, training continues: %s", tracker, error)
 
 
 def check_picture(picture: Picture) -> Picture:

@@ -1,4 +1,4 @@
-"""The local record of a run: one JSON object a line, whatever else tracks it."""
+"""Local record of a run, one JSON object on each line."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class JsonlTracker:
     """Appends each set of scalars to a file as one line of JSON, flushed at once.
 
     A line is valid JSON by RFC 8259: NaN and infinities are written as null. An existing file is
-    continued; if a kill cut its last line short, that line is removed. Pictures and the summary
-    are not part of this file.
+    continued; an incomplete last line, left by a kill, is removed. Pictures and the summary are not
+    part of this file.
 
     Args:
         path: The file; its folder is made if it is missing.
-        clock: Gives the `time` of a record in seconds.
+        clock: Returns the `time` of a record in seconds.
 
     Raises:
         RunError: If the file cannot be written.
@@ -37,7 +37,7 @@ class JsonlTracker:
         self._clock = clock
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._cut_torn_line()
+            self._drop_incomplete_line()
         except OSError as error:
             raise RunError(f"{self.path}: cannot write the metrics: {error.strerror}") from error
         self._file: TextIO | None = self._open()
@@ -72,10 +72,10 @@ class JsonlTracker:
         """Do nothing: pictures are not part of the file."""
 
     def summary(self, values: Mapping[str, float]) -> None:
-        """Do nothing: the run folder keeps the summary in a file of its own."""
+        """Do nothing: the run folder has a separate file for the summary."""
 
     def close(self) -> None:
-        """Close the file. Calling it twice is harmless."""
+        """Close the file; may be called twice."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -83,7 +83,7 @@ class JsonlTracker:
     def _open(self) -> TextIO:
         return self.path.open("a", encoding="utf-8")
 
-    def _cut_torn_line(self) -> None:
+    def _drop_incomplete_line(self) -> None:
         with self.path.open("ab+") as file:
             file.seek(0)
             content = file.read()
@@ -95,10 +95,10 @@ def read_jsonl(path: Path | str) -> list[Record]:
     """Read the records that a `JsonlTracker` wrote.
 
     Args:
-        path: The file. A last line that a kill cut short is left out.
+        path: The file. An incomplete last line is left out.
 
     Returns:
-        The records in the order of writing; a value that was not finite is None.
+        The records in order; a value that was not finite is None.
 
     Raises:
         RunError: If the file is missing, or a line is not a JSON object with a step.

@@ -1,4 +1,4 @@
-"""Weights & Biases (https://docs.wandb.ai), which may fail without stopping a training."""
+"""Tracker for Weights & Biases (https://docs.wandb.ai); its failures do not stop a training."""
 
 from __future__ import annotations
 
@@ -9,29 +9,28 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from ibc_pyg.errors import ConfigError
+from ibc_pyg.errors import ConfigError, first_line
 from ibc_pyg.track.base import Picture, check_picture
-from ibc_pyg.track.wandb_online import why_not_online
 
 _logger = logging.getLogger(__name__)
 
 WandbMode = Literal["online", "offline", "disabled"]
 
 INIT_TIMEOUT = 30.0
-"""Seconds that a server which answered the probe has for opening the run."""
+"""Seconds after which a server that does not answer is given up."""
 FINISH_TIMEOUT = 120.0
-"""Seconds that the last uploads may take; what is left over stays on disk for `wandb sync`."""
+"""Seconds for the last uploads; data that is not uploaded stays on disk for `wandb sync`."""
 
 
 class WandbTracker:
     """A run in Weights & Biases: scalars, configuration, pictures and the summary.
 
-    Online without a key or without the server, it says so in one warning and goes on offline. Any
-    exception of the library is warned about once and the training goes on.
+    Without a key or without an answer from the server, an online run is written offline, with one
+    warning. The first exception of the library is logged as a warning, and training continues.
 
     Args:
         mode: `online` sends the run, `offline` writes it to `run_dir/wandb` for `wandb sync`,
-            `disabled` does not even import the library.
+            `disabled` does not import the library.
         project: Project of the run; None takes the library's default.
         entity: User or team; None takes the key's default.
         name: Name of the run.
@@ -39,11 +38,11 @@ class WandbTracker:
         tags: Tags of the run.
         run_dir: Folder of the run; the library's files go to `wandb` inside it.
         config: The full configuration, nested mappings of plain values.
-        run_id: Identity of a run to go on with, from `run_id` of its tracker; None starts a new
-            one.
+        run_id: Identity of the run to resume, from `run_id` of its tracker; None starts a new run.
+        init_timeout: Seconds after which a server that does not answer is given up.
 
     Attributes:
-        mode: The mode in effect, after a fall back from online to offline.
+        mode: Mode in effect, after a fallback from online to offline.
         run_id: Identity of the run, for a resume; None if there is no run.
         url: Address of an online run; None otherwise.
 
@@ -63,6 +62,7 @@ class WandbTracker:
         run_dir: Path | str = ".",
         config: Mapping[str, Any] | None = None,
         run_id: str | None = None,
+        init_timeout: float = INIT_TIMEOUT,
     ) -> None:
         if mode not in get_args(WandbMode):
             raise ConfigError(
@@ -74,7 +74,7 @@ class WandbTracker:
         self._warned = False
         if mode == "disabled":
             return
-        self._wandb = _import_wandb(mode)
+        self._wandb, self._init_timeout = _import_wandb(mode), init_timeout
         arguments = {
             "project": project,
             "entity": entity,
@@ -86,7 +86,7 @@ class WandbTracker:
             "id": run_id,
             "resume": "allow" if run_id else None,
         }
-        # Without the folder the library complains that it is no git repository.
+        # Without the folder the library warns that it is not a git repository.
         Path(run_dir).mkdir(parents=True, exist_ok=True)
         self._run = self._start(arguments)
 
@@ -129,29 +129,29 @@ class WandbTracker:
         """Finish the run. Calling it twice is harmless."""
         self._safely(self._finish)
         if self._run is not None and self._warned:
-            # A service that has died would be asked again when Python ends, which then prints a
-            # traceback, and by the next run of this process.
+            # Otherwise Python's exit, and the next run of this process, call the dead service and
+            # print a traceback.
             with suppress(Exception, SystemExit):
                 self._wandb.teardown()
         self._run = None
 
     def _finish(self) -> None:
-        # The library holds the last step back and, when it writes it, takes its values for the
-        # summary; the summary has to come after it.
+        # Committing the last step copies its values to the summary, so the summary is written
+        # afterwards.
         self._run.log({}, commit=True)
         self._run.summary.update(self._summary)
         self._run.finish()
 
     def _start(self, arguments: Mapping[str, Any]) -> Any:
-        """Open the run; an online one that cannot be opened becomes an offline one."""
+        """Open the run; an online run that cannot be opened becomes an offline run."""
         if self.mode == "online":
             try:
-                reason = why_not_online(self._wandb)
-                if reason is None:
+                if self._wandb.login(prompt=False, verify=False):
                     return self._init(arguments)
+                reason = "no API key: run `wandb login`"
             except Exception as error:
-                reason = _one_line(error)
-            _logger.warning("W&B goes on offline (%s); later: `wandb sync`", reason)
+                reason = _describe(error)
+            _logger.warning("W&B runs offline (%s); upload later: `wandb sync`", reason)
             self.mode = "offline"
         try:
             return self._init(arguments)
@@ -160,17 +160,15 @@ class WandbTracker:
             return None
 
     def _init(self, arguments: Mapping[str, Any]) -> Any:
-        wanted = {
-            # The library's own lines and its capture of stdout would tear the progress bar.
-            "silent": True,
-            "console": "off",
-            "init_timeout": INIT_TIMEOUT,
-            "finish_timeout": FINISH_TIMEOUT,
-            # A run that a failed training left open must not take this one's records.
-            "reinit": "finish_previous",
-        }
-        known = self._wandb.Settings.model_fields
-        settings = self._wandb.Settings(**{k: v for k, v in wanted.items() if k in known})
+        settings = self._wandb.Settings(
+            # The library's output and its capture of stdout would break the progress bar.
+            silent=True,
+            console="off",
+            init_timeout=self._init_timeout,
+            finish_timeout=FINISH_TIMEOUT,
+            # A run that a failed training left open must not receive this run's records.
+            reinit="finish_previous",
+        )
         return self._wandb.init(mode=self.mode, settings=settings, **arguments)
 
     def _safely(self, call: Callable[[], object]) -> None:
@@ -184,7 +182,7 @@ class WandbTracker:
     def _warn(self, error: Exception) -> None:
         if not self._warned:
             self._warned = True
-            _logger.warning("W&B failed, training goes on: %s", _one_line(error))
+            _logger.warning("W&B failed, training continues: %s", _describe(error))
 
 
 def _import_wandb(mode: WandbMode) -> Any:
@@ -197,6 +195,6 @@ def _import_wandb(mode: WandbMode) -> Any:
         ) from error
 
 
-def _one_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+def _describe(error: Exception) -> str:
+    name = type(error).__name__
+    return f"{name}: {first_line(error)}" if str(error) else name

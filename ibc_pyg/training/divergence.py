@@ -1,4 +1,4 @@
-"""Training that leaves the finite numbers: found without further waits, described, gone back on."""
+"""Detection of NaN and Inf during training."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from ibc_pyg.data.loading.batch import Batch
+from ibc_pyg.parallel.precision import gradient_scaler
 from ibc_pyg.parallel.processes import all_gather_tensors
 from ibc_pyg.training.experiment import Experiment
 from ibc_pyg.training.monitor.statistics import gradient_norms
 
 SMALLEST_SCALE = 2.0**-14
-"""The scale of 16-bit gradients halves at each step with infinite ones; below this none was good
-for thirty steps."""
+"""Smallest scale of 16-bit gradients, which halves at each step with infinite gradients: reached
+after thirty such steps in a row."""
 
 
 @dataclass(frozen=True)
 class TakenStep:
-    """An optimiser step that may not have been looked at yet.
+    """An optimiser step that may not have been checked yet.
 
     Attributes:
-        number: Steps done with it.
+        number: Number of the step, from 1.
         lr: Learning rate of the heads.
-        values: Losses and the norm of the gradient, detached scalars, by the names of the records.
+        values: Losses and gradient norm, detached scalars, by their names in the records.
         rows: Rows of its images in the table of training images, int64 `[B]`.
     """
 
@@ -43,9 +44,9 @@ class DivergenceError(Exception):
     """A loss, a gradient, a weight or a descriptor is not finite.
 
     Attributes:
-        what: What is not finite.
-        step: The step that it was found in.
-        values: Its losses and gradient norms.
+        what: The quantity that is not finite.
+        step: Step of the divergence.
+        values: Losses and gradient norms of the step.
     """
 
     def __init__(self, what: str, step: TakenStep, values: Mapping[str, float]) -> None:
@@ -54,19 +55,19 @@ class DivergenceError(Exception):
 
 
 class DivergenceMonitor:
-    """Looks at all steps since the last look in one wait for the device.
+    """Checks steps for NaN and Inf, with one device synchronisation for all steps since the last.
 
     Args:
-        fabric: Whose gradient scaling is asked.
+        fabric: Owner of the gradient scaler.
     """
 
     def __init__(self, fabric: Fabric) -> None:
-        self._scaler = getattr(fabric.strategy.precision, "scaler", None)
+        self._scaler = gradient_scaler(fabric)
         self._pending: list[TakenStep] = []
         self.last: TakenStep | None = None
 
     def observe(self, number: int, lr: float, values: Mapping[str, Tensor], batch: Batch) -> None:
-        """Note a step; nothing is waited for."""
+        """Add a step, without synchronisation."""
         self.last = TakenStep(number, lr, values, batch.rows)
         self._pending.append(self.last)
 
@@ -91,10 +92,10 @@ class DivergenceMonitor:
         return table[-1]
 
     def check_state(self, experiment: Experiment) -> None:
-        """Look at weights and optimiser, before anything is evaluated with them or saved.
+        """Check weights and optimiser state, before they are evaluated or saved.
 
         Raises:
-            DivergenceError: If one holds a number that is not finite.
+            DivergenceError: If a number is not finite.
         """
         tensors = [tensor for tensor in _state(experiment) if tensor.is_floating_point()]
         finite = torch.stack([tensor.isfinite().all().to(tensors[0].device) for tensor in tensors])
@@ -102,7 +103,7 @@ class DivergenceMonitor:
             raise DivergenceError("a weight is not finite", self.last, {})
 
     def check_descriptors(self, vectors: Tensor) -> None:
-        """Look at descriptors, `[M, D]`.
+        """Check descriptors, `[M, D]`.
 
         Raises:
             DivergenceError: If one is not finite.
@@ -112,17 +113,17 @@ class DivergenceMonitor:
 
 
 def describe_divergence(
-    experiment: Experiment, event: DivergenceError, good: Path | None, *, newest: int
+    experiment: Experiment, error: DivergenceError, good: Path | None, *, newest: int
 ) -> dict[str, Any]:
-    """Return what is saved of a divergence; all processes must ask.
+    """Return the record of a divergence; all processes must call it together.
 
     Args:
-        experiment: Whose gradients are those of the newest step.
-        event: What was found.
-        good: The last good checkpoint.
+        experiment: Has the gradients of the newest step.
+        error: The divergence.
+        good: Last good checkpoint.
         newest: Number of the newest step.
     """
-    step, table, rows = event.step, experiment.data.table, experiment.data.splits.train
+    step, table, rows = error.step, experiment.data.table, experiment.data.splits.train
     names = [int(rows[row]) for row in all_gather_tensors(step.rows).tolist()]
     parts: Mapping[str, float] = {}
     if step.number == newest:
@@ -130,11 +131,11 @@ def describe_divergence(
         found = gradient_norms(experiment.model, experiment.loss)
         parts = {name: float(value) for name, value in found.items()}
     return {
-        "what": event.what,
+        "what": error.what,
         "step": step.number,
         "epoch": experiment.sampler.epoch,
         "lr": step.lr,
-        "values": {name: _plain(value) for name, value in event.values.items()},
+        "values": {name: _plain(value) for name, value in error.values.items()},
         "grad_norms": {name: _plain(value) for name, value in parts.items()},
         "last_good_checkpoint": None if good is None else str(good),
         "files": [table.paths[row] for row in names],
@@ -151,7 +152,7 @@ def _first_bad(values: Mapping[str, float]) -> str:
 
 
 def _plain(value: float) -> float | str:
-    """Return a number that JSON has, or its name."""
+    """Return a JSON number, or the name of NaN or an infinity."""
     return value if math.isfinite(value) else str(value)
 
 

@@ -1,4 +1,4 @@
-"""One step of an experiment, to see that everything fits before hours are spent."""
+"""Dry run: one training step and a small evaluation, as a check of an experiment."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ from ibc_pyg.training.step import train_step
 TEST_CLASSES = 2
 TEST_IMAGES = 4
 MOST_CLASSES = 40
-"""What a sample can have."""
+"""Largest number of classes of a sample."""
 
 
 @dataclass(frozen=True)
 class DryRun:
-    """What a dry run saw.
+    """Result of a dry run.
 
     Attributes:
-        data: The data set, and where its pictures came from.
-        weights: What the backbone started from.
-        batch: Images of the training step.
-        channels: Of an image.
-        image_size: Sides of an image.
-        parameters: Trainable numbers of the model.
-        loss: Of the step.
-        queries: Test images that were scored.
+        data: Name of the data set and source of its images.
+        weights: Initial weights of the backbone.
+        batch: Number of images of the training step.
+        channels: Number of channels of an image.
+        image_size: Height and width of an image, in pixels.
+        parameters: Number of trainable parameters of the model.
+        loss: Loss of the step.
+        queries: Number of scored test images.
         recall: Their R@1.
     """
 
@@ -61,25 +61,25 @@ class DryRun:
         return (
             f"dry run: {self.data}; {self.parameters / 1e6:.2f} M parameters, {self.weights}; "
             f"a step of {self.batch} x {self.channels} x {self.image_size} x {self.image_size}: "
-            f"loss {self.loss:.3f}; {self.queries} test images: R@1 {self.recall:.2f}; nothing kept"
+            f"loss {self.loss:.3f}; {self.queries} test images: R@1 {self.recall:.2f}; no files"
         )
 
 
 def dry_run(config: Config, console: Console | None = None, *, trust_code: bool = False) -> DryRun:
     """Build an experiment at full size, take one training step, and score a few test images.
 
-    Where the data set is not there, a synthetic sample in its layout stands in. Weights that
-    would have to be fetched are left out.
+    A missing data set is replaced by a synthetic sample in its layout. Weights that would have to
+    be downloaded are left out.
 
     Args:
         config: The experiment.
-        console: Where slow preparations are shown.
+        console: Shows progress of slow steps.
         trust_code: As in `build_loss`.
 
     Raises:
-        UserError: If something does not fit.
+        UserError: If the experiment cannot be run.
     """
-    weights = "from nothing"
+    weights = "random weights"
     if config.model.weights is not None:
         local = Path(config.model.weights).is_file()
         weights = config.model.weights if local else f"{config.model.weights} left out"
@@ -92,33 +92,33 @@ def dry_run(config: Config, console: Console | None = None, *, trust_code: bool 
 
 @contextlib.contextmanager
 def _data(config: Config) -> Iterator[tuple[Config, str]]:
-    """Give the experiment pictures: its own, or a sample that is removed again."""
+    """Yield the experiment with its own images, or with a temporary sample."""
     data = replace(config.data, workers=0, cache=False)
     name = data.name
     needs_root = dataset_info(name).needs_root
     if not needs_root or (data.root is not None and Path(data.root).exists()):
         yield replace(config, data=data), name if data.root is None else f"{name} in {data.root}"
         return
-    # Enough for one batch, also where two classes or more are held out.
+    # Enough for one batch, including two or more held-out classes.
     share = max(data.val_classes, 0.1)
     classes = max(math.ceil((data.classes_per_batch + 1) / (1 - share)), math.ceil(2 / share))
     if classes > MOST_CLASSES:
         raise ConfigError(
             f"data.classes_per_batch = {data.classes_per_batch} is more than a sample of {name} "
-            "has classes for; dry-run it where the data is, with data.root"
+            "has classes for; run it with the data set, by data.root"
         )
     images = max(data.images_per_class, TEST_IMAGES)
     with tempfile.TemporaryDirectory() as folder:
         root = make_sample(name, Path(folder) / name, classes=classes, images=images)
         data = replace(data, root=str(root), allow_partial=True, val_classes=share, val_fold=0)
-        # A sample is not whole: that needs no warning.
+        # A sample is incomplete by design: no warning.
         logger = logging.getLogger("ibc_pyg.data")
         level = logger.level
         logger.setLevel(logging.ERROR)
         try:
             yield (
                 replace(config, data=data),
-                f"a sample of {name}, as there is nothing at {config.data.root}",
+                f"a synthetic sample of {name}, as {config.data.root} does not exist",
             )
         finally:
             logger.setLevel(level)
@@ -138,7 +138,7 @@ def _step_and_score(experiment: Experiment, data: str, weights: str) -> DryRun:
     loss = float(train_step(experiment, batch)["train/loss"])
     if not math.isfinite(loss):
         raise RunError(f"the loss of the first step is {loss}; lower loss.terms' weights or scales")
-    probe = _few(experiment)
+    probe = _subset(experiment)
     described = extract_split(
         experiment.fabric, experiment.model, sources, probe, batch_size=config.evaluate.batch_size
     )
@@ -156,13 +156,13 @@ def _step_and_score(experiment: Experiment, data: str, weights: str) -> DryRun:
     )
 
 
-def _few(experiment: Experiment) -> EvalSplit:
-    """Return a few images of a few test classes."""
+def _subset(experiment: Experiment) -> EvalSplit:
+    """Return some images of some test classes."""
     labels, test = experiment.data.table.labels, experiment.data.splits.test
     classes = np.unique(labels[test.queries])[:TEST_CLASSES]
 
-    def few(rows: Rows) -> Rows:
+    def subset(rows: Rows) -> Rows:
         picked = [rows[labels[rows] == label][:TEST_IMAGES] for label in classes]
         return np.concatenate(picked)
 
-    return EvalSplit(few(test.queries), None if test.gallery is None else few(test.gallery))
+    return EvalSplit(subset(test.queries), None if test.gallery is None else subset(test.gallery))

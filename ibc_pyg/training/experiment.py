@@ -1,4 +1,4 @@
-"""Device, seed and the parts of an experiment, put together."""
+"""Setup of an experiment: device, seed, data, model, loss and optimiser."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ from ibc_pyg.training.monitor.statistics import StepStatistics
 
 @dataclass
 class Experiment:
-    """Everything that a training run works with.
+    """Everything that a training needs.
 
     Attributes:
-        config: What was asked for.
+        config: Configuration.
         fabric: Device, precision and processes.
-        data: Images and their use.
+        data: Images, splits and transforms.
         model: The bare model; its parameters are those of `step_model`.
         step_model: The model as Fabric wraps it for the training step.
         optimizer: As Fabric wraps it.
         loss: The loss.
         sampler: Draws PK batches of positions in `data.splits.train`.
-        ema: Average of the model's weights, which is what is evaluated and kept.
-        statistics: What a training looks at in a step besides its losses.
+        ema: Average of the model's weights, which is evaluated and kept.
+        statistics: Statistics of a step besides its losses.
     """
 
     config: Config
@@ -63,20 +63,20 @@ def setup(
     config: Config,
     console: Console | None = None,
     *,
-    record: SplitRecord | None = None,
     all_classes: bool = False,
     from_checkpoint: bool = False,
+    record: SplitRecord | None = None,
     trust_code: bool = False,
 ) -> Experiment:
     """Build an experiment; the seed sets the weights and the order of the batches.
 
     Args:
-        config: What was asked for.
-        console: Where slow preparations are shown.
+        config: Configuration.
+        console: Shows progress of slow steps.
+        all_classes: Hold out no training classes, whatever `select` is.
+        from_checkpoint: Do not read `model.weights`, which may have been removed, since a
+            checkpoint is loaded.
         record: Images of the run that is resumed; None loads the data set.
-        all_classes: Hold no training classes out, whatever `select` says.
-        from_checkpoint: A checkpoint will fill the model: `model.weights` are not read, which may
-            have gone.
         trust_code: As in `build_loss`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Ctrl-C asks to stop after the current step."""
+"""Ctrl-C and SIGTERM as a request to stop after the current step."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from typing import Any
 from ibc_pyg.parallel.processes import any_across_processes
 
 
+class TrainingInterrupted(KeyboardInterrupt):
+    """The user stopped the training; a checkpoint has been written."""
+
+
 class StopRequest:
-    """Turns the first interrupt into a request; a second one interrupts at once.
+    """Turns the first interrupt into a request; a second one raises KeyboardInterrupt.
 
-    Where several processes work together, `agreed` is what all of them go by.
+    In a distributed run, the processes act on `agreed`.
 
-    Outside the main thread, where Python allows no signal handlers, it does nothing.
+    It has no effect outside the main thread, where Python allows no signal handlers.
     """
 
     def __init__(self) -> None:
@@ -23,8 +27,8 @@ class StopRequest:
         self._earlier: dict[int, Any] = {}
 
     def agreed(self) -> bool:
-        """Tell whether one of the processes was asked to stop; all must ask at the same point."""
-        # Not kept in `requested`: a signal that reaches this process later is not its second one.
+        """Tell whether any process was asked to stop; all processes must call it together."""
+        # Not stored in `requested`: a later signal to this process is not its second one.
         return any_across_processes(self.requested)
 
     def __enter__(self) -> StopRequest:
@@ -40,7 +44,7 @@ class StopRequest:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Put the earlier handlers back."""
+        """Restore the earlier handlers."""
         for number, handler in self._earlier.items():
             signal.signal(number, handler)
 

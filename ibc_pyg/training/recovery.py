@@ -1,8 +1,9 @@
-"""What becomes of a training that has diverged: it ends, or goes back to its last checkpoint."""
+"""Recovery from divergence: stop, or return to the last checkpoint with a lower learning rate."""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 from ibc_pyg.errors import RunError
@@ -10,64 +11,59 @@ from ibc_pyg.files import write_json
 from ibc_pyg.parallel.processes import run_on_main
 from ibc_pyg.runs.checkpoint import checkpoint_path, drop_after, list_checkpoints, load_newest
 from ibc_pyg.runs.run_folder import RunFolder
-from ibc_pyg.track.base import Tracker
 from ibc_pyg.training.divergence import DivergenceError, describe_divergence
-from ibc_pyg.training.experiment import Experiment
-from ibc_pyg.training.snapshot import Progress, restore_state, save_state
+from ibc_pyg.training.snapshot import restore_state, save_state
+from ibc_pyg.training.training import Training, TrainingProgress
 
 _logger = logging.getLogger(__name__)
 
 
-def recover(
-    experiment: Experiment, run: RunFolder, tracker: Tracker, at: Progress, event: DivergenceError
-) -> Progress:
-    """Save what is known of a divergence, and go back if the configuration says so.
+def recover(training: Training, error: DivergenceError) -> None:
+    """Record a divergence, and return to the last checkpoint if the configuration allows it.
 
-    The checkpoint that training goes back to is written again with the lower learning rate, so
-    that a run which is cut and resumed knows of it.
+    The checkpoint is written again with half the learning rate, so that an interrupted run
+    resumes with it.
 
     Args:
-        experiment: Put back in place.
-        run: Where the checkpoints lie.
-        tracker: Is told of the restart.
-        at: How far training was.
-        event: What was found.
-
-    Returns:
-        Where training goes on.
+        training: Restored in place.
+        error: The divergence.
 
     Raises:
-        RunError: If training is to stop; names the last good checkpoint.
+        RunError: If training stops; names the last good checkpoint.
     """
-    train = experiment.config.train
+    run, train, before = training.run, training.experiment.config.train, training.progress
     good = _newest(run)
     path = None if good is None else checkpoint_path(run.checkpoints, good[0])
-    record = describe_divergence(experiment, event, path, newest=at.step)
+    record = describe_divergence(training.experiment, error, path, newest=before.step)
     run_on_main(lambda: write_json(run.divergence, record))
-    if train.on_divergence == "stop" or at.restarts >= train.max_restarts or good is None:
-        raise RunError(_message(run, record, at, restarted=train.on_divergence == "restart"))
+    restarts = train.on_divergence == "restart"
+    if not restarts or before.restarts >= train.max_restarts or good is None:
+        raise RunError(_message(run, record, before, restarted=restarts))
     step = good[0]
     run_on_main(lambda: drop_after(run.checkpoints, step))
-    back = restore_state(experiment, run, good)
-    back.seconds = at.seconds
-    back.restarts, back.lr_scale = at.restarts + 1, at.lr_scale / 2
-    tracker.log(
-        back.step,
+    restore_state(training, good)
+    progress = training.progress = replace(
+        training.progress,
+        seconds=before.seconds,
+        restarts=before.restarts + 1,
+        lr_scale=before.lr_scale / 2,
+    )
+    training.tracker.log(
+        progress.step,
         {
-            "train/restarts": back.restarts,
-            "train/lr_scale": back.lr_scale,
-            "train/diverged_at": event.step.number,
+            "train/restarts": progress.restarts,
+            "train/lr_scale": progress.lr_scale,
+            "train/diverged_at": error.step.number,
         },
     )
-    save_state(experiment, run, back)
+    save_state(training)
     _logger.warning(
-        "%s; back to step %d with the learning rate times %g (details: %s)",
-        event,
-        back.step,
-        back.lr_scale,
+        "%s; training restarts at step %d with the learning rate times %g (details: %s)",
+        error,
+        progress.step,
+        progress.lr_scale,
         run.divergence,
     )
-    return back
 
 
 def _newest(run: RunFolder) -> tuple[int, Any] | None:
@@ -76,15 +72,17 @@ def _newest(run: RunFolder) -> tuple[int, Any] | None:
     try:
         return load_newest(run.checkpoints)
     except RunError:
-        # What is wrong with each has been said; the divergence is to be told all the same.
+        # Damaged checkpoints have been logged; the divergence must be reported as well.
         return None
 
 
-def _message(run: RunFolder, record: dict[str, Any], at: Progress, *, restarted: bool) -> str:
+def _message(
+    run: RunFolder, record: dict[str, Any], progress: TrainingProgress, *, restarted: bool
+) -> str:
     good = record["last_good_checkpoint"]
     found = f"{record['what']} at step {record['step']} (learning rate {record['lr']:.2e})"
-    if at.restarts:
-        found += f", after {at.restarts} restarts"
+    if progress.restarts:
+        found += f", after {progress.restarts} restarts"
     more = "more train.max_restarts" if restarted else "train.on_divergence = restart"
     return (
         f"{found}; losses, gradients and files of the batch: {run.divergence}; last good "

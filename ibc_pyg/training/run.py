@@ -1,4 +1,4 @@
-"""The whole of a run: set up, fit, evaluate, report."""
+"""A whole run: set up, fit, evaluate, report."""
 
 from __future__ import annotations
 
@@ -37,9 +37,11 @@ from ibc_pyg.runs.split_record import read_split, record_of
 from ibc_pyg.track import JsonlTracker, MultiTracker, WandbTracker
 from ibc_pyg.track.base import Tracker
 from ibc_pyg.training.experiment import Experiment, setup
-from ibc_pyg.training.fit import TrainingInterrupted, fit
+from ibc_pyg.training.fit import fit
+from ibc_pyg.training.interrupt import TrainingInterrupted
 from ibc_pyg.training.retrain import retrain
-from ibc_pyg.training.snapshot import Progress, save_split, save_weights
+from ibc_pyg.training.snapshot import save_split, save_weights
+from ibc_pyg.training.training import Training
 
 
 def train(config: Config, out: Path, console: Console, *, trust_code: bool = False) -> RunFolder:
@@ -48,16 +50,16 @@ def train(config: Config, out: Path, console: Console, *, trust_code: bool = Fal
     Args:
         config: The experiment.
         out: Folder of the run; must not hold one yet.
-        console: Where progress is shown.
+        console: Shows progress.
         trust_code: As in `build_loss`.
 
     Raises:
-        UserError: If something in the input does not fit.
+        UserError: If something in the input is wrong.
         TrainingInterrupted: If the user stopped it; the folder can be resumed.
     """
     # The parts are built first, so that a mistake in the input leaves no folder behind.
     experiment = setup(config, console, trust_code=trust_code)
-    # Each process names a run that was given no folder by its own clock.
+    # Default folder names contain the time, which differs between processes.
     run = RunFolder(Path(broadcast_from_main(lambda: str(out))))
     run_on_main(lambda: RunFolder.create(run.path, config_yaml=config_to_yaml(config)))
     with explain_lost_process():
@@ -72,23 +74,23 @@ def resume(
     trust_code: bool = False,
     known_code: Collection[str] = (),
 ) -> RunFolder:
-    """Go on with a run that was cut; a finished one is left as it is.
+    """Resume an interrupted run; a finished one is left unchanged.
 
     Args:
-        path: Its folder. A run without a checkpoint begins anew.
-        console: Where progress is shown.
-        wanted: What it was said to be; None takes the folder's word.
-        trust_code: Whether graph layers that the folder or its teacher name may be imported where
-            they are neither of PyG nor of this package.
+        path: Its folder. A run without a checkpoint starts from the beginning.
+        console: Shows progress.
+        wanted: The experiment that the run should be; None accepts that of the folder.
+        trust_code: Whether graph layers that the folder or its teacher name may be imported if they
+            are neither PyG's nor of this package.
         known_code: Such layers that the user named, which are trusted.
 
     Raises:
-        UserError: If the folder is no run, or another one than was said, or has no whole
+        UserError: If the folder is not a run, or is a run of another experiment, or has no intact
             checkpoint.
         TrainingInterrupted: If the user stopped it again.
     """
-    cut = find_interrupted(path, wanted)
-    run, config = cut.run, cut.config
+    interrupted = find_interrupted(path, wanted)
+    run, config = interrupted.run, interrupted.config
     check_code(config.model, path, trust=trust_code, known=known_code)
     if run.summary.is_file():
         run.read_summary()
@@ -101,14 +103,14 @@ def resume(
     experiment = setup(
         config,
         console,
+        all_classes=interrupted.retraining,
+        from_checkpoint=interrupted.checkpoint is not None,
         record=read_split(run.split, data_root=config.data.root),
-        all_classes=cut.retraining,
-        from_checkpoint=cut.checkpoint is not None,
         trust_code=trust_code,
     )
-    run_on_main(cut.prepare)
+    run_on_main(interrupted.prepare)
     with explain_lost_process():
-        return _work(experiment, run, console, cut.checkpoint)
+        return _work(experiment, run, console, interrupted.checkpoint)
 
 
 def _work(
@@ -117,39 +119,41 @@ def _work(
     with raise_together():
         tracker = _make_tracker(experiment.config, run) if is_main_process() else MultiTracker([])
     save_split(experiment, run)
+    training = Training(experiment, run, tracker, console)
     try:
-        at = fit(experiment, run, tracker, console, resume=checkpoint)
+        fit(training, checkpoint)
         if experiment.config.retrain:
-            experiment, at = retrain(experiment, run, tracker, console, at)
+            training = retrain(training)
+        progress = training.progress
         if experiment.config.select == "last":
-            at.best_epoch = experiment.sampler.epoch
-        if experiment.config.select == "last" or at.retraining:
-            save_weights(experiment, run)
-        summary = _finish(experiment, run, at)
-        summary["train_seconds"] = round(at.seconds, 1)
+            progress.best_epoch = training.experiment.sampler.epoch
+        if experiment.config.select == "last" or progress.retraining:
+            save_weights(training)
+        summary = _evaluate(training)
+        summary["train_seconds"] = round(progress.seconds, 1)
         tracker.summary({key: value for key, value in summary.items() if _is_number(value)})
         run_on_main(lambda: write_json(run.summary, summary))
         if experiment.config.track.report:
-            run_on_main(lambda: _report(experiment, run, tracker, at))
-    except (TrainingInterrupted, KeyboardInterrupt):
-        info(console, _how_to_go_on(run))
-        run_on_main(tracker.close)  # torchrun ends the others as soon as one has gone
+            run_on_main(lambda: _report(training))
+    except KeyboardInterrupt:
+        info(console, _resume_hint(run))
+        run_on_main(tracker.close)  # torchrun ends the other processes after the first one.
         raise TrainingInterrupted from None
     finally:
         tracker.close()
     return run
 
 
-def _report(experiment: Experiment, run: RunFolder, tracker: Tracker, at: Progress) -> None:
-    for name, picture in make_pictures(make_report(_eval_set(experiment, run))).items():
-        tracker.image(at.step, name, picture)
+def _report(training: Training) -> None:
+    for name, picture in make_pictures(make_report(_eval_set(training))).items():
+        training.tracker.image(training.progress.step, name, picture)
 
 
-def _eval_set(experiment: Experiment, run: RunFolder) -> EvalSet:
-    data = experiment.data
+def _eval_set(training: Training) -> EvalSet:
+    experiment, data = training.experiment, training.experiment.data
     record = record_of(data.table, data.splits)
     trained = Trained(
-        run,
+        training.run,
         experiment.config,
         experiment.fabric,
         experiment.model.eval(),
@@ -160,16 +164,18 @@ def _eval_set(experiment: Experiment, run: RunFolder) -> EvalSet:
     return EvalSet(trained, data)
 
 
-def _how_to_go_on(run: RunFolder) -> str:
-    world = world_size()
-    start = "python" if world == 1 else f"torchrun --nproc_per_node {world}"
+def _resume_hint(run: RunFolder) -> str:
+    count = world_size()
+    start = "python" if count == 1 else f"torchrun --nproc_per_node {count}"
     command = f"{start} run.py train --resume {shlex.quote(str(run.path))}"
     if not list_checkpoints(run.checkpoints):
-        return f"stopped before the first checkpoint; start it again with: {command}"
-    return f"stopped; go on with: {command}"
+        return f"stopped before the first checkpoint; start again: {command}"
+    return f"stopped; resume: {command}"
 
 
-def _finish(experiment: Experiment, run: RunFolder, at: Progress) -> dict[str, Any]:
+def _evaluate(training: Training) -> dict[str, Any]:
+    """Return the final metrics, of the selected weights."""
+    experiment, run = training.experiment, training.run
     config, data = experiment.config, experiment.data
     fit_weights(experiment.model, read_weights(run.weights), run.weights)
     described = extract_split(
@@ -186,17 +192,16 @@ def _finish(experiment: Experiment, run: RunFolder, at: Progress) -> dict[str, A
         )
     for pairs in all_gather_json(list(data.skipped.items())):
         data.skipped.update(pairs)
-    return broadcast_from_main(lambda: _summarise(experiment, run, at, described))
+    return broadcast_from_main(lambda: _summarise(training, described))
 
 
-def _summarise(
-    experiment: Experiment, run: RunFolder, at: Progress, described: EvalDescriptors
-) -> dict[str, Any]:
+def _summarise(training: Training, described: EvalDescriptors) -> dict[str, Any]:
+    experiment, run, progress = training.experiment, training.run, training.progress
     config, data = experiment.config, experiment.data
     if data.skipped:
         skipped = {data.table.paths[row]: data.skipped[row] for row in sorted(data.skipped)}
         write_json(run.skipped, skipped)
-    _eval_set(experiment, run).save(described)
+    _eval_set(training).save(described)
     summary = score(described, config.evaluate, seed=config.train.seed)
     if config.evaluate.refine != "none":
         summary["refined"] = refine_and_score(
@@ -204,8 +209,8 @@ def _summarise(
         )
     if config.evaluate.raw_pixels:
         summary["raw_pixels"] = score_raw_pixels(data.table, data.splits.test, config.evaluate)
-    summary |= {"select": config.select, "epoch": at.best_epoch, "seed": config.train.seed}
-    return summary | ({"retrained": True} if at.retraining else {})
+    summary |= {"select": config.select, "epoch": progress.best_epoch, "seed": config.train.seed}
+    return summary | ({"retrained": True} if progress.retraining else {})
 
 
 def _make_tracker(config: Config, run: RunFolder) -> MultiTracker:
@@ -223,7 +228,7 @@ def _make_wandb(config: Config, run: RunFolder) -> WandbTracker:
         entity=track.entity,
         name=run.path.name,
         group=track.group,
-        # What was chosen on the test classes can be told apart wherever runs are listed.
+        # Marks selection on the test classes wherever runs are listed.
         tags=(*track.tags, *(["select=test"] if config.select == "test" else [])),
         run_dir=run.path,
         config=config_to_dict(config),

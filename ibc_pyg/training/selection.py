@@ -1,4 +1,4 @@
-"""What is looked at between epochs, and which weights are kept for it."""
+"""Evaluation between epochs and selection of the best weights."""
 
 from __future__ import annotations
 
@@ -7,29 +7,25 @@ from contextlib import nullcontext
 from ibc_pyg.evaluation.scores import score_retrieval
 from ibc_pyg.inference.extract import extract_split
 from ibc_pyg.parallel.processes import broadcast_from_main
-from ibc_pyg.runs.run_folder import RunFolder
-from ibc_pyg.track.base import Tracker
 from ibc_pyg.training.divergence import DivergenceMonitor
-from ibc_pyg.training.experiment import Experiment
-from ibc_pyg.training.snapshot import Progress, save_weights
+from ibc_pyg.training.snapshot import save_weights
+from ibc_pyg.training.training import Training
 
 
-def evaluate_and_select(
-    experiment: Experiment, run: RunFolder, tracker: Tracker, at: Progress, watch: DivergenceMonitor
-) -> None:
+def evaluate_and_select(training: Training, monitor: DivergenceMonitor) -> None:
     """Score the held-out classes, or else the test classes, and keep the weights if they are best.
 
+    Scores are recorded as `val/...` or `test/...`. Averaged weights are scored if there are any.
+
     Args:
-        experiment: What is trained; its averaged weights are scored, if it has any.
-        run: Where the best weights go.
-        tracker: Where the scores go, as `val/...` or `test/...`.
-        at: Its best epoch is brought up to date.
-        watch: Looks at the descriptors.
+        training: Its best epoch is updated.
+        monitor: Checks the descriptors.
 
     Raises:
         DivergenceError: If a descriptor is not finite.
         RunError: If the weights cannot be written.
     """
+    experiment, progress = training.experiment, training.progress
     config, splits, epoch = experiment.config, experiment.data.splits, experiment.sampler.epoch
     role, probe = ("test", splits.test) if splits.val is None else ("val", splits.val)
     with nullcontext() if experiment.ema is None else experiment.ema.in_place():
@@ -40,11 +36,12 @@ def evaluate_and_select(
             probe,
             batch_size=config.evaluate.batch_size,
         )
-    watch.check_descriptors(described.queries.vectors)
+    monitor.check_descriptors(described.queries.vectors)
     scores = broadcast_from_main(lambda: score_retrieval(described, config.evaluate))
-    tracker.log(
-        at.step, {"epoch": epoch} | {f"{role}/{name}": value for name, value in scores.items()}
+    training.tracker.log(
+        progress.step,
+        {"epoch": epoch} | {f"{role}/{name}": value for name, value in scores.items()},
     )
-    if config.select != "last" and scores["R@1"] > at.best:
-        at.best, at.best_epoch = scores["R@1"], epoch
-        save_weights(experiment, run)
+    if config.select != "last" and scores["R@1"] > progress.best:
+        progress.best, progress.best_epoch = scores["R@1"], epoch
+        save_weights(training)

@@ -1,10 +1,9 @@
-"""What a training is made of between two steps: saved, and put back."""
+"""Saving and restoring the training state."""
 
 from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
 from typing import Any
 
 from safetensors.torch import save
@@ -20,42 +19,19 @@ from ibc_pyg.runs.checkpoint import checkpoint_path, save_checkpoint
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.runs.split_record import record_of, write_split
 from ibc_pyg.training.experiment import Experiment
+from ibc_pyg.training.training import Training, TrainingProgress
 
 _logger = logging.getLogger(__name__)
 _BEST = "best.safetensors"
 
 
-@dataclass
-class Progress:
-    """How far a training is.
-
-    Attributes:
-        step: Optimiser steps done.
-        best: R@1 of the best evaluation so far; -1 before the first.
-        best_epoch: Epochs done at that evaluation.
-        seconds: Time of training and its evaluations, in all sittings.
-        lr_scale: What divergences have multiplied the learning rate by.
-        restarts: How often training went back to a checkpoint because it had diverged.
-        retraining: Whether this is the second pass, on all training classes.
-        began: Steps done before this pass.
-    """
-
-    step: int = 0
-    best: float = -1.0
-    best_epoch: int = 0
-    seconds: float = 0.0
-    lr_scale: float = 1.0
-    restarts: int = 0
-    retraining: bool = False
-    began: int = 0
-
-
-def save_weights(experiment: Experiment, run: RunFolder) -> None:
+def save_weights(training: Training) -> None:
     """Write the model's weights, or their average if there is one, to the run folder.
 
     Raises:
-        RunError: If they cannot be written; the earlier file is as it was.
+        RunError: If they cannot be written; the earlier file is then unchanged.
     """
+    experiment, run = training.experiment, training.run
     ema = experiment.ema
     kept = experiment.model.state_dict() if ema is None else ema.values
     weights = {
@@ -77,21 +53,21 @@ def save_split(experiment: Experiment, run: RunFolder) -> None:
     run_on_main(lambda: write_split(run.split, record, data_root=root))
 
 
-def save_state(experiment: Experiment, run: RunFolder, at: Progress) -> None:
-    """Write a checkpoint of everything that training goes on from.
+def save_state(training: Training) -> None:
+    """Write a checkpoint of everything that a resumed training needs.
 
     Raises:
-        RunError: If it cannot be written; the earlier ones are as they were.
+        RunError: If it cannot be written; the earlier ones are then unchanged.
     """
     random = random_states()
-    for pairs in all_gather_json(list(experiment.data.skipped.items())):
-        experiment.data.skipped.update(pairs)
-    run_on_main(lambda: _write_state(experiment, run, at, random))
+    skipped = training.experiment.data.skipped
+    for pairs in all_gather_json(list(skipped.items())):
+        skipped.update(pairs)
+    run_on_main(lambda: _write_state(training, random))
 
 
-def _write_state(
-    experiment: Experiment, run: RunFolder, at: Progress, random: dict[str, Tensor]
-) -> None:
+def _write_state(training: Training, random: dict[str, Tensor]) -> None:
+    experiment, run, progress = training.experiment, training.run, training.progress
     state = {
         "config": config_to_dict(experiment.config),
         "model": experiment.model.state_dict(),
@@ -99,29 +75,29 @@ def _write_state(
         "optimizer": experiment.optimizer.state_dict(),
         "ema": None if experiment.ema is None else experiment.ema.state_dict(),
         "random": random,
-        # The scale of the gradients, in 16-bit floats.
+        # The scale of 16-bit gradients.
         "precision": experiment.fabric.strategy.precision.state_dict(),
         "sampler": experiment.sampler.state_dict(),
         "skipped": dict(experiment.data.skipped),
         "history_bytes": _sync_history(run),
-        "progress": vars(at),
+        "progress": vars(progress),
     }
     # The best weights may be written again before the next checkpoint.
-    files = {_BEST: run.weights} if at.best_epoch else {}
-    save_checkpoint(run.checkpoints, at.step, state, files=files)
+    files = {_BEST: run.weights} if progress.best_epoch else {}
+    save_checkpoint(run.checkpoints, progress.step, state, files=files)
 
 
-def restore_state(experiment: Experiment, run: RunFolder, checkpoint: tuple[int, Any]) -> Progress:
-    """Put everything back to where `save_state` saw it, the files of the run too.
+def restore_state(training: Training, checkpoint: tuple[int, Any]) -> None:
+    """Restore a training and the files of its run to a checkpoint.
 
     Args:
-        experiment: What `setup` built.
-        run: Its folder.
-        checkpoint: Step and state.
+        training: Restored in place.
+        checkpoint: Step and state, as `load_newest` returns them.
 
     Raises:
         RunError: If the state does not fit the experiment, or a file cannot be written.
     """
+    experiment, run = training.experiment, training.run
     step, state = checkpoint
     try:
         fit_weights(experiment.model, state["model"], run.checkpoints)
@@ -134,18 +110,18 @@ def restore_state(experiment: Experiment, run: RunFolder, checkpoint: tuple[int,
         if state.get("precision"):
             experiment.fabric.strategy.precision.load_state_dict(state["precision"])
         experiment.data.skipped.update(state["skipped"])
-        at = Progress(**state["progress"])
-        size, has_best = int(state["history_bytes"]), at.best_epoch > 0
+        progress = TrainingProgress(**state["progress"])
+        size, has_best = int(state["history_bytes"]), progress.best_epoch > 0
         run_on_main(lambda: _restore_files(run, step, size, has_best=has_best))
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise RunError(
             f"the checkpoint in {run.checkpoints} does not fit config.yaml: {error}"
         ) from error
-    return at
+    training.progress = progress
 
 
 def _sync_history(run: RunFolder) -> int:
-    """Bring the records to the disk; return their length in bytes."""
+    """Flush the records to disk; return their length in bytes."""
     if not run.metrics.is_file():
         return 0
     try:
@@ -164,9 +140,9 @@ def _restore_files(run: RunFolder, step: int, history_bytes: int, *, has_best: b
         else:
             run.weights.unlink(missing_ok=True)
         if run.metrics.is_file() and run.metrics.stat().st_size >= history_bytes:
-            # What was recorded after the checkpoint comes again.
+            # Records after the checkpoint are written again.
             os.truncate(run.metrics, history_bytes)
         elif history_bytes:
-            _logger.warning("%s is shorter than at the checkpoint", run.metrics)
+            _logger.warning("%s is shorter than when the checkpoint was written", run.metrics)
     except OSError as error:
         raise RunError(f"{error.filename} cannot be restored: {error.strerror}") from error

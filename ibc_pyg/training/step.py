@@ -8,6 +8,7 @@ from torch.nn.utils import get_total_norm
 from ibc_pyg.builders.compiling import compiling
 from ibc_pyg.data.loading.batch import Batch
 from ibc_pyg.parallel.fabric import average_gradients, mean_values
+from ibc_pyg.parallel.precision import gradient_scaler
 from ibc_pyg.training.experiment import Experiment
 
 
@@ -15,11 +16,11 @@ def train_step(experiment: Experiment, batch: Batch) -> dict[str, Tensor]:
     """Take one optimiser step.
 
     Returns:
-        The losses and the norm of the gradient before it is clipped, detached scalars. The norm is
-        left out where 16-bit gradients are scaled: infinite ones are part of finding the scale.
+        Losses and gradient norm before clipping, detached scalars. The norm is left out if 16-bit
+        gradients are scaled, since infinite gradients are expected while the scale is adjusted.
 
     Raises:
-        CannotCompileError: If it was to be compiled and cannot be.
+        CannotCompileError: If the model cannot be compiled.
     """
     fabric, optimizer = experiment.fabric, experiment.optimizer
     with compiling():
@@ -38,13 +39,13 @@ def train_step(experiment: Experiment, batch: Batch) -> dict[str, Tensor]:
     if output.node_logits:
         values["train/loss_nodes"] = terms.nodes
     values |= {f"train/loss_{name}": value for name, value in terms.terms.items()}
-    if getattr(fabric.strategy.precision, "scaler", None) is None:
+    if gradient_scaler(fabric) is None:
         values["train/grad_norm"] = norm
     return mean_values(values)
 
 
 def _clip_gradients(experiment: Experiment) -> Tensor:
-    """Clip them if that is asked for; return their norm as it was before."""
+    """Clip the gradients if configured; return their norm before clipping."""
     clip_norm = experiment.config.train.clip_norm
     if clip_norm is not None:
         norm = experiment.fabric.clip_gradients(

@@ -1,4 +1,4 @@
-"""benchmarks/frozen_features.py scores what the embedding would read."""
+"""benchmarks/frozen_features.py scores the input of the embedding layer."""
 
 from __future__ import annotations
 

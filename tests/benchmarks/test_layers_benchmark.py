@@ -1,4 +1,4 @@
-"""benchmarks/layers.py runs and says what it measured."""
+"""benchmarks/layers.py runs and writes its results."""
 
 from __future__ import annotations
 

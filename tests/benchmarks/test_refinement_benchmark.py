@@ -1,4 +1,4 @@
-"""benchmarks/refinement.py runs and says what it measured."""
+"""benchmarks/refinement.py runs and writes its results."""
 
 from __future__ import annotations
 

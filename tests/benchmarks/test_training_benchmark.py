@@ -1,4 +1,4 @@
-"""benchmarks/training.py runs and says what it measured."""
+"""benchmarks/training.py runs and writes its results."""
 
 from __future__ import annotations
 

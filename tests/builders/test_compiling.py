@@ -1,4 +1,4 @@
-"""The compiled training step: the same numbers, few compilations, plain names."""
+"""The compiled training step: same results, few compilations, unchanged parameter names."""
 
 import functools
 import os
@@ -15,7 +15,7 @@ from ibc_pyg.evaluation.scores import score
 from ibc_pyg.inference.eval_set import EvalSet
 from ibc_pyg.inference.trained import load_run
 from ibc_pyg.training.experiment import setup
-from ibc_pyg.training.fit import TrainingInterrupted
+from ibc_pyg.training.interrupt import TrainingInterrupted
 from ibc_pyg.training.run import train
 from tests.helpers.digits_run import digits, quick, quiet, records
 
@@ -26,7 +26,7 @@ NO_DROPOUT = ("--model.mpn_args", "{" + ", ".join(
 
 @pytest.fixture
 def graphs(monkeypatch):
-    """Counts compilations, without the compiler."""
+    """Return a counter of compilations, without a compiler."""
     torch._dynamo.reset()
     counters.clear()
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
@@ -34,7 +34,7 @@ def graphs(monkeypatch):
     torch._dynamo.reset()
 
 
-def test_batch_sizes_do_not_compile_again_and_again(graphs):
+def test_batch_sizes_cause_two_compilations(graphs):
     model = setup(digits()).model.train()
     compiled = compile_step(model, CPU)
     before = graphs()
@@ -48,12 +48,12 @@ def test_batch_sizes_do_not_compile_again_and_again(graphs):
 def test_a_whole_run_compiles_once(graphs, tmp_path):
     short = ("--train.epochs", "1", "--train.lr_milestones", "[]")
     run = train(quick(*short, "--train.compile", "true"), tmp_path / "run", quiet())
-    assert graphs() == 2  # the small function that is tried first, and the model
+    assert graphs() == 2  # the small trial function, and the model
     plain = train(quick(*short), tmp_path / "plain", quiet())
     assert list(load_file(run.weights)) == list(load_file(plain.weights))
 
 
-def test_no_compiler_is_one_line(monkeypatch, tmp_path):
+def test_missing_compiler_is_a_one_line_error(monkeypatch, tmp_path):
     from torch._inductor import config
 
     torch._dynamo.reset()
@@ -70,9 +70,9 @@ def test_no_compiler_is_one_line(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("interrupted", [False, True])
-def test_a_step_that_cannot_be_compiled_is_one_line(monkeypatch, tmp_path, interrupted):
+def test_compiler_failure_is_a_one_line_error(monkeypatch, tmp_path, interrupted):
     def backend(graph, inputs):
-        if len(graph.graph.nodes) < 10:  # the small function that is tried first
+        if len(graph.graph.nodes) < 10:  # the small trial function
             return graph.forward
         if interrupted:
             os.kill(os.getpid(), signal.SIGINT)
@@ -86,13 +86,13 @@ def test_a_step_that_cannot_be_compiled_is_one_line(monkeypatch, tmp_path, inter
     torch._dynamo.reset()
 
 
-def test_the_compiler_and_gradient_checkpointing_are_told_apart():
+def test_compile_excludes_gradient_checkpointing():
     with pytest.raises(ConfigError, match=r"train\.compile .* model\.gradient_checkpointing"):
         digits("--train.compile", "true", "--model.gradient_checkpointing", "true")
 
 
 @pytest.mark.slow
-def test_loss_and_gradients_are_those_of_the_plain_model():
+def test_loss_and_gradients_equal_those_of_the_plain_model():
     torch._dynamo.reset()
     experiment = setup(digits(*NO_DROPOUT))
     model, images = experiment.model.train(), torch.randn(32, 1, 8, 8)
@@ -105,19 +105,19 @@ def test_loss_and_gradients_are_those_of_the_plain_model():
         results.append((loss.detach(), [parameter.grad for parameter in model.parameters()]))
     # Float32 sums in another order.
     assert results[1][0].item() == pytest.approx(results[0][0].item(), abs=1e-5)
-    for ours, theirs in zip(results[1][1], results[0][1], strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
+    for compiled, plain in zip(results[1][1], results[0][1], strict=True):
+        torch.testing.assert_close(compiled, plain, atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.slow
-def test_a_compiled_run_has_the_losses_of_a_plain_one(tmp_path):
+def test_losses_of_a_compiled_run_equal_those_of_a_plain_one(tmp_path):
     torch._dynamo.reset()
     options = (*NO_DROPOUT, "--train.epochs", "1", "--train.lr_milestones", "[]")
     losses = []
     for name in ("false", "true"):
         run = train(quick(*options, "--train.compile", name), tmp_path / name, quiet())
         losses.append([r["train/loss"] for r in records(run) if "train/loss" in r])
-    # The first step is one forward pass; later ones grow rounding as training does.
+    # The first step is one forward pass; rounding errors grow in later steps.
     assert losses[1][0] == pytest.approx(losses[0][0], abs=1e-5)
     assert losses[1][:4] == pytest.approx(losses[0][:4], abs=1e-3)
     trained = load_run(run.path)

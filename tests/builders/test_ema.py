@@ -1,4 +1,4 @@
-"""The average of the weights: closed form, torch's own, and what a run keeps of it."""
+"""Moving average of the weights: closed form, AveragedModel of torch, and use in a run."""
 
 import torch
 from safetensors.torch import load_file
@@ -42,37 +42,37 @@ def test_the_average_is_the_weighted_sum_of_all_weights():
     torch.testing.assert_close(average.values["0.weight"].double(), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_past_the_first_steps_it_is_torchs_with_its_buffers():
+def test_after_the_first_steps_it_equals_averaged_model():
     net, decay = network(), 0.3
     average = WeightAverage(net, decay)
     average.steps = 100
-    theirs = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
-    theirs.n_averaged.fill_(1)
+    reference = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    reference.n_averaged.fill_(1)
     for _ in range(5):
         move(net)
         average.update()
-        theirs.update_parameters(net)
-    for name, value in theirs.module.state_dict().items():
+        reference.update_parameters(net)
+    for name, value in reference.module.state_dict().items():
         if name.endswith("num_batches_tracked"):
             assert average.values[name] == net.state_dict()[name]
         else:
             torch.testing.assert_close(average.values[name], value)
 
 
-def test_it_is_lent_to_the_module_and_given_back_bit_by_bit():
+def test_in_place_restores_the_weights_exactly():
     net = network()
     average = WeightAverage(net, 0.9)
     move(net)
     average.update()
-    present = {name: value.clone() for name, value in net.state_dict().items()}
+    current = {name: value.clone() for name, value in net.state_dict().items()}
     averaged = {name: value.clone() for name, value in average.values.items()}
     with average.in_place():
         assert all(torch.equal(net.state_dict()[name], averaged[name]) for name in averaged)
-    assert all(torch.equal(net.state_dict()[name], present[name]) for name in present)
+    assert all(torch.equal(net.state_dict()[name], current[name]) for name in current)
     assert all(torch.equal(average.values[name], averaged[name]) for name in averaged)
 
 
-def test_weights_that_stand_still_are_their_own_average():
+def test_average_of_constant_weights():
     net = network()
     average = WeightAverage(net, 0.99)
     for _ in range(50):
@@ -80,13 +80,13 @@ def test_weights_that_stand_still_are_their_own_average():
     assert all(torch.equal(average.values[name], value) for name, value in net.state_dict().items())
 
 
-def test_a_run_keeps_the_average_and_trains_the_weights(tmp_path):
+def test_a_run_saves_the_average_and_trains_the_weights(tmp_path):
     options = ("--train.epochs", "1", "--train.lr_milestones", "[]")
     plain = train(quick(*options), tmp_path / "plain", quiet())
     run = train(quick(*options, "--train.ema_decay", "0.9"), tmp_path / "ema", quiet())
     kept, state = load_file(run.weights), load_newest(run.checkpoints)[1]
     assert all(torch.equal(kept[name], value) for name, value in state["ema"]["values"].items())
-    # Training itself is as without; only what is evaluated and kept differs.
+    # Training is the same as without EMA; evaluation and saved weights differ.
     without = load_file(plain.weights)
     assert all(torch.equal(state["model"][name], value) for name, value in without.items())
     assert not torch.equal(kept["backbone.embedding.weight"], without["backbone.embedding.weight"])
@@ -97,7 +97,7 @@ def test_a_run_keeps_the_average_and_trains_the_weights(tmp_path):
     assert records(run)[-1]["test/R@1"] == run.read_summary()["R@1"]
 
 
-def test_going_back_to_the_best_weights_goes_on_from_their_average(tmp_path):
+def test_reloading_the_best_weights_restarts_the_average(tmp_path):
     options = ("--train.ema_decay", "0.9", "--select", "test", "--train.reload_best_at", "[1]",
                "--train.epochs", "1", "--train.lr_milestones", "[]")  # fmt: skip
     run = train(quick(*options), tmp_path / "best", quiet())

@@ -1,4 +1,4 @@
-"""Runs with further terms of the loss: logged, resumed bit by bit, taught by another run."""
+"""Runs with further loss terms: metrics, exact resumption, distillation from another run."""
 
 import math
 import shutil
@@ -21,7 +21,7 @@ TWO = ["--train.epochs", "2", "--train.lr_milestones", "[]"]
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run whose terms have weights of their own."""
+    """Train a run whose loss terms have parameters."""
     path = tmp_path_factory.mktemp("runs") / "whole"
     return train(quick(*TWO, "--loss.terms", PROXIES), path, quiet())
 
@@ -36,7 +36,7 @@ def test_every_term_is_recorded(run):
     assert steps[-1]["train/loss_ProxyAnchorLoss"] < steps[0]["train/loss_ProxyAnchorLoss"]
 
 
-def test_the_terms_own_weights_go_on_from_a_checkpoint(run, tmp_path):
+def test_parameters_of_the_terms_are_resumed(run, tmp_path):
     cut = tmp_path / "cut"
     shutil.copytree(run.path, cut)
     (cut / "summary.json").unlink()
@@ -51,7 +51,7 @@ def test_the_terms_own_weights_go_on_from_a_checkpoint(run, tmp_path):
     assert not any(torch.equal(late["loss"][name], early["loss"][name]) for name in late["loss"])
 
 
-def test_clipping_counts_the_terms_own_weights_in(tmp_path):
+def test_clipping_includes_the_parameters_of_the_terms(tmp_path):
     heavy = "[{name: CenterLoss, weight: 1000}]"
     options = ("--train.epochs", "1", "--loss.terms", heavy, "--train.clip_norm", "1")
     run = train(quick(*options), tmp_path / "run", quiet())
@@ -63,13 +63,13 @@ def test_clipping_counts_the_terms_own_weights_in(tmp_path):
         assert record["train/grad_norm"] == pytest.approx(math.hypot(*parts), rel=1e-4)
 
 
-def test_terms_leave_the_start_of_the_model_as_it_was():
+def test_terms_do_not_change_the_initial_weights_of_the_model():
     plain, more = setup(quick()), setup(quick("--loss.terms", PROXIES))
     for name, value in plain.model.state_dict().items():
         assert torch.equal(value, more.model.state_dict()[name]), name
 
 
-def test_a_student_learns_what_its_teacher_says(run, tmp_path):
+def test_distillation_losses_decrease(run, tmp_path):
     terms = (
         f"[{{name: SoftTargetDistillation, args: {{teacher: {run.path}}}}}, "
         f"{{name: FeatureDistillation, args: {{teacher: {run.path}}}, features: nodes}}]"
@@ -80,37 +80,37 @@ def test_a_student_learns_what_its_teacher_says(run, tmp_path):
     steps = [record for record in records(taught) if "train/loss" in record]
     name = "train/loss_FeatureDistillation"
     assert 0 < steps[-1][name] < steps[0][name]
-    # Fresh heads say little, as does a teacher of two epochs: this one need not fall.
+    # With new heads and a teacher of two epochs this loss does not have to decrease.
     assert all(record["train/loss_SoftTargetDistillation"] > 0 for record in steps)
 
 
 @pytest.mark.parametrize(
-    ("more", "says"),
+    ("more", "message"),
     [
         (["--loss.terms", "[{name: FeatureDistillation}]"], "teacher: RUN_DIR"),
         (["--model.embedding_dim", "16", "--loss.terms",
-          "[{name: FeatureDistillation, args: {teacher: RUN}}]"], "32 wide, not 16"),
+          "[{name: FeatureDistillation, args: {teacher: RUN}}]"], "of width 32, not 16"),
         (["--select", "val", "--data.val_classes", "0.4", "--loss.terms",
           "[{name: SoftTargetDistillation, args: {teacher: RUN}}]"], "classes"),
     ],
 )  # fmt: skip
-def test_a_teacher_that_does_not_fit_is_one_line(run, more, says):
-    with pytest.raises(ConfigError, match=says):
+def test_unsuitable_teacher_is_a_one_line_error(run, more, message):
+    with pytest.raises(ConfigError, match=message):
         setup(quick(*[word.replace("RUN}", f"{run.path}}}") for word in more]))
 
 
-def test_a_teacher_of_as_many_but_other_classes_is_refused(tmp_path):
+def test_teacher_of_other_classes_is_refused(tmp_path):
     fold = ("--select", "val", "--data.val_classes", "0.4", "--data.classes_per_batch", "3")
     teacher = train(quick("--train.epochs", "1", *fold), tmp_path / "teacher", quiet())
     term = f"[{{name: FeatureDistillation, args: {{teacher: {teacher.path}}}}}]"
     setup(quick(*fold, "--loss.terms", term))
     with pytest.raises(ConfigError, match="trained on other classes"):
         setup(quick(*fold, "--data.val_fold", "1", "--loss.terms", term))
-    with pytest.raises(ConfigError, match="no teacher of"):
+    with pytest.raises(ConfigError, match="a teacher of"):
         quick(*fold, "--retrain", "true", "--loss.terms", term)
 
 
-def test_arguments_by_name_are_needed():
+def test_arguments_must_be_mappings():
     for args in ("args: ", "args: [1]", "miner: TripletMarginMiner, miner_args: "):
         with pytest.raises(ConfigError, match="args"):
             quick("--loss.terms", f"[{{name: ContrastiveLoss, {args}}}]")

@@ -1,4 +1,4 @@
-"""Learning rates, against torch's schedulers and closed forms."""
+"""Learning rates, compared with schedulers of torch and closed forms."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ibc_pyg.config import TrainConfig
 from ibc_pyg.errors import ConfigError
 
 STEPS = 7
-"""Steps of an epoch."""
+"""Steps per epoch."""
 
 
 def curve(config: TrainConfig, epochs: int) -> list[float]:
@@ -20,20 +20,20 @@ def curve(config: TrainConfig, epochs: int) -> list[float]:
 
 
 @pytest.mark.parametrize("lowest", [0.0, 0.05])
-def test_cosine_is_torchs(lowest: float) -> None:
+def test_cosine_equals_cosine_annealing_lr(lowest: float) -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 5 * STEPS, eta_min=lowest)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 5 * STEPS, eta_min=lowest)
     expected = []
     for _ in range(5 * STEPS + 1):
-        expected.append(theirs.get_last_lr()[0])
+        expected.append(scheduler.get_last_lr()[0])
         optimizer.step()
-        theirs.step()
+        scheduler.step()
     ours = curve(TrainConfig(epochs=5, schedule="cosine", lr_min_factor=lowest), 5)
     # torch goes step by step, which rounds; float64.
     assert ours == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
-def test_cosine_falls_without_jumps_and_ends_where_it_was_told() -> None:
+def test_cosine_decreases_continuously_to_its_minimum() -> None:
     ours = curve(TrainConfig(epochs=5, schedule="cosine", lr_min_factor=0.1), 5)
     falls = [before - after for before, after in pairwise(ours)]
     assert ours[0] == 1.0
@@ -44,21 +44,21 @@ def test_cosine_falls_without_jumps_and_ends_where_it_was_told() -> None:
 
 
 @pytest.mark.parametrize("schedule", ["steps", "cosine"])
-def test_warm_up_is_a_line_to_the_schedule(schedule: str) -> None:
+def test_warm_up_is_linear(schedule: str) -> None:
     plain = TrainConfig(epochs=5, schedule=schedule, lr_milestones=[2.0])  # type: ignore[arg-type]
     warm = TrainConfig(epochs=5, schedule=schedule, lr_milestones=[2.0], warmup_steps=10)  # type: ignore[arg-type]
     for step, (ours, without) in enumerate(zip(curve(warm, 5), curve(plain, 5), strict=True)):
         assert ours == pytest.approx(without * min(1, (step + 1) / 10))
 
 
-def test_milestones_are_torchs() -> None:
+def test_milestones_equal_multi_step_lr() -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    theirs = torch.optim.lr_scheduler.MultiStepLR(optimizer, [2 * STEPS, 4 * STEPS], 0.3)
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [2 * STEPS, 4 * STEPS], 0.3)
     expected = []
     for _ in range(5 * STEPS + 1):
-        expected.append(theirs.get_last_lr()[0])
+        expected.append(scheduler.get_last_lr()[0])
         optimizer.step()
-        theirs.step()
+        scheduler.step()
     config = TrainConfig(epochs=5, lr_milestones=[2.0, 4.0], lr_factor=0.3)
     assert curve(config, 5) == pytest.approx(expected)
 

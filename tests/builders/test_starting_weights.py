@@ -1,4 +1,4 @@
-"""A run from a file of weights does not need that file once it has weights of its own."""
+"""A run that started from a file of weights can be used without the file."""
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -13,7 +13,7 @@ from tests.helpers.digits_run import quick, quiet, records
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run whose starting weights have gone since."""
+    """Train a run and remove the file of its initial weights."""
     folder = tmp_path_factory.mktemp("runs")
     first = train(quick("--train.epochs", "1"), folder / "first", quiet())
     start = folder / "start.safetensors"
@@ -26,13 +26,13 @@ def run(tmp_path_factory):
     return made
 
 
-def test_it_is_used_and_teaches(run):
+def test_it_can_be_opened_and_used_as_teacher(run):
     assert not load_run(run.path).model.training
     term = f"[{{name: FeatureDistillation, args: {{teacher: {run.path}}}}}]"
     assert setup(quick("--loss.terms", term)).loss.terms[0].teacher is not None
 
 
-def test_it_is_resumed(run):
+def test_it_can_be_resumed(run):
     before, history = run.weights.read_bytes(), records(run)
     run.summary.unlink()
     last = list_checkpoints(run.checkpoints)[-1]
@@ -44,6 +44,6 @@ def test_it_is_resumed(run):
     assert records(run) == history
 
 
-def test_one_that_has_no_checkpoint_needs_it(run, tmp_path):
+def test_missing_file_of_a_new_run_is_an_error(run, tmp_path):
     with pytest.raises(ConfigError, match=r"model\.weights"):
         setup(quick("--model.weights", str(tmp_path / "gone.safetensors")))

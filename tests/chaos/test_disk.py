@@ -11,7 +11,16 @@ from functools import partial
 import pytest
 
 from ibc_pyg.runs.checkpoint import list_checkpoints, load_newest
-from tests.helpers.chaos_runs import RELOADS, Kill, finish, go_on, new, outcome, start, train_whole
+from tests.helpers.chaos_runs import (
+    RELOADS,
+    Kill,
+    finish,
+    new,
+    outcome,
+    resuming,
+    start,
+    train_whole,
+)
 
 OPTIONS = RELOADS | {"--train.checkpoint_every": "1", "--track.report": "false"}
 LATER = Kill("step", "ibc_pyg.training.fit:train_step", 30)
@@ -71,7 +80,7 @@ def contents(out):
 
 def fails(out, log, prepare=None):
     """Resume a run that must stop with code 2; return its one line."""
-    assert finish(start(go_on(out), prepare=prepare, log=log)) == 2, log.read_text()
+    assert finish(start(resuming(out), prepare=prepare, log=log)) == 2, log.read_text()
     errors = [line for line in log.read_text().splitlines() if line.startswith("error: ")]
     assert len(errors) == 1, log.read_text()
     assert "Traceback" not in log.read_text()
@@ -79,7 +88,7 @@ def fails(out, log, prepare=None):
 
 
 def ends_as_if_nothing_had_been(out, whole, log):
-    assert finish(start(go_on(out), log=log)) == 0, log.read_text()
+    assert finish(start(resuming(out), log=log)) == 0, log.read_text()
     assert outcome(out) == whole
 
 

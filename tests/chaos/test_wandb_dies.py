@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ibc_pyg.training import fit as fit_module
-from ibc_pyg.training.fit import TrainingInterrupted
+from ibc_pyg.training.interrupt import TrainingInterrupted
 from ibc_pyg.training.run import resume, train
 from tests.helpers.digits_run import quick, quiet, records
 
@@ -62,7 +62,7 @@ def test_a_library_that_raises(plain, tmp_path, monkeypatch, caplog):
     assert records(run) == records(plain)
     assert run.weights.read_bytes() == plain.weights.read_bytes()
     said = [record.getMessage() for record in caplog.records if "W&B" in record.getMessage()]
-    assert said == ["W&B failed, training goes on: BrokenPipeError: the service is gone"]
+    assert said == ["W&B failed, training continues: BrokenPipeError: the service is gone"]
 
 
 def services():

@@ -1,4 +1,4 @@
-"""The command line from outside: one line for a mistake, exit codes, and a fast --help."""
+"""The command line: one-line errors, exit codes, and a fast --help."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ HEAVY = ("torch", "torchvision", "torch_geometric", "faiss", "sklearn", "matplot
 
 
 def fails(capsys, *arguments):
-    """Run a command that must fail; return its one line."""
+    """Run a command that must fail; return its error line."""
     code = run([str(argument) for argument in arguments])
     captured = capsys.readouterr()
     lines = captured.err.strip().splitlines()
@@ -40,7 +40,7 @@ def test_help_imports_nothing_heavy(command):
     assert "usage: run.py" in done.stdout
 
 
-def test_help_of_the_door_names_every_command():
+def test_top_level_help_names_every_command():
     done = subprocess.run(
         [sys.executable, "run.py", "--help"], capture_output=True, text=True, cwd=ROOT, check=True
     )
@@ -82,7 +82,7 @@ def test_unknown_key(capsys, tmp_path):
 
 
 @pytest.mark.parametrize("field", [["--train.lr", "-1"], ["--train.lr=-1"]])
-def test_fields_stand_before_or_after_the_experiment(capsys, tmp_path, field):
+def test_fields_before_or_after_the_experiment(capsys, tmp_path, field):
     file = tmp_path / "e.yaml"
     file.write_text("select: last\n")
     after = fails(capsys, "train", file, *field)
@@ -118,7 +118,7 @@ def test_fields_stand_before_or_after_the_experiment(capsys, tmp_path, field):
         (["--train.device", "cuda"], "train.device"),
     ],
 )
-def test_a_mistake_in_a_field_is_named_and_leaves_no_folder(capsys, tmp_path, options, names):
+def test_invalid_field_is_named_and_leaves_no_folder(capsys, tmp_path, options, names):
     if options == ["--train.device", "cuda"] and torch.cuda.is_available():
         pytest.skip("there is a GPU")
     file = tmp_path / "digits.yaml"
@@ -139,12 +139,12 @@ def test_an_empty_folder_of_pictures(capsys, tmp_path):
 
 
 @pytest.mark.parametrize("command", ["report", "evaluate"])
-def test_a_folder_that_is_no_run(capsys, tmp_path, command):
+def test_a_folder_that_is_not_a_run(capsys, tmp_path, command):
     assert "no config.yaml" in fails(capsys, command, tmp_path)
     assert "not a folder" in fails(capsys, command, tmp_path / "nowhere")
 
 
-def test_resume_of_what_cannot_be_resumed(capsys, tmp_path):
+def test_invalid_resume(capsys, tmp_path):
     assert "not a run folder" in fails(capsys, "train", "--resume", tmp_path)
     assert "e.yaml is not a file" in fails(capsys, "train", "e.yaml", "--resume", tmp_path)
     assert "--out" in fails(capsys, "train", "--resume", tmp_path, "--out", tmp_path / "other")
@@ -155,7 +155,7 @@ def test_search_with_bad_input(capsys, tmp_path):
     assert "-k must be >= 1" in fails(capsys, "search", tmp_path, __file__, "-k", "0")
 
 
-def test_compare_reads_every_setting_before_the_first_run(capsys, tmp_path):
+def test_compare_checks_every_setting_before_the_first_run(capsys, tmp_path):
     file = tmp_path / "e.yaml"
     file.write_text("select: last\n")
     line = fails(capsys, "compare", file, "--vary", "model.heads=4,3", "--out", tmp_path / "grid")

@@ -1,4 +1,4 @@
-"""`evaluate`: rows and JSON of runs, ensembles, views, refinement, and files of embeddings."""
+"""`evaluate`: table and JSON of runs, ensembles, views, refinement, and embedding files."""
 
 import io
 import json
@@ -41,7 +41,7 @@ def make_run(out, *options):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Two runs of one data set and an odd one out, by name."""
+    """Train two runs of one data set and a third without message passing."""
     folder = tmp_path_factory.mktemp("runs")
     return {
         "a": make_run(folder / "a", *DIGITS_12),
@@ -52,7 +52,7 @@ def runs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
-    """A run with queries and a gallery of their own: 8 test classes, 3 queries of each."""
+    """Train a run with queries and gallery: 8 test classes, 3 queries of each."""
     folder = tmp_path_factory.mktemp("shop")
     root = make_sample("inshop", folder / "images", classes=8, images=8)
     return make_run(
@@ -95,7 +95,7 @@ def included(part, whole):
     return {name: whole.get(name) for name in part} == part
 
 
-def test_one_run_is_scored_as_its_summary_says(capsys, tmp_path, runs):
+def test_scores_of_a_run_equal_its_summary(capsys, tmp_path, runs):
     kept = (runs["a"] / "descriptors.safetensors").stat().st_mtime_ns
     found, table = evaluate(capsys, tmp_path, runs["a"])
     summary = json.loads((runs["a"] / "summary.json").read_text())
@@ -110,7 +110,7 @@ def test_one_run_is_scored_as_its_summary_says(capsys, tmp_path, runs):
 
 
 @pytest.mark.parametrize("method", ["knn", "k_reciprocal", "cluster"])
-def test_refinement_is_a_row_of_its_own(capsys, tmp_path, runs, method):
+def test_refinement_adds_a_row(capsys, tmp_path, runs, method):
     found, table = evaluate(capsys, tmp_path, runs["a"], "--refine", method, "--refine-size", "5")
     assert list(table) == ["a", f"a [refine {method} 5]"]
     trained = load_run(runs["a"])
@@ -123,17 +123,17 @@ def test_refinement_is_a_row_of_its_own(capsys, tmp_path, runs, method):
     assert found["refined"]["NMI"] == pytest.approx(clusters["NMI"])
 
 
-def test_reranking_is_a_row_of_its_own(capsys, tmp_path, runs):
+def test_reranking_adds_a_row(capsys, tmp_path, runs):
     found, table = evaluate(capsys, tmp_path, runs["a"], "--rerank", "--ks", "1,3")
     assert list(table) == ["a", "a [re-ranked]"]
     part = EvalSet(load_run(runs["a"])).extract().queries
-    # As long as the largest class: enough for MAP@R.
+    # MAP@R needs lists of the size of the largest class.
     length = int(part.labels.bincount().max())
     lists = k_reciprocal_rerank(part.vectors, None, length).indices
     assert found["reranked"] == pytest.approx(list_metrics(lists, part.labels, ks=(1, 3)))
 
 
-def test_an_ensemble_joins_descriptors(capsys, tmp_path, runs):
+def test_an_ensemble_concatenates_descriptors(capsys, tmp_path, runs):
     file = tmp_path / "e.npz"
     found, table = evaluate(
         capsys, tmp_path, runs["a"], runs["b"], "--refine", "knn", "--save-embeddings", file
@@ -144,10 +144,10 @@ def test_an_ensemble_joins_descriptors(capsys, tmp_path, runs):
         for more in ("", " [refine knn 7]")
     ]
     assert [each["run"] for each in found["runs"]] == ["a", "b"]
-    described = [EvalSet(load_run(runs[name])).extract().queries for name in "ab"]
-    joined = F.normalize(torch.cat([each.vectors for each in described], 1), dim=1)
+    descriptors = [EvalSet(load_run(runs[name])).extract().queries for name in "ab"]
+    joined = F.normalize(torch.cat([each.vectors for each in descriptors], 1), dim=1)
     assert joined.shape[1] == 24
-    assert included(metrics_of(joined, described[0].labels), found["ensemble"])
+    assert included(metrics_of(joined, descriptors[0].labels), found["ensemble"])
     for name in ("R@1", "MAP@R", "NMI"):
         values = [each[name] for each in found["runs"]]
         assert found["mean"][name] == pytest.approx(sum(values) / 2)
@@ -155,7 +155,7 @@ def test_an_ensemble_joins_descriptors(capsys, tmp_path, runs):
         assert found["mean"]["refined"][name] == pytest.approx(sum(refined) / 2)
     alone, _ = evaluate(capsys, tmp_path, runs["b"], "--refine", "knn")
     assert found["runs"][1]["refined"] == alone["refined"]
-    # What is saved is what was scored last: the refined ensemble.
+    # The saved descriptors are those of the last row: the refined ensemble.
     with np.load(file) as saved:
         last = metrics_of(saved["embeddings"], saved["labels"])
     assert included(last, found["ensemble"]["refined"])
@@ -168,7 +168,7 @@ def test_views_are_named_and_averaged(capsys, tmp_path, runs):
     assert (found["flip"], found["crops"]) == (True, 5)
     assert found["MAP@R"] != usual["MAP@R"]
     again, _ = evaluate(capsys, tmp_path, runs["a"])
-    assert again == usual, "the run is as before"
+    assert again == usual, "the run is unchanged"
 
 
 def test_queries_and_gallery(capsys, tmp_path, shop):
@@ -182,7 +182,7 @@ def test_queries_and_gallery(capsys, tmp_path, shop):
         "run [flip, 5 crops, refine k_reciprocal 7]",
         "run [flip, 5 crops, re-ranked]",
     ]
-    # The protocol of the data set, written in no configuration.
+    # The protocol of the data set is not part of the configuration.
     recalls = ["R@1", "R@10", "R@20", "R@30", "R@40"]
     for scores in (found, found["refined"], found["reranked"]):
         assert [name for name in scores if name.startswith("R@")] == recalls
@@ -238,7 +238,7 @@ def test_recorded_recalls(capsys, tmp_path, shared):
         assert [found[f"R@{k}"] for k in ks] == pytest.approx(recall, abs=1e-12)
 
 
-def test_mistakes_are_one_line(capsys, tmp_path, runs, shop):
+def test_invalid_input_is_a_one_line_error(capsys, tmp_path, runs, shop):
     a, b, plain = (runs[name] for name in ("a", "b", "plain"))
     assert "--embeddings FILE" in fails(capsys)
     assert "not a folder" in fails(capsys, a, tmp_path / "none")
@@ -258,7 +258,7 @@ def test_mistakes_are_one_line(capsys, tmp_path, runs, shop):
     assert "folder does not exist" in fails(capsys, b, "--save-embeddings", missing)
 
 
-def test_outputs_overwrite_nothing_that_is_read(capsys, tmp_path, runs):
+def test_outputs_do_not_overwrite_inputs(capsys, tmp_path, runs):
     file = tmp_path / "e.npz"
     np.savez(file, embeddings=np.eye(4, 2), labels=[0, 0, 1, 1])
     before = file.read_bytes()
@@ -273,20 +273,20 @@ def test_outputs_overwrite_nothing_that_is_read(capsys, tmp_path, runs):
     assert "is a folder" in fails(capsys, runs["a"], "--save-embeddings", tmp_path)
 
 
-def test_a_run_is_no_ensemble_with_itself(capsys, runs):
+def test_invalid_combinations_of_runs_and_options(capsys, runs):
     assert "given twice" in fails(capsys, runs["a"], runs["a"] / ".." / runs["a"].name)
     assert "plain: a run without message passing" in fails(
         capsys, runs["a"], runs["plain"], "--refine", "knn"
     )
-    assert "no use without --refine" in fails(capsys, runs["a"], "--refine-size", "5")
+    assert "no effect without --refine" in fails(capsys, runs["a"], "--refine-size", "5")
 
 
-def test_the_seeds_of_an_ensemble_are_all_named(capsys, runs):
+def test_all_seeds_of_an_ensemble_are_printed(capsys, runs):
     assert command(["evaluate", str(runs["a"]), str(runs["b"])]) == 0
     assert "seeds 0, 1" in " ".join(capsys.readouterr().out.split())
 
 
-def test_embeddings_go_alone(capsys, tmp_path, runs):
+def test_embeddings_exclude_options_of_runs(capsys, tmp_path, runs):
     file = tmp_path / "e.npz"
     np.savez(file, embeddings=np.eye(4, 2), labels=[0, 0, 1, 1])
     assert command(["evaluate", "--embeddings", str(file), "--ks", "1,999999999"]) == 0
@@ -303,7 +303,7 @@ def test_embeddings_go_alone(capsys, tmp_path, runs):
     assert "e.npz" in fails(capsys, "--embeddings", file)
 
 
-def test_weights_that_are_not_finite_are_one_line(capsys, tmp_path, runs):
+def test_weights_that_are_not_finite_are_a_one_line_error(capsys, tmp_path, runs):
     broken = tmp_path / "broken"
     shutil.copytree(runs["a"], broken)
     weights = load_file(broken / "model.safetensors")

@@ -1,4 +1,4 @@
-"""What was chosen on the test classes says so in every output; what was not does not."""
+"""Selection on the test classes is marked in every output."""
 
 import io
 import json
@@ -29,7 +29,7 @@ def run(request, tmp_path_factory):
 
 
 def marked(run, text):
-    """Tell whether a text has the note, which it must have if and only if it is due."""
+    """Return whether a text contains the note exactly if the run was selected on test classes."""
     return (NOTE in text) == (load_run(run.path).config.select == "test")
 
 
@@ -42,7 +42,7 @@ def test_summary_console_and_report(run):
     assert ("BEST ON THE TEST CLASSES" in run.report.read_text()) == (select == "test")
 
 
-def test_no_report_is_promised_where_none_was_written(run, tmp_path):
+def test_a_missing_report_is_not_printed(run, tmp_path):
     out = console()
     print_summary(run, out)
     assert str(run.report) in out.file.getvalue()
@@ -76,15 +76,15 @@ def test_the_table_of_a_comparison(tmp_path, select, capsys):
     out = tmp_path / "grid"
     code = command(["compare", str(experiment), "--seeds", "1", "--out", str(out), *options])
     assert code == 0
-    said = capsys.readouterr().out.lower()
-    for text in (said, *(out.joinpath(f"table.{kind}").read_text() for kind in ("md", "html"))):
+    printed = capsys.readouterr().out.lower()
+    for text in (printed, *(out.joinpath(f"table.{kind}").read_text() for kind in ("md", "html"))):
         assert (NOTE in text.lower()) == (select == "test")
     table = json.loads(out.joinpath("table.json").read_text())
     assert table["chosen_on_test"] == (select == "test")
 
 
 def test_folds_are_compared_like_any_field(tmp_path):
-    """k-fold selection: each fold chooses its epoch on other classes."""
+    """Compare folds, each of which selects its epoch on other classes."""
     experiment = tmp_path / "digits.yaml"
     experiment.write_text("select: val\n")
     options = [*OPTIONS, *SHORT, "--select", "val", "--data.val_classes", "0.4"]
@@ -96,8 +96,8 @@ def test_folds_are_compared_like_any_field(tmp_path):
 
 
 @pytest.mark.parametrize("select", ["last", "test"])
-def test_a_fold_needs_classes_that_are_held_out(select):
-    with pytest.raises(ConfigError, match=r"data\.val_fold picks"):
+def test_a_fold_needs_held_out_classes(select):
+    with pytest.raises(ConfigError, match=r"data\.val_fold selects"):
         digits("--select", select, "--data.val_fold", "1")
     folded = digits("--select", "val", "--data.val_fold", "1")
     assert folded.on_all_classes().select == "last"

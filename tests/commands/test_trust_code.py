@@ -1,4 +1,4 @@
-"""Runs whose graph layer is code of their own: nothing of it is executed without `--trust-code`."""
+"""Runs with a graph layer of user code, which is not executed without `--trust-code`."""
 
 import io
 import shutil
@@ -34,13 +34,13 @@ class Own(IntraBatchConv):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A finished run with the layer of the method."""
+    """Train a run with the layer of the method."""
     out = tmp_path_factory.mktemp("runs") / "finished"
     return train(parse_config(None, SMALL), out, Console(file=io.StringIO())).path
 
 
-class Stranger:
-    """A copy of a run that names a layer in a file, or in a module, as another person made it."""
+class UntrustedRun:
+    """Copy of a run with a user layer in a file or module, as received from another user."""
 
     def __init__(self, run, folder, *, module=False):
         self.run = folder / "run"
@@ -62,8 +62,8 @@ class Stranger:
 
 
 @pytest.fixture(params=["file", "module", "inner"])
-def stranger(request, finished, tmp_path, monkeypatch):
-    made = Stranger(finished, tmp_path, module=request.param == "module")
+def untrusted(request, finished, tmp_path, monkeypatch):
+    made = UntrustedRun(finished, tmp_path, module=request.param == "module")
     monkeypatch.syspath_prepend(str(tmp_path))
     if request.param == "inner":
         made.change(conv="DirGNNConv", conv_args={"conv": made.name})
@@ -79,38 +79,38 @@ def picture(folder):
 
 
 @pytest.mark.parametrize("command", ["evaluate", "report", "search", "export", "train"])
-def test_a_strangers_layer_is_not_executed(stranger, tmp_path, capsys, command):
+def test_an_untrusted_layer_is_not_executed(untrusted, tmp_path, capsys, command):
     words = {
-        "search": ["search", stranger.run, picture(tmp_path)],
-        "train": ["train", "--resume", stranger.run],
-    }.get(command, [command, stranger.run])
+        "search": ["search", untrusted.run, picture(tmp_path)],
+        "train": ["train", "--resume", untrusted.run],
+    }.get(command, [command, untrusted.run])
     assert cli.run(list(map(str, words))) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert str(stranger.run) in error
-    assert stranger.file.stem in error
+    assert str(untrusted.run) in error
+    assert untrusted.file.stem in error
     assert "--trust-code" in error
-    assert not stranger.executed
+    assert not untrusted.executed
 
 
 def test_trusted_code_is_imported(finished, tmp_path, capsys):
-    stranger = Stranger(finished, tmp_path)
-    assert cli.run(["evaluate", str(stranger.run), "--trust-code"]) == 0
-    assert stranger.executed
+    untrusted = UntrustedRun(finished, tmp_path)
+    assert cli.run(["evaluate", str(untrusted.run), "--trust-code"]) == 0
+    assert untrusted.executed
     assert "R@1" in capsys.readouterr().out
-    assert cli.run(["report", str(stranger.run), "--trust-code"]) == 0
-    assert cli.run(["search", str(stranger.run), str(picture(tmp_path)), "--trust-code"]) == 0
+    assert cli.run(["report", str(untrusted.run), "--trust-code"]) == 0
+    assert cli.run(["search", str(untrusted.run), str(picture(tmp_path)), "--trust-code"]) == 0
 
 
 def test_one_of_several_runs_is_not_trusted(finished, tmp_path, capsys):
-    stranger = Stranger(finished, tmp_path)
-    assert cli.run(["evaluate", str(finished), str(stranger.run)]) == 2
+    untrusted = UntrustedRun(finished, tmp_path)
+    assert cli.run(["evaluate", str(finished), str(untrusted.run)]) == 2
     assert "--trust-code" in capsys.readouterr().err
-    assert not stranger.executed
+    assert not untrusted.executed
 
 
-def test_code_that_the_command_line_names_needs_no_option(finished, tmp_path, capsys):
-    own = Stranger(finished, tmp_path)
+def test_code_named_on_the_command_line_is_trusted(finished, tmp_path, capsys):
+    own = UntrustedRun(finished, tmp_path)
     (own.run / "summary.json").unlink()
     shutil.rmtree(own.run / "checkpoints", ignore_errors=True)
     again = ["train", "--resume", str(own.run)]
@@ -125,7 +125,7 @@ def test_code_that_the_command_line_names_needs_no_option(finished, tmp_path, ca
     assert cli.run(["train", str(experiment), "--resume", str(own.run)]) == 0
 
 
-def test_ones_own_experiment_needs_no_option(tmp_path, capsys):
+def test_code_in_an_experiment_file_is_trusted(tmp_path, capsys):
     file = tmp_path / "own_layer.py"
     file.write_text(LAYER)
     experiment = tmp_path / "experiment.yaml"
@@ -138,9 +138,9 @@ def test_ones_own_experiment_needs_no_option(tmp_path, capsys):
     "command", ["train", "dry-run", pytest.param("compare", marks=pytest.mark.slow)]
 )
 def test_the_layer_of_a_teacher_is_not_executed(finished, tmp_path, capsys, command):
-    stranger = Stranger(finished, tmp_path)
+    untrusted = UntrustedRun(finished, tmp_path)
     experiment = tmp_path / "experiment.yaml"
-    term = {"name": "FeatureDistillation", "args": {"teacher": str(stranger.run)}}
+    term = {"name": "FeatureDistillation", "args": {"teacher": str(untrusted.run)}}
     experiment.write_text(yaml.safe_dump({"loss": {"terms": [term]}}))
     words = {
         "train": ["train", str(experiment), *SMALL, "--out", str(tmp_path / "out")],
@@ -150,9 +150,9 @@ def test_the_layer_of_a_teacher_is_not_executed(finished, tmp_path, capsys, comm
     }[command]  # fmt: skip
     assert cli.run(words) == 2
     assert "--trust-code" in capsys.readouterr().err
-    assert not stranger.executed
+    assert not untrusted.executed
     assert cli.run([*words, "--trust-code"]) == 0
-    assert stranger.executed
+    assert untrusted.executed
 
 
 @pytest.mark.parametrize(

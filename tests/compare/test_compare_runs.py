@@ -30,7 +30,7 @@ def grid(tmp_path, experiment):
     jobs = make_runs(make_grid(["model.steps=0,1"]), [0], tmp_path / "grid")
     for job in jobs:
         job.path.mkdir(parents=True)
-        config = parse_config(experiment, [*job.cell.overrides, "--track.group", "grid"])
+        config = parse_config(experiment, [*job.point.overrides, "--track.group", "grid"])
         (job.path / "config.yaml").write_text(config_to_yaml(config))
         (job.path / "summary.json").write_text(json.dumps(SUMMARY))
     return jobs
@@ -102,7 +102,7 @@ def test_ctrl_c_says_how_to_go_on(monkeypatch, capsys, tmp_path, experiment):
 
     monkeypatch.setattr(runs_module, "run_grid", interrupted)
     assert run(["compare", str(experiment), "--out", str(tmp_path / "grid")]) == 130
-    assert "the same command goes on" in capsys.readouterr().out
+    assert "the same command resumes" in capsys.readouterr().out
 
 
 def test_a_choice_on_the_test_classes_is_marked(grid, experiment, tmp_path, capsys):

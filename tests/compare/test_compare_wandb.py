@@ -41,8 +41,8 @@ def test_the_group_of_an_offline_run(tmp_path, monkeypatch):
         "--select=last", "--track.report=false", "--track.wandb=offline",
     ]  # fmt: skip
     (job,) = make_runs(make_grid(["model.heads=2"]), [0], tmp_path / "grid")
-    config = parse_config(None, [*fields, *job.cell.overrides])
-    task = Job("heads=2", job.path, tracked(config, "grid", job.cell.name))
+    config = parse_config(None, [*fields, *job.point.overrides])
+    task = Job("heads=2", job.path, tracked(config, "grid", job.point.name))
     check_settings([task])
     assert run_jobs([task], workers=1, threads=1, report=lambda task, what: None) == []
     group, tags, last = read_back(job.path)

@@ -1,4 +1,4 @@
-"""A configuration holds plain data: nothing that it names is imported, made or called."""
+"""A configuration holds plain data: nothing in it is imported, instantiated or called."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ import yaml
 from ibc_pyg import cli
 from ibc_pyg.config import Config, ModelConfig
 from ibc_pyg.config.fields import make_parser, plain_type
-from ibc_pyg.config.overlays import parse_layers
+from ibc_pyg.config.overlays import parse_overlays
 from ibc_pyg.config.yaml_file import config_from_yaml, config_to_yaml, parse_config
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.sweep.plan import Plan, make_methods
@@ -35,7 +35,7 @@ VALUES = {
 
 
 def free_form_fields(cls: type, prefix: str = "") -> list[str]:
-    """Names of the fields of a dataclass, and of those in it, that hold any value."""
+    """Return the names of the fields of a dataclass, also nested, that allow any value."""
     found = []
     for name, hint in get_type_hints(cls).items():
         inner = [each for each in (hint, *get_args(hint)) if dataclasses.is_dataclass(each)]
@@ -50,7 +50,7 @@ FIELDS = free_form_fields(Config)
 
 
 def content(field: str, value: Any) -> dict[str, Any]:
-    """What an experiment file with this value holds."""
+    """Return the content of an experiment file with this value."""
     part, name, *rest = field.split(".")
     if rest:
         term = {"name": "ContrastiveLoss", "miner": "TripletMarginMiner", rest[0]: value}
@@ -112,7 +112,7 @@ def over_a_value(field: str, value: Any, folder: Path) -> None:
 
 def in_overlay(field: str, value: Any, folder: Path) -> None:
     base = write(folder / "base.yaml", {"select": "last"})
-    parse_layers([base, write(folder / "bad.yaml", content(field, value))], [])
+    parse_overlays([base, write(folder / "bad.yaml", content(field, value))], [])
 
 
 def in_sweep(field: str, value: Any, folder: Path) -> None:
@@ -154,7 +154,7 @@ ROUTES = [in_file, in_option, in_option_with_equals, in_option_within, over_a_va
           in_sweep, in_sweep_command, in_run]  # fmt: skip
 
 
-def test_the_free_form_fields_are_found():
+def test_free_form_fields_are_found():
     of_model = {f"model.{part}_args" for part in ("backbone", "conv", "graph", "mpn")}
     of_terms = {"loss.terms.args", "loss.terms.miner_args"}
     assert {"data.options", "data.transform_args"} | of_model | of_terms <= set(FIELDS)
@@ -162,7 +162,7 @@ def test_the_free_form_fields_are_found():
 
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("field", FIELDS)
-def test_a_class_is_refused_wherever_it_is_named(sentinel, tmp_path, field, route):
+def test_a_class_is_refused_in_all_inputs(sentinel, tmp_path, field, route):
     for value in VALUES.values():
         with pytest.raises(ConfigError) as caught:
             route(field, value, tmp_path)
@@ -175,7 +175,7 @@ def test_a_class_is_refused_wherever_it_is_named(sentinel, tmp_path, field, rout
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_the_parser_itself_makes_no_object(sentinel, field):
+def test_the_parser_does_not_instantiate_classes(sentinel, field):
     for value in VALUES.values():
         if isinstance(value, dict):
             parsed = make_parser(Config, "test").parse_args(option(field, value), env=False)
@@ -202,7 +202,7 @@ def test_the_parser_itself_makes_no_object(sentinel, field):
         ["--help"],
     ],
 )
-def test_no_other_option_imports_or_reads(sentinel, tmp_path, monkeypatch, words):
+def test_other_options_do_not_import_or_read_files(sentinel, tmp_path, monkeypatch, words):
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "values.yaml", {"k": SPEC})
     with pytest.raises(ConfigError) as caught:
@@ -210,7 +210,7 @@ def test_no_other_option_imports_or_reads(sentinel, tmp_path, monkeypatch, words
     assert "\n" not in str(caught.value)
 
 
-def test_a_tag_that_is_not_of_plain_yaml_is_text(sentinel):
+def test_python_tags_of_yaml_are_text(sentinel):
     text = f"!!python/name:{MODULE}.Run"
     config = parse_config(None, ["--model.graph_args.k", text])
     assert config.model.graph_args == {"k": text}
@@ -229,7 +229,7 @@ def test_a_tag_that_is_not_of_plain_yaml_is_text(sentinel):
         ("model:\n  graph_args: &a {k: *a}\n", "nested too deeply"),
     ],
 )
-def test_what_else_a_file_could_hold(sentinel, tmp_path, monkeypatch, text, names):
+def test_other_invalid_files(sentinel, tmp_path, monkeypatch, text, names):
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "values.yaml", {"model": {"graph_args": {"k": SPEC}}})
     for name in ("experiment.yaml", "overlay.yaml"):
@@ -238,11 +238,11 @@ def test_what_else_a_file_could_hold(sentinel, tmp_path, monkeypatch, text, name
     Path("overlay.yaml").write_text(text)
     for files in ([Path("experiment.yaml")], [Path("base.yaml"), Path("overlay.yaml")]):
         with pytest.raises(ConfigError, match=names) as caught:
-            parse_layers(files, [])
+            parse_overlays(files, [])
         assert str(caught.value).count(files[-1].name) == 1
 
 
-def test_the_environment_sets_no_field(monkeypatch):
+def test_environment_variables_do_not_set_fields(monkeypatch):
     monkeypatch.setenv("JSONARGPARSE_DEFAULT_ENV", "true")
     for prefix in ("TRAIN", "TEST", "RUN"):
         monkeypatch.setenv(f"{prefix}_MODEL__STEPS", "7")
@@ -255,17 +255,17 @@ def test_the_environment_sets_no_field(monkeypatch):
     [Any, object, type, Callable, Callable[[int], int], Path, ModelConfig, dict, dict[str, object],
      dict[str, ModelConfig], list[Any], list[type], int | type, ModelConfig | None],
 )  # fmt: skip
-def test_a_field_of_another_type_cannot_be_added(hint):
+def test_fields_of_other_types_are_refused(hint):
     with pytest.raises(TypeError, match="plain data"):
         plain_type(hint)
 
 
-def test_plain_types_stay_as_they_are():
+def test_plain_types_are_unchanged():
     for hint in (bool, int, float, str, Literal["a", "b"], list[float], list[int], float | None):
         assert plain_type(hint) == hint
 
 
-def test_objects_are_refused_in_a_configuration_that_is_made_in_python():
+def test_objects_are_refused_in_python():
     with pytest.raises(ConfigError, match=r"model\.graph_args\.k must be plain data"):
         Config(model=ModelConfig(graph_args={"k": object()}))
     with pytest.raises(ConfigError, match=r"model\.graph_args\.k: class_path is refused"):
@@ -277,7 +277,7 @@ def test_objects_are_refused_in_a_configuration_that_is_made_in_python():
     [["evaluate", "RUN"], ["report", "RUN"], ["export", "RUN"], ["train", "--resume", "RUN"],
      ["search", "RUN", "RUN/config.yaml"], ["train", "RUN/config.yaml"]],
 )  # fmt: skip
-def test_a_command_on_a_run_that_names_a_class_ends_in_one_line(sentinel, tmp_path, capsys, words):
+def test_a_class_in_a_run_is_a_one_line_error(sentinel, tmp_path, capsys, words):
     whole = yaml.safe_load(config_to_yaml(Config()))
     whole["model"]["graph_args"] = {"k": SPEC}
     write(tmp_path / "config.yaml", whole)

@@ -1,4 +1,4 @@
-"""Experiment files and options: what is read, and what is said when it cannot be."""
+"""Experiment files and options: values, and errors for invalid input."""
 
 import dataclasses
 
@@ -30,7 +30,7 @@ def test_options_override_the_file(tmp_path):
     assert (config.model.heads, config.model.steps) == (1, 3)
 
 
-def test_every_field_is_written_out():
+def test_every_field_is_written():
     written = yaml.safe_load(config_to_yaml(Config()))
     assert written == config_to_dict(Config())
     for part in dataclasses.fields(Config):
@@ -63,7 +63,7 @@ def test_every_field_is_written_out():
         ("model:\n  steps: 0\nloss:\n  auxiliary_weight: 0\n", ["auxiliary_weight", "steps"]),
     ],
 )
-def test_a_mistake_in_the_file_is_named_in_one_line(tmp_path, text, names):
+def test_error_in_a_file_names_file_and_field(tmp_path, text, names):
     file = tmp_path / "experiment.yaml"
     file.write_text(text)
     with pytest.raises(ConfigError) as caught:
@@ -81,7 +81,7 @@ def test_a_mistake_in_the_file_is_named_in_one_line(tmp_path, text, names):
         (["--train.epochs", "0"], ["train.epochs", "0"]),
     ],
 )
-def test_a_mistake_in_an_option_is_not_blamed_on_the_file(tmp_path, options, names):
+def test_error_in_an_option_does_not_name_the_file(tmp_path, options, names):
     file = tmp_path / "experiment.yaml"
     file.write_text("select: last\n")
     with pytest.raises(ConfigError) as caught:
@@ -101,7 +101,7 @@ def test_heads_need_not_divide_the_width_of_other_layers():
     assert config.model.embedding_dim % config.model.heads
 
 
-def test_an_option_within_a_mapping_changes_that_value_alone(tmp_path):
+def test_an_option_within_a_mapping_changes_only_that_value(tmp_path):
     file = tmp_path / "experiment.yaml"
     file.write_text("model:\n  graph_args: {k: 3, a: x}\n")
     config = parse_config(file, ["--model.graph_args.k", "5", "--model.graph_args.b.c", "max"])

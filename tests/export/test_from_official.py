@@ -1,4 +1,4 @@
-"""Released checkpoints as run folders: the same numbers come out as from the modules themselves."""
+"""Released checkpoints as run folders: outputs equal those of the released modules."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ CLASSES = 5
 
 
 def randomised(module, rename):
-    """A released state dict: the module's, under the released names, with all tensors drawn."""
+    """Return the state dict of a module with released names and random tensors."""
     generator = torch.Generator().manual_seed(0)
     state = {}
     for key, value in module.state_dict().items():
@@ -60,7 +60,7 @@ def files(tmp_path):
 FIELDS = ["--data.allow_partial", "true", "--data.transform_args", "{image_size: 64}"]
 
 
-def test_the_run_gives_what_the_modules_give(files):
+def test_outputs_of_the_run_equal_those_of_the_modules(files):
     made = import_official(
         files / "E.pth", files / "G.pth", 4, files / "run",
         fields=["--data.root", str(files / "cub"), *FIELDS],
@@ -76,7 +76,7 @@ def test_the_run_gives_what_the_modules_give(files):
         # The same operations on the same weights.
         torch.testing.assert_close(output.embedding, raw, rtol=1e-6, atol=1e-6)
         torch.testing.assert_close(output.auxiliary_logits, encoder.classify(raw))
-        torch.testing.assert_close(model.describe(images), F.normalize(raw, dim=-1))
+        torch.testing.assert_close(model.embed(images), F.normalize(raw, dim=-1))
         for ours, theirs in zip(output.node_logits, refined.logits, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
     assert len(output.node_logits) == 2
@@ -101,7 +101,7 @@ def test_other_encoders(files, embed_dim, neck, last_stride):
     assert output.node_logits == []
 
 
-def test_evaluate_search_and_report_take_the_folder(files, capsys):
+def test_evaluate_search_and_report_open_the_folder(files, capsys):
     arguments = ["--encoder", files / "E.pth", "--mpn", files / "G.pth", "--heads", 4,
                  "--out", files / "run", "--data.root", files / "cub", *FIELDS]  # fmt: skip
     assert run(["import-official", *map(str, arguments)]) == 0
@@ -113,8 +113,8 @@ def test_evaluate_search_and_report_take_the_folder(files, capsys):
     assert "R@1" in capsys.readouterr().out
 
 
-def test_mistakes(files):
-    with pytest.raises(ConfigError, match="--mpn and --heads go together"):
+def test_invalid_arguments(files):
+    with pytest.raises(ConfigError, match="--mpn and --heads are needed together"):
         import_official(files / "E.pth", files / "G.pth", None, files / "run")
     with pytest.raises(ConfigError, match="divide"):
         import_official(files / "E.pth", files / "G.pth", 7, files / "run")

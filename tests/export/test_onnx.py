@@ -1,4 +1,4 @@
-"""The exported descriptor in onnxruntime against the model in torch."""
+"""Exported network in onnxruntime compared with the model in torch."""
 
 import builtins
 import io
@@ -31,21 +31,21 @@ def trained(request, tmp_path_factory):
 
 
 @pytest.mark.parametrize("batch", [1, 5])
-def test_onnxruntime_gives_the_descriptors(trained, batch, capsys):
+def test_onnxruntime_computes_the_same_descriptors(trained, batch, capsys):
     assert run(["export", str(trained.run.path)]) == 0
     path = trained.run.path / "model.onnx"
     pixels = EvalSet(trained).data.table.images[:batch].transpose(0, 3, 1, 2)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (found,) = session.run(["descriptor"], {"pixels": pixels.astype(np.float32)})
     with torch.no_grad():
-        ours = trained.model.describe(trained.transform.test(torch.from_numpy(pixels)))
+        expected = trained.model.embed(trained.transform.test(torch.from_numpy(pixels)))
     # Other kernels, float32.
-    np.testing.assert_allclose(found, ours.numpy(), atol=1e-5)
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
     facts = {prop.key: prop.value for prop in onnx.load(path).metadata_props}
     assert json.loads(facts["ibc_pyg"])["image_size"] == 8
 
 
-def test_without_the_package_one_line_says_so(trained, capsys, monkeypatch):
+def test_missing_package_is_a_one_line_error(trained, capsys, monkeypatch):
     found = builtins.__import__
 
     def missing(name, *rest, **named):
@@ -58,6 +58,6 @@ def test_without_the_package_one_line_says_so(trained, capsys, monkeypatch):
     assert 'pip install "ibc-pyg[onnx]"' in capsys.readouterr().err
 
 
-def test_bad_input(capsys, tmp_path):
+def test_folder_that_is_not_a_run(capsys, tmp_path):
     assert run(["export", str(tmp_path)]) == 2
     assert "no config.yaml" in capsys.readouterr().err

@@ -1,6 +1,6 @@
-"""Trainings in processes of their own, which are killed at chosen moments or at random ones.
+"""Trainings in separate processes that are killed at chosen or random moments.
 
-A fork server that has imported the package once makes each of them start in milliseconds.
+A fork server imports the package once, so each process starts in milliseconds.
 """
 
 import json
@@ -28,19 +28,19 @@ SMALL = {
 RELOADS = SMALL | {
     "--train.epochs": "4", "--train.reload_best_at": "[2]", "--train.checkpoint_every": "2",
 }  # fmt: skip
-"""The best weights of an epoch without a checkpoint are gone on with."""
+"""Training continues from best weights of an epoch without a checkpoint."""
 RETRAINS = SMALL | {"--train.epochs": "2", "--retrain": "true", "--train.ema_decay": "0.9"}
 """Two passes, with averaged weights."""
 
 
 @dataclass(frozen=True)
 class Kill:
-    """Where a process ends itself with SIGKILL.
+    """Moment at which a process kills itself with SIGKILL.
 
     Attributes:
-        kind: What the moment belongs to, for the tally.
-        target: `module:name` or `module:Class.name` of the function that is the moment.
-        call: In which of its calls, from 1.
+        kind: Name of the moment, for the count of kills.
+        target: `module:name` or `module:Class.name` of the function that is called.
+        call: Number of the call, from 1.
         when: before, after, or torn: after half of a record is written.
     """
 
@@ -110,8 +110,8 @@ def new(options, out, experiment):
     return ["train", str(experiment), "--out", str(out), *(w for o in options.items() for w in o)]
 
 
-def go_on(out):
-    """Return the arguments of a resumed run, or None if nothing was begun."""
+def resuming(out):
+    """Return the arguments that resume a run, or None if there is no run."""
     return ["train", "--resume", str(out)] if (out / "config.yaml").is_file() else None
 
 
@@ -131,18 +131,18 @@ def train_with_kills(options, folder, kills):
     """Train, dying as each of `kills` says, then resume to the end.
 
     Args:
-        kills: A `Kill`, or what is called with the running process and its folder and kills it.
+        kills: Each a `Kill`, or a function that takes the running process and its folder.
 
     Returns:
-        The run folder, and for each kill that was tried whether it came before the training was
-        done. When one came too late, the others are not tried.
+        The run folder, and for each kill whether it came before the end of the training. After a
+        kill that came too late, the others are left out.
     """
     folder.mkdir()
     out, hits = folder / "run", []
     for kill in [*kills, None]:
         if hits and not hits[-1]:
             return out, hits
-        arguments = go_on(out) or new(options, out, folder / "e.yaml")
+        arguments = resuming(out) or new(options, out, folder / "e.yaml")
         log = folder / f"log-{len(hits)}"
         inside = kill if isinstance(kill, Kill) else None
         process = start(arguments, kill=inside, log=log)
@@ -155,7 +155,7 @@ def train_with_kills(options, folder, kills):
 
 
 class AtRandom:
-    """Kills from outside, at a moment drawn between the start and the usual end."""
+    """Kills from outside, at a random moment of the usual duration."""
 
     kind = "at a random moment"
 
@@ -168,7 +168,7 @@ class AtRandom:
 
 
 class WhilePartial:
-    """Kills from outside as soon as a half-written checkpoint is seen."""
+    """Kills from outside as soon as a partial checkpoint exists."""
 
     kind = "checkpoint seen half-written"
 
@@ -180,7 +180,7 @@ class WhilePartial:
 
 
 class WhileRecording:
-    """Kills from outside as soon as the history has grown by some records."""
+    """Kills from outside after some records of the history."""
 
     kind = "history seen growing"
 
@@ -198,7 +198,7 @@ class WhileRecording:
 
 
 def outcome(run: Path):
-    """Return what must not depend on kills: weights, history and summary, without clock times."""
+    """Return everything that must not depend on kills: weights, history, summary, without times."""
     history = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     summary = json.loads((run / "summary.json").read_text())
     del summary["train_seconds"]

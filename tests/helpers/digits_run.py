@@ -1,4 +1,4 @@
-"""A small run on scikit-learn's digits, which several tests train."""
+"""A small run on scikit-learn's digits for several tests."""
 
 import io
 
@@ -8,7 +8,7 @@ from ibc_pyg.config.yaml_file import parse_config
 from ibc_pyg.training.monitor.speed import MEASURED
 
 TIMED = MEASURED
-"""Values of a record that a clock says; all others are the same in every repetition."""
+"""Values of a record that depend on the machine."""
 
 OPTIONS = [
     "--data.name", "digits", "--data.classes_per_batch", "4", "--data.images_per_class", "8",
@@ -24,7 +24,7 @@ def digits(*more):
 
 
 def quick(*more):
-    """The same without a report at the end."""
+    """The same without a report."""
     return digits("--track.report", "false", *more)
 
 
@@ -33,7 +33,7 @@ def quiet():
 
 
 def records(run):
-    """The history without what a clock says."""
+    """The history without values that depend on the machine."""
     return [
         {name: value for name, value in record.items() if name not in TIMED}
         for record in run.read_history()

@@ -1,4 +1,4 @@
-"""Several processes that work together, for tests."""
+"""Distributed processes for tests."""
 
 import multiprocessing
 import os
@@ -12,20 +12,20 @@ from torch import distributed as dist
 PRELOAD = ["torch", "torch.distributed", "ibc_pyg.training.run", "tests.helpers.processes"]
 
 PATIENCE = 300
-"""Seconds after which processes are taken to wait for each other; a busy machine needs some."""
+"""Seconds after which a deadlock is assumed."""
 
 
 def run_processes(work, world, *args, environment=None):
     """Call `work(rank, world, *args)` in `world` processes; return the results in rank order.
 
-    A server that has imported everything is forked, so only the first call pays for imports.
+    Processes are forked from a server, so only the first call waits for imports.
 
     Args:
-        work: A function at the top of a module.
-        world: How many.
+        work: A function at module level.
+        world: Number of processes.
         args: Its further arguments.
-        environment: What torchrun would set, see `torchrun_environment`; without it the processes
-            are joined by gloo beforehand.
+        environment: Environment of torchrun, see `torchrun_environment`; without it, a gloo process
+            group is initialised.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
@@ -52,12 +52,12 @@ def run_processes(work, world, *args, environment=None):
 
 def _received(pipe):
     if not pipe.poll(PATIENCE):
-        raise TimeoutError("a process does not answer: they wait for each other")
+        raise TimeoutError("a process does not answer: deadlock")
     return pipe.recv()
 
 
 def torchrun_environment(world):
-    """What torchrun tells the processes that it starts, but for their ranks."""
+    """Environment that torchrun gives its processes, without their ranks."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -88,7 +88,7 @@ def to_lists(tensors):
 def assert_close(found, wanted, what, tolerance=1e-5):
     """Relative to the largest value of the tensor: sums run in another order, in 24 bits.
 
-    A gradient that is zero by nature, of a bias before a normalisation, is nothing but rounding.
+    A gradient that is zero in theory, as of a bias before a normalisation, is a rounding error.
     """
     found, wanted = torch.tensor(found, dtype=torch.float64), wanted.double()
     scale = max(float(wanted.abs().max()), 0.1)

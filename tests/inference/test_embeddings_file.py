@@ -1,4 +1,4 @@
-"""Files of embeddings: what is written is read, and what is damaged is one line."""
+"""Files of embeddings: round trip, and one-line errors for damaged files."""
 
 import io
 import zipfile
@@ -28,7 +28,7 @@ def descriptors(rows):
 
 
 @pytest.mark.parametrize("gallery", [None, [9, 3, 0, 1]])
-def test_what_is_saved_is_read(tmp_path, gallery):
+def test_round_trip(tmp_path, gallery):
     file = tmp_path / "e.npz"
     part = None if gallery is None else descriptors(gallery)
     save_embeddings(file, EvalDescriptors(descriptors([5, 2, 7]), part), table())
@@ -108,7 +108,7 @@ BAD = {
         "'embeddings'",
     ),
     "no array": (archive(embeddings_npy=b"hello", labels_npy=npy(Y)), "embeddings"),
-    "a header that lies": (archive(embeddings_npy=HUGE, labels_npy=npy(Y)), "'embeddings'"),
+    "a wrong header": (archive(embeddings_npy=HUGE, labels_npy=npy(Y)), "'embeddings'"),
     "empty archive": (archive(), "embeddings"),
     "no labels": (npz(embeddings=X), "no array 'labels'"),
     "no embeddings": (npz(labels=Y), "no array 'embeddings'"),
@@ -145,8 +145,8 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_file_that_is_not_right_is_one_line(tmp_path, name):
-    content, says = BAD[name]
+def test_invalid_file_is_a_one_line_error(tmp_path, name):
+    content, expected = BAD[name]
     file = tmp_path / "bad.npz"
     file.write_bytes(content)
     with pytest.raises(RunError) as caught:
@@ -154,10 +154,10 @@ def test_a_file_that_is_not_right_is_one_line(tmp_path, name):
     message = str(caught.value)
     assert "\n" not in message
     assert "bad.npz" in message
-    assert says in message
+    assert expected in message
 
 
-def test_what_cannot_be_opened_or_written(tmp_path):
+def test_missing_files_and_folders(tmp_path):
     with pytest.raises(RunError, match="is not a file"):
         read_embeddings(tmp_path / "none.npz")
     with pytest.raises(RunError, match="is not a file"):
@@ -168,8 +168,8 @@ def test_what_cannot_be_opened_or_written(tmp_path):
         )
 
 
-def test_random_damage_is_one_line(tmp_path):
-    """Whatever byte is changed, the file is read or refused."""
+def test_random_damage_is_a_one_line_error(tmp_path):
+    """A file with changed bytes is read or refused."""
     rng = np.random.default_rng(0)
     whole = npz(embeddings=X, labels=Y)
     file = tmp_path / "e.npz"

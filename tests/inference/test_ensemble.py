@@ -1,4 +1,4 @@
-"""Ensembles: descriptors side by side, and runs that do not belong together."""
+"""Ensembles: concatenated descriptors, and runs on different images."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from ibc_pyg.inference.ensemble import check_same_images, concatenate, mean_scor
 from ibc_pyg.inference.extract import Descriptors, EvalDescriptors
 
 
-def described(width, seed, *, gallery=0):
+def make_descriptors(width, seed, *, gallery=0):
     generator = torch.Generator().manual_seed(seed)
 
     def part(n, first):
@@ -46,7 +46,7 @@ def data(*, test=None, **changes):
 
 @pytest.mark.parametrize("gallery", [0, 7])
 def test_cosine_of_an_ensemble_is_the_mean_cosine(gallery):
-    members = [described(width, width, gallery=gallery) for width in (4, 8, 5)]
+    members = [make_descriptors(width, width, gallery=gallery) for width in (4, 8, 5)]
     joined = concatenate(members)
     assert joined.queries.vectors.shape == (9, 17)
     torch.testing.assert_close(joined.queries.vectors.norm(dim=1), torch.ones(9))
@@ -57,36 +57,36 @@ def test_cosine_of_an_ensemble_is_the_mean_cosine(gallery):
     assert (joined.gallery is None) == (gallery == 0)
 
 
-def test_the_same_images_in_another_order_of_classes_are_the_same():
+def test_order_of_classes_does_not_matter():
     other = data(class_names=("b", "a", "d", "c"), labels=np.array([1, 1, 0, 0, *[3, 2] * 4]))
     check_same_images(["a", "b", "c"], [data(), data(), other])
 
 
 @pytest.mark.parametrize(
-    ("other", "says"),
+    ("other", "expected"),
     [
         (data(name="cub"), "cub against set"),
         (data(paths=tuple(f"{row % 11}.jpg" for row in range(12))), "query image 4.jpg against"),
-        (data(labels=np.array([0, 0, 1, 1, *[3, 2] * 4])), "4.png is of another class"),
+        (data(labels=np.array([0, 0, 1, 1, *[3, 2] * 4])), "4.png has another class"),
         (data(images=np.ones((12, 2, 2, 1), np.uint8)), "pixels of the query images differ"),
-        (data(images=None), "one set lies in memory"),
+        (data(images=None), "one data set is in memory"),
         (data(test=EvalSplit(np.arange(4, 11))), "7 query images against 8"),
         (data(test=EvalSplit(np.arange(4, 12), np.arange(4, 12))), "a gallery of its own"),
     ],
 )
-def test_runs_of_other_images_are_named(other, says):
+def test_runs_on_other_images_are_named(other, expected):
     with pytest.raises(RunError, match=r"third and first .*one data set and split") as caught:
         check_same_images(["first", "second", "third"], [data(), data(), other])
-    assert says in str(caught.value)
+    assert expected in str(caught.value)
 
 
-def test_galleries_are_compared_too():
+def test_galleries_are_compared():
     first, other = (data(test=EvalSplit(np.arange(4, 6), np.arange(6, last))) for last in (12, 11))
     with pytest.raises(RunError, match="5 gallery images against 6"):
         check_same_images(["a", "b"], [first, other])
 
 
-def test_mean_of_metrics_alone():
+def test_mean_contains_metrics_only():
     scores = [
         {"R@1": 0.5, "NMI": 0.2, "queries": 9.0, "refine": "knn", "refine_size": 7},
         {"R@1": 0.7, "queries": 9.0, "refine": "knn", "refine_size": 7},

@@ -1,4 +1,4 @@
-"""Test images of a run: recorded when it was made, embedded once for the same weights."""
+"""Test images of a run: recorded with the run, embedded once for the same weights."""
 
 import io
 import shutil
@@ -64,13 +64,13 @@ def test_the_recorded_split_is_that_of_the_data_set(path):
     assert (recorded.splits.test.queries == loaded.splits.test.queries).all()
 
 
-def test_kept_embeddings_are_those_of_the_weights(path):
+def test_cached_embeddings_equal_extracted_ones(path):
     images = EvalSet(load_run(path))
-    kept, fresh = images.descriptors(), images.extract()
-    assert torch.equal(kept.queries.vectors, fresh.queries.vectors)
-    assert torch.equal(kept.candidates.vectors, fresh.candidates.vectors)
-    assert (kept.queries.rows == fresh.queries.rows).all()
-    assert torch.equal(kept.candidates.labels, fresh.candidates.labels)
+    cached, fresh = images.descriptors(), images.extract()
+    assert torch.equal(cached.queries.vectors, fresh.queries.vectors)
+    assert torch.equal(cached.candidates.vectors, fresh.candidates.vectors)
+    assert (cached.queries.rows == fresh.queries.rows).all()
+    assert torch.equal(cached.candidates.labels, fresh.candidates.labels)
 
 
 def test_embeddings_of_other_weights_are_computed_again(path):
@@ -86,7 +86,7 @@ def test_embeddings_of_other_weights_are_computed_again(path):
     assert EvalSet(load_run(path)).descriptors().candidates.vectors.any()
 
 
-def test_pictures_that_were_added_since_do_not_change_the_scores(path):
+def test_pictures_added_later_do_not_change_the_scores(path):
     run = load_run(path)
     before = score(EvalSet(run).extract(), run.config.evaluate, seed=0)
     pictures = sorted((path.parent / "pictures").rglob("*.jpg"))
@@ -96,7 +96,7 @@ def test_pictures_that_were_added_since_do_not_change_the_scores(path):
     assert score(EvalSet(again).extract(), again.config.evaluate, seed=0) == before
 
 
-def test_without_the_data_set_a_run_is_searched_and_reported(path):
+def test_search_and_report_without_the_data_set(path):
     images = EvalSet(load_run(path))
     row = int(images.gallery().rows[0])
     picture = shutil.copy(images.path(row), path.parent / "query.jpg")
@@ -112,7 +112,7 @@ def test_without_the_data_set_a_run_is_searched_and_reported(path):
         EvalSet(run).extract()
 
 
-def test_a_data_set_that_has_moved_is_found_by_its_new_root(path, tmp_path):
+def test_moved_data_set_is_found_at_its_new_root(path, tmp_path):
     before = EvalSet(load_run(path)).extract()
     shutil.move(path.parent / "pictures", tmp_path / "moved")
     config = (path / "config.yaml").read_text()
@@ -122,7 +122,7 @@ def test_a_data_set_that_has_moved_is_found_by_its_new_root(path, tmp_path):
     assert torch.equal(before.queries.vectors, after.queries.vectors)
 
 
-def test_a_folder_that_cannot_be_written_is_searched_all_the_same(path, monkeypatch):
+def test_search_in_a_read_only_run_folder(path, monkeypatch):
     (path / "descriptors.safetensors").unlink()
 
     def read_only(*arguments, **options):
@@ -146,7 +146,7 @@ def test_a_folder_that_cannot_be_written_is_searched_all_the_same(path, monkeypa
         lambda text: text.replace('"image_shape": null', '"image_shape": [1, 2]'),
     ],
 )
-def test_a_damaged_record_is_one_line(path, damage):
+def test_damaged_record_is_a_one_line_error(path, damage):
     record = path / "split.json"
     record.write_text(damage(record.read_text()))
     with pytest.raises(RunError, match=r"split\.json") as caught:

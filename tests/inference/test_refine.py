@@ -1,4 +1,4 @@
-"""Descriptor refinement: label-free neighbourhoods, and message passing in many at once."""
+"""Descriptor refinement: label-free neighbourhoods, and batched message passing."""
 
 from functools import partial
 
@@ -15,7 +15,7 @@ from ibc_pyg.graph import k_reciprocal_groups, knn, threshold
 from ibc_pyg.inference.extract import Descriptors, EvalDescriptors
 from ibc_pyg.inference.neighbour_groups import neighbours_for
 from ibc_pyg.inference.refine import refine, refined_vectors
-from ibc_pyg.metrics.clustering import kmeans
+from ibc_pyg.metrics.clustering import KMeansSettings, kmeans
 from ibc_pyg.nn.model import IntraBatchModel, complete_batch
 from ibc_pyg.nn.mpn import MPN
 
@@ -37,21 +37,21 @@ def unit(n, seed):
     return F.normalize(centres[labels] + 0.7 * torch.randn(n, D, generator=generator), dim=1)
 
 
-def descriptors(vectors, first=0):
+def make_part(vectors, first=0):
     rows = np.arange(first, first + len(vectors))
     return Descriptors(rows, vectors, torch.arange(len(vectors)) % 6)
 
 
 def same_set(n=60):
-    return EvalDescriptors(descriptors(unit(n, 0)), None)
+    return EvalDescriptors(make_part(unit(n, 0)), None)
 
 
 def two_sets(queries=40, gallery=60):
-    return EvalDescriptors(descriptors(unit(queries, 1)), descriptors(unit(gallery, 2), queries))
+    return EvalDescriptors(make_part(unit(queries, 1)), make_part(unit(gallery, 2), queries))
 
 
 def one_by_one(model, vectors, others, pool):
-    """What each neighbourhood gives when it is the only one."""
+    """Refine in each neighbourhood separately."""
     model.eval()
     rows = []
     with torch.no_grad():
@@ -64,28 +64,28 @@ def one_by_one(model, vectors, others, pool):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("size", [2, 7])
-def test_refinement_is_that_of_each_neighbourhood_alone(method, size):
-    model, described = make_model(), same_set()
-    refined = refine(model, described, method, size)
-    x = described.queries.vectors
+def test_batched_refinement_equals_one_by_one(method, size):
+    model, descriptors = make_model(), same_set()
+    refined = refine(model, descriptors, method, size)
+    x = descriptors.queries.vectors
     expected = one_by_one(model, x, neighbours_for(x, method, size), x)
     assert refined.gallery is None
-    # float32: one batched product against many small ones.
+    # float32: a batched product against many small ones.
     torch.testing.assert_close(refined.queries.vectors, expected, atol=1e-5, rtol=0)
     assert not torch.allclose(refined.queries.vectors, x, atol=0.1)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_queries_are_refined_with_the_gallery_alone(method):
-    model, described = make_model(), two_sets()
-    q, g = described.queries.vectors, described.gallery.vectors
-    refined = refine(model, described, method, 5)
+def test_queries_are_refined_with_the_gallery_only(method):
+    model, descriptors = make_model(), two_sets()
+    q, g = descriptors.queries.vectors, descriptors.gallery.vectors
+    refined = refine(model, descriptors, method, 5)
     expected = one_by_one(model, q, neighbours_for(q, method, 5, gallery=g), g)
     torch.testing.assert_close(refined.queries.vectors, expected, atol=1e-5, rtol=0)
-    alone = refine(model, EvalDescriptors(described.gallery, None), method, 5)
+    alone = refine(model, EvalDescriptors(descriptors.gallery, None), method, 5)
     assert torch.equal(refined.gallery.vectors, alone.queries.vectors)
-    # Other queries are of no account.
-    few = EvalDescriptors(descriptors(q[3:9]), described.gallery)
+    # Other queries do not matter.
+    few = EvalDescriptors(make_part(q[3:9]), descriptors.gallery)
     torch.testing.assert_close(
         refine(model, few, method, 5).queries.vectors,
         refined.queries.vectors[3:9],
@@ -97,12 +97,12 @@ def test_queries_are_refined_with_the_gallery_alone(method):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("sets", [same_set, two_sets])
 def test_labels_are_not_used(method, sets):
-    model, described = make_model(), sets()
-    refined = refine(model, described, method, 7)
-    for part in (described.queries, described.gallery):
+    model, descriptors = make_model(), sets()
+    refined = refine(model, descriptors, method, 7)
+    for part in (descriptors.queries, descriptors.gallery):
         if part is not None:
             part.labels.copy_(part.labels[torch.randperm(len(part.labels))])
-    again = refine(model, described, method, 7)
+    again = refine(model, descriptors, method, 7)
     assert torch.equal(again.queries.vectors, refined.queries.vectors)
     if refined.gallery is not None:
         assert torch.equal(again.gallery.vectors, refined.gallery.vectors)
@@ -110,10 +110,10 @@ def test_labels_are_not_used(method, sets):
 
 @pytest.mark.parametrize(("method", "size"), [("none", 7), *((method, 1) for method in METHODS)])
 def test_a_neighbourhood_of_one_changes_nothing(method, size):
-    for described in (same_set(), two_sets()):
-        refined = refine(make_model(), described, method, size)
-        assert torch.equal(refined.queries.vectors, described.queries.vectors)
-        assert refined.candidates.vectors is described.candidates.vectors
+    for descriptors in (same_set(), two_sets()):
+        refined = refine(make_model(), descriptors, method, size)
+        assert torch.equal(refined.queries.vectors, descriptors.queries.vectors)
+        assert refined.candidates.vectors is descriptors.candidates.vectors
 
 
 @pytest.mark.parametrize("budget", [1, 10**5])
@@ -134,7 +134,7 @@ def test_chunks_change_nothing(budget):
         (complete_batch, "GATConv"),
     ],
 )
-def test_the_graph_of_the_model_is_kept(graph, conv):
+def test_the_graph_of_the_model_is_used(graph, conv):
     model, x = make_model(graph=graph, conv=conv), unit(40, 0)
     others = neighbours_for(x, "knn", 7)
     found = refined_vectors(model, x, others, memory_budget=10**5)
@@ -158,13 +158,13 @@ def test_the_graph_of_the_model_is_kept(graph, conv):
     ],
 )
 def test_other_outputs_of_the_mpn(arguments, width):
-    model, described = make_model(**arguments), same_set()
+    model, descriptors = make_model(**arguments), same_set()
     model.train()
-    refined = refine(model, described, "knn", 4).queries.vectors
-    assert model.training, "the mode is as before"
+    refined = refine(model, descriptors, "knn", 4).queries.vectors
+    assert model.training, "the mode is restored"
     assert refined.shape == (60, width)
     torch.testing.assert_close(refined.norm(dim=1), torch.ones(60))
-    x = described.queries.vectors
+    x = descriptors.queries.vectors
     expected = one_by_one(model, x, neighbours_for(x, "knn", 4), x)
     torch.testing.assert_close(refined, expected, atol=1e-5, rtol=0)
 
@@ -190,7 +190,7 @@ def test_clusters_are_cut_and_filled_up_by_brute_force(size, own_gallery):
     g = unit(90, 2)
     x = g if own_gallery else unit(30, 1)
     found = neighbours_for(x, "cluster", size, gallery=None if own_gallery else g, seed=5)
-    assigned, _ = kmeans(g, 90 // size, restarts=1, iterations=20, swaps=0, seed=5)
+    assigned, _ = kmeans(g, 90 // size, KMeansSettings(seed=5))
     centres = np.stack([g[assigned == c].double().mean(0) for c in range(90 // size)])
     for row, vector in enumerate(x.double()):
         closeness = (g.double() @ vector).numpy()
@@ -223,24 +223,24 @@ def test_as_many_neighbours_as_there_are_images(method):
         assert sorted(others) == list(range(9))
 
 
-def test_what_cannot_be_refined():
-    described = same_set(6)
+def test_invalid_refinements():
+    descriptors = same_set(6)
     with pytest.raises(RunError, match=r"evaluate\.refine_size is 7.* 6 images"):
-        refine(make_model(), described, "knn", 7)
+        refine(make_model(), descriptors, "knn", 7)
     plain = IntraBatchModel(nn.Flatten(), None, [], nn.Linear(D, 3))
-    assert refine(plain, described, "none", 7) is described
+    assert refine(plain, descriptors, "none", 7) is descriptors
     with pytest.raises(RunError, match="without message passing"):
-        refine(plain, described, "knn", 3)
+        refine(plain, descriptors, "knn", 3)
     with pytest.raises(RunError, match=r"evaluate\.refine_size = 3"):
-        refine(make_model(graph=partial(knn, k=5)), described, "knn", 3)
+        refine(make_model(graph=partial(knn, k=5)), descriptors, "knn", 3)
 
 
 def test_scores_name_the_refinement():
-    model, described = make_model(), same_set()
+    model, descriptors = make_model(), same_set()
     config = EvaluateConfig(refine="k_reciprocal", refine_size=5)
-    scores = refine_and_score(model, described, config, seed=3)
+    scores = refine_and_score(model, descriptors, config, seed=3)
     assert (scores["refine"], scores["refine_size"]) == ("k_reciprocal", 5)
-    refined = refine(model, described, "k_reciprocal", 5, seed=3)
+    refined = refine(model, descriptors, "k_reciprocal", 5, seed=3)
     expected = score(refined, config, seed=3)
     assert {name: scores[name] for name in expected} == expected
     assert expected["kmeans_seed"] == 3

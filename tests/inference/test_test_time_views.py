@@ -1,4 +1,4 @@
-"""Mirror images and crops: the mean of the descriptors of what torchvision cuts out."""
+"""Mirror images and crops: the mean of the descriptors of torchvision's crops."""
 
 import numpy as np
 import pytest
@@ -40,12 +40,12 @@ def table(images=None):
     )
 
 
-def described(model, views, images):
-    return views.describe(model, views.transform(table(), PHOTO).test(images))
+def embed(model, views, images):
+    return views.embed(model, views.transform(table(), PHOTO).test(images))
 
 
 def by_hand(model, image, *, flip, crops):
-    """Mean of the descriptors of torchvision's crops of one picture."""
+    """Compute the mean descriptor of torchvision's crops of one picture."""
     scaled = V2.resize(image, 26, antialias=True)
     cuts = V2.five_crop(scaled, [20, 20]) if crops == 5 else [V2.center_crop(scaled, [20, 20])]
     cuts = [cut.permute(1, 2, 0)[None] for cut in cuts]
@@ -60,22 +60,22 @@ def by_hand(model, image, *, flip, crops):
 def test_views_are_those_of_torchvision(model, flip, crops):
     images = pictures((40, 30), (26, 26), (31, 57))
     with torch.no_grad():
-        found = described(model, Views(flip, crops), images)
+        found = embed(model, Views(flip, crops), images)
     for vector, image in zip(found, images, strict=True):
         expected = by_hand(model, image, flip=flip, crops=crops)
-        # The two libraries round 8-bit pixels alike but for the channel order in memory.
+        # The channel order in memory changes the rounding of 8-bit pixels.
         torch.testing.assert_close(vector, expected, atol=5e-3, rtol=0)
     torch.testing.assert_close(found.norm(dim=1), torch.ones(3))
 
 
-def test_one_view_is_the_usual_one(model):
+def test_one_view_is_the_plain_embedding(model):
     images = pictures((40, 30), (26, 33))
     with torch.no_grad():
-        usual = model.describe(PHOTO.test(images))
-        assert torch.equal(described(model, Views(), images), usual)
-        mirrored = model.describe(PHOTO.test(images).flip(-1))
+        usual = model.embed(PHOTO.test(images))
+        assert torch.equal(embed(model, Views(), images), usual)
+        mirrored = model.embed(PHOTO.test(images).flip(-1))
         expected = F.normalize((usual + mirrored) / 2, dim=1)
-        torch.testing.assert_close(described(model, Views(flip=True), images), expected)
+        torch.testing.assert_close(embed(model, Views(flip=True), images), expected)
 
 
 @pytest.mark.parametrize("crops", [5, 9])

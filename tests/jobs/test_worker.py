@@ -1,4 +1,4 @@
-"""A run in a process that has trained before is the run that the command line gives."""
+"""Runs in processes of a pool: the same weights as by the command line, failures, interrupts."""
 
 import json
 import os
@@ -32,54 +32,54 @@ def config(tmp_path_factory):
 
 
 def say(said):
-    return lambda task, what: said.append((task.name, what))
+    return lambda job, what: said.append((job.name, what))
 
 
-def test_a_warm_process_trains_the_same_weights_bit_by_bit(config, tmp_path):
+def test_a_forked_process_trains_the_same_weights_as_the_command(config, tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text(config_to_yaml(config))
     subprocess.run(
-        [sys.executable, "-m", "ibc_pyg", "train", str(file), "--out", str(tmp_path / "cold")],
+        [sys.executable, "-m", "ibc_pyg", "train", str(file), "--out", str(tmp_path / "command")],
         check=True,
         capture_output=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    # The first run leaves other threads and other random numbers behind.
+    # Its seed and threads must not affect the runs after it.
     other = replace(config, train=replace(config.train, seed=7, threads=2))
     diverging = replace(config, train=replace(config.train, lr=1e30))
     broken = replace(config, data=replace(config.data, root=str(tmp_path / "nowhere")))
-    tasks = [
+    jobs = [
         Job("other", tmp_path / "pool" / "other", other),
         Job("diverging", tmp_path / "pool" / "diverging", diverging),
         Job("broken", tmp_path / "pool" / "broken", broken),
-        Job("warm", tmp_path / "pool" / "warm", config),
+        Job("same", tmp_path / "pool" / "same", config),
     ]
     said = []
-    failures = run_jobs(tasks, workers=1, threads=1, report=say(said))
+    failures = run_jobs(jobs, workers=1, threads=1, report=say(said))
 
     weights = [(tmp_path / path / "model.safetensors").read_bytes() for path in
-               ("cold", "pool/warm", "pool/other")]  # fmt: skip
+               ("command", "pool/same", "pool/other")]  # fmt: skip
     assert weights[0] == weights[1]
     assert weights[0] != weights[2]
-    # The loss that is not finite is the run's own fault, a missing folder is not.
-    assert [(each.task.name, each.final) for each in failures] == [
+    # A divergence is final, a missing folder is not.
+    assert [(each.job.name, each.final) for each in failures] == [
         ("diverging", True), ("broken", False),
     ]  # fmt: skip
     assert "nowhere" in failures[1].message
     log = (tmp_path / "pool" / "diverging.log").read_text()
     assert log.splitlines()[-1] == f"error: {failures[0].message}"
-    assert ("warm", "finished") in said
-    made = json.loads((tmp_path / "pool" / "warm" / "environment.json").read_text())
+    assert ("same", "finished") in said
+    made = json.loads((tmp_path / "pool" / "same" / "environment.json").read_text())
     assert made["command"] == command_line()
 
     said.clear()
-    assert run_jobs([tasks[0], tasks[3]], workers=2, report=say(said)) == []
-    assert said == [("other", "done before"), ("warm", "done before")]
+    assert run_jobs([jobs[0], jobs[3]], workers=2, report=say(said)) == []
+    assert said == [("other", "done before"), ("same", "done before")]
 
 
 @pytest.mark.parametrize("ignored", [False, True])
-def test_stopped_while_its_worker_still_imports(config, tmp_path, ignored):
-    """Nothing goes on in the dark: neither where Ctrl-C is ignored, as behind a shell's `&`."""
+def test_interrupt_while_the_server_imports(config, tmp_path, ignored):
+    """No run continues, even if SIGINT is ignored, as behind a shell's `&`."""
     config = replace(config, train=replace(config.train, epochs=200))
     file = tmp_path / "config.yaml"
     file.write_text(config_to_yaml(config))
@@ -95,8 +95,8 @@ def test_stopped_while_its_worker_still_imports(config, tmp_path, ignored):
     grid.send_signal(signal.SIGTERM)
     said = grid.communicate(timeout=120)[0]
     assert grid.returncode == 130, said
-    assert "the same command goes on" in said
-    # Their parent waited for the workers.
+    assert "the same command resumes" in said
+    # The command has waited for its runs.
     assert not list((tmp_path / "out").glob("*/*/summary.json"))
     histories = list((tmp_path / "out").glob("*/*/metrics.jsonl"))
     sizes = [path.stat().st_size for path in histories]
@@ -106,8 +106,8 @@ def test_stopped_while_its_worker_still_imports(config, tmp_path, ignored):
 
 
 @pytest.mark.slow
-def test_stopped_by_sigterm_it_goes_on_to_the_same_weights(config, tmp_path):
-    """The whole command is stopped while a run trains; run again, it resumes."""
+def test_resume_after_sigterm_gives_the_same_weights(config, tmp_path):
+    """The command is stopped during a run, and resumes when it is run again."""
     config = replace(config, train=replace(config.train, epochs=40, checkpoint_every=40))
     file = tmp_path / "config.yaml"
     file.write_text(config_to_yaml(config))
@@ -119,16 +119,16 @@ def test_stopped_by_sigterm_it_goes_on_to_the_same_weights(config, tmp_path):
             text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
 
-    cut = start(tmp_path / "cut")
+    resumable = start(tmp_path / "cut")
     history = tmp_path / "cut" / "as-is" / "seed-0" / "metrics.jsonl"
     deadline = time.monotonic() + 60
     while not (history.is_file() and history.read_text().count("\n") > 5):
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    cut.send_signal(signal.SIGTERM)
-    output = cut.communicate()[0]
-    assert cut.returncode == 130
-    assert "the same command goes on" in output
+    resumable.send_signal(signal.SIGTERM)
+    output = resumable.communicate()[0]
+    assert resumable.returncode == 130
+    assert "the same command resumes" in output
     assert any((history.parent / "checkpoints").glob("step-*"))
     assert not (history.parent / "summary.json").exists()
 

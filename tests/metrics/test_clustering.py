@@ -16,7 +16,7 @@ from sklearn.metrics import (
 from sklearn.metrics.cluster import contingency_matrix, expected_mutual_information
 
 from ibc_pyg.metrics import adjusted, clustering_metrics
-from ibc_pyg.metrics.clustering import kmeans
+from ibc_pyg.metrics.clustering import KMeansSettings, kmeans
 from ibc_pyg.metrics.seeding import seed_centroids
 
 
@@ -30,7 +30,7 @@ def clouds(n: int, dim: int, classes: int, noise: float, seed: int = 0) -> tuple
 def test_scores_are_those_of_the_clusters() -> None:
     x, y = clouds(400, 16, 20, 1.0)
     out = clustering_metrics(x, y, seed=3)
-    clusters, inertia = kmeans(torch.from_numpy(x), 20, restarts=1, iterations=20, swaps=60, seed=3)
+    clusters, inertia = kmeans(torch.from_numpy(x), 20, KMeansSettings(swaps=60, seed=3))
     assert out["NMI"] == pytest.approx(normalized_mutual_info_score(y, clusters), abs=1e-12)
     assert out["AMI"] == pytest.approx(adjusted_mutual_info_score(y, clusters), abs=1e-9)
     assert out["ARI"] == pytest.approx(adjusted_rand_score(y, clusters), abs=1e-12)
@@ -58,7 +58,7 @@ def test_far_from_the_origin_nothing_changes() -> None:
     assert far["NMI"] == pytest.approx(near["NMI"], abs=0.05)
 
 
-def test_a_seed_settles_everything() -> None:
+def test_a_seed_determines_everything() -> None:
     x, y = clouds(300, 8, 10, 1.5)
     torch.manual_seed(1)
     first = clustering_metrics(x, y, restarts=2, seed=5)

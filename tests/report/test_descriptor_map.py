@@ -4,15 +4,9 @@ import re
 
 import numpy as np
 
-from ibc_pyg.report import MapPoints
-from ibc_pyg.report.descriptor_map import (
-    MARGIN,
-    SIDE,
-    fit_square,
-    focus_classes,
-    map_section,
-)
-from ibc_pyg.report.markup import Missing
+from ibc_pyg.report import MapPoints, ReportData
+from ibc_pyg.report.descriptor_map import MARGIN, SIDE, draw_map, fit_square, focus_classes
+from ibc_pyg.report.page import render
 
 
 def points(count: int = 60, classes: int = 15, **options) -> MapPoints:
@@ -44,22 +38,24 @@ def test_points_fill_the_drawing_with_one_scale():
 
 def test_every_point_is_drawn_once_with_its_class():
     data = points(thumbs={0: np.zeros((8, 8), np.uint8), 14: np.zeros((8, 8, 3), np.uint8)})
-    page = map_section(data)
-    markers = sum(path.count("M") for path in re.findall(r'<path d="([^"]*)"></path></g>', page))
-    markers += sum(path.count("M") for path in re.findall(r'<path d="([^"]*)"></path><im', page))
-    assert markers == 58
-    assert page.count("<image ") == 2
-    assert sorted(re.findall(r"<title>(.*?)</title>", page)) == sorted(data.class_names)
+    groups = draw_map(data).groups
+    assert sum(group.path.count("M") for group in groups) == 58
+    assert sorted(group.label for group in groups) == sorted(data.class_names)
+    page = render(ReportData("t", points=data))
+    assert page.count("<image ") == page.count('<rect class="thumb"') == 2
+    assert sorted(re.findall(r"<g [^>]*><title>(.*?)</title>", page)) == sorted(data.class_names)
+    for group in groups:
+        assert f'<path d="{group.path}"></path>' in page
 
 
 def test_legend_names_counts_and_numbers_twelve_classes():
-    page = map_section(points())
+    page = render(ReportData("t", points=points()))
     assert len(re.findall(r'<li data-class="\d+"', page)) == 12
     assert re.findall(r'class="number"[^>]*>(\d+)<', page) == [str(n) for n in range(1, 13)]
     assert "12 classes with 48 descriptors" in page
 
 
-def test_no_points_give_a_sentence():
+def test_no_points_no_map():
     empty = MapPoints(np.zeros((0, 2), np.float32), np.zeros(0, np.int64), [])
-    assert isinstance(map_section(None), Missing)
-    assert isinstance(map_section(empty), Missing)
+    assert draw_map(None) is None
+    assert draw_map(empty) is None

@@ -111,7 +111,7 @@ def read(path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def test_file_is_whole_and_fetches_nothing(tmp_path):
+def test_file_is_self_contained(tmp_path):
     path = write_report(full(["alpha", "beta", "gamma"]), tmp_path / "new" / "report.html")
     page = Page(read(path))
     assert page.references
@@ -146,7 +146,7 @@ def test_policy_forbids_requests_and_allows_only_this_script(tmp_path):
     assert directives["script-src"] == f"'sha256-{digest}'"
 
 
-def test_an_empty_run_is_explained_in_sentences(tmp_path):
+def test_empty_sections_are_explained_in_sentences(tmp_path):
     source = read(write_report(ReportData("Empty"), tmp_path / "report.html"))
     page = Page(source)
     assert source.count('class="missing"') == page.tags.count("section") == 6
@@ -154,7 +154,7 @@ def test_an_empty_run_is_explained_in_sentences(tmp_path):
     assert 'class="lede"' not in source
 
 
-def test_page_fits_phones_dark_rooms_and_paper(tmp_path):
+def test_page_has_phone_width_dark_mode_and_print_styles(tmp_path):
     source = read(write_report(ReportData("Any"), tmp_path / "report.html"))
     for wanted in (
         'name="viewport" content="width=device-width, initial-scale=1"',
@@ -185,5 +185,5 @@ def test_a_report_of_photographs_stays_light(tmp_path):
 
 
 def test_a_path_that_cannot_be_written_is_named(tmp_path):
-    with pytest.raises(RunError, match="cannot write the report"):
+    with pytest.raises(RunError, match="cannot be written"):
         write_report(ReportData("Any"), tmp_path)

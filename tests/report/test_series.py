@@ -42,7 +42,7 @@ def test_values_are_sorted_into_panels_by_name():
     }
 
 
-def test_what_a_training_records_has_its_panels():
+def test_recorded_values_of_a_training_have_their_panels():
     record = {
         "step": 50,
         "train/loss": 2.0,
@@ -63,12 +63,12 @@ def test_what_a_training_records_has_its_panels():
         "Loss": ["train/loss"],
         "Learning rate": ["lr/heads", "lr/loss"],
         "Images per second": ["train/images_per_s"],
-        "Waiting for data, % of time": ["train/data_wait"],
+        "Data-loading wait, % of time": ["train/data_wait"],
         "Gradient norm": ["grad_norm/backbone", "grad_norm/loss"],
-        "Where attention falls, %": ["attention/step0/own_class", "attention/step1/null_node"],
-        "Entropy of attention, nats": ["attention/step0/entropy_head0"],
+        "Attention by target, %": ["attention/step0/own_class", "attention/step1/null_node"],
+        "Attention entropy, nats": ["attention/step0/entropy_head0"],
     }
-    assert panels["Waiting for data, % of time"][0].mean.tolist() == [25.0]
+    assert panels["Data-loading wait, % of time"][0].mean.tolist() == [25.0]
 
 
 def test_metrics_are_in_per_cent():
@@ -76,10 +76,10 @@ def test_metrics_are_in_per_cent():
     assert panel.series[0].mean.tolist() == [25.0]
 
 
-def test_more_than_six_metrics_keep_the_most_telling_in_their_order():
+def test_more_than_six_metrics_keep_the_headlines_in_their_order():
     names = ["R@1", "R@2", "R@4", "R@8", "R@16", "MAP@R", "RP", "NMI"]
     (_, panel, *_) = panels_of([{"step": 1, **dict.fromkeys(names, 0.5)}])
-    assert [item.name for item in panel.series] == ["R@1", "R@2", "R@4", "R@8", "MAP@R", "NMI"]
+    assert [item.name for item in panel.series] == ["R@1", "R@2", "R@4", "MAP@R", "RP", "NMI"]
     assert len(panel.series) == MOST_SERIES
 
 

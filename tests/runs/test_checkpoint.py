@@ -112,7 +112,7 @@ def test_one_changed_digit_is_found(tmp_path):
 
 
 def test_none_at_all(tmp_path):
-    with pytest.raises(RunError, match="no whole checkpoint"):
+    with pytest.raises(RunError, match="no intact checkpoint"):
         load_newest(tmp_path / "checkpoints")
 
 

@@ -30,38 +30,38 @@ class Runs:
         self.fails = {}
         self.interrupt_after = None
 
-    def __call__(self, tasks, *, workers, threads, report):
+    def __call__(self, jobs, *, workers, threads, report):
         failures = []
-        for task in tasks:
-            if task.finished:
-                report(task, "done before")
+        for job in jobs:
+            if job.finished:
+                report(job, "done before")
                 continue
             if self.interrupt_after is not None and len(self.order) >= self.interrupt_after:
                 raise KeyboardInterrupt
-            self.order.append(task.name)
-            self.configs[task.name] = task.config
-            if task.name in self.fails:
-                failures.append(JobFailure(task, "the loss is nan", self.fails[task.name]))
+            self.order.append(job.name)
+            self.configs[job.name] = job.config
+            if job.name in self.fails:
+                failures.append(JobFailure(job, "the loss is nan", self.fails[job.name]))
                 continue
-            self.write(task)
-            report(task, "finished")
+            self.write(job)
+            report(job, "finished")
         return failures
 
     @staticmethod
-    def write(task):
-        config = task.config
+    def write(job):
+        config = job.config
         score = 0.5 - abs(config.train.lr - BEST_LR) + 0.1 * config.model.steps
         score += 0.01 * config.train.seed
         if config.model.conv == "none":
             score -= 0.03
-        task.path.mkdir(parents=True, exist_ok=True)
-        (task.path / "config.yaml").write_text(config_to_yaml(config))
+        job.path.mkdir(parents=True, exist_ok=True)
+        (job.path / "config.yaml").write_text(config_to_yaml(config))
         lines = [{"step": 1, "time": 0, "val/R@1": 0.99}, {"step": 2, "time": 0, "val/R@1": score},
                  {"step": 2, "time": 0, "test/R@1": 1 - score}]  # fmt: skip
-        (task.path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+        (job.path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
         summary = {"R@1": score, "MAP@R": score / 2, "queries": 10.0, "select": config.select,
                    "seed": config.train.seed, "train_seconds": 3.0}  # fmt: skip
-        (task.path / "summary.json").write_text(json.dumps(summary))
+        (job.path / "summary.json").write_text(json.dumps(summary))
 
 
 @pytest.fixture
@@ -131,21 +131,21 @@ def test_the_choice_looks_at_the_last_validation_score_alone(sweep, runs):
 
 
 def test_the_table(sweep, runs):
-    options = ["--twin", "no messages, all else:graph:model.conv=none", "--pair", "graph:plain"]
+    options = ["--control", "no messages, all else:graph:model.conv=none", "--pair", "graph:plain"]
     assert sweep("--trials", "2", "--seeds", "3", *options) == 0
     found = table(sweep)
     assert [row["name"] for row in found["rows"]] == ["plain", "graph", "no messages, all else"]
-    plain, graph, twin = found["rows"]
+    plain, graph, control = found["rows"]
     assert [row["seeds"] for row in found["rows"]] == [[1, 2, 3]] * 3
     assert plain["differences"] == {}
     assert graph["differences"]["R@1"]["mean"] == pytest.approx(0.1)
     assert graph["pairs"]["plain"]["R@1"]["mean"] == pytest.approx(0.1)
-    assert twin["differences"]["R@1"]["mean"] == pytest.approx(0.07)
-    assert twin["pairs"]["graph"]["R@1"]["mean"] == pytest.approx(-0.03)
-    assert twin["pairs"]["graph"]["R@1"]["sd"] == pytest.approx(0, abs=1e-9)
+    assert control["differences"]["R@1"]["mean"] == pytest.approx(0.07)
+    assert control["pairs"]["graph"]["R@1"]["mean"] == pytest.approx(-0.03)
+    assert control["pairs"]["graph"]["R@1"]["sd"] == pytest.approx(0, abs=1e-9)
     config = runs.configs["no messages, all else, seed 1"]
     assert (config.model.conv, config.train.lr) == ("none", runs.configs["graph, seed 1"].train.lr)
-    # A twin has no search of its own.
+    # A control has no search of its own.
     assert not any("no messages" in name and "trial" in name for name in runs.order)
     page = (sweep.out / "table.md").read_text()
     assert "| graph - plain | +10.0 ± 0.0 |" in page
@@ -167,7 +167,7 @@ def test_it_goes_on_and_shows_what_is_there(sweep, runs, capsys):
     options = ("--trials", "2", "--seeds", "2")
     runs.interrupt_after = 3
     assert sweep(*options) == 130
-    assert "the same command goes on" in capsys.readouterr().out
+    assert "the same command resumes" in capsys.readouterr().out
     # A winner needs all trials of its method.
     assert sweep(*options, "--table-only") == 0
     assert not (sweep.out / "table.json").exists()
@@ -259,16 +259,16 @@ def test_a_trial_that_failed_with_other_settings_is_tried(sweep, runs):
     [
         ([], "--trials: say how many"),
         (["--trials", "0"], "--trials must be >= 1"),
-        (["--trials", "1", "--twin", "a b:graph:model.heads=1", "--twin",
+        (["--trials", "1", "--control", "a b:graph:model.heads=1", "--control",
           "a_b:graph:model.heads=2"], "differ in punctuation alone"),
         (["--trials", "1", "--jobs", "0"], "--jobs must be >= 1"),
-        (["--trials", "1", "--reference", "x"], "no row 'x', there are plain, graph"),
+        (["--trials", "1", "--reference", "x"], "unknown row 'x'; known: plain, graph"),
         (["--trials", "1", "--pair", "plain"], "must read A:B"),
-        (["--trials", "1", "--pair", "plain:x"], "no row 'x'"),
-        (["--trials", "1", "--twin", "a:b"], "must read NAME:METHOD:FIELD=VALUE"),
-        (["--trials", "1", "--twin", "a:b:c=d"], "no method 'b'"),
-        (["--trials", "1", "--twin", "plain:graph:model.heads=1"], "a method is called plain"),
-        (["--trials", "1", "--twin", "a:graph:model.headz=1"], "headz"),
+        (["--trials", "1", "--pair", "plain:x"], "unknown row 'x'"),
+        (["--trials", "1", "--control", "a:b"], "must read NAME:METHOD:FIELD=VALUE"),
+        (["--trials", "1", "--control", "a:b:c=d"], "unknown method 'b'"),
+        (["--trials", "1", "--control", "plain:graph:model.heads=1"], "plain is the name of"),
+        (["--trials", "1", "--control", "a:graph:model.headz=1"], "headz"),
         (["--trials", "1", "--train.lr_milestonez", "1"], "milestonez"),
     ],
 )  # fmt: skip
@@ -289,3 +289,11 @@ def test_a_layer_that_is_wrong_is_named(sweep, runs, capsys, tmp_path):
     Path(tmp_path / "graph.yaml").write_text("model: {stepz: 1}\n")
     assert sweep("--trials", "1") == 2
     assert "graph.yaml: " in capsys.readouterr().err
+
+
+def test_twin_is_the_earlier_name_of_control(sweep, runs, capsys):
+    options = ["--trials", "1", "--seeds", "1", "--twin", "no messages:plain:model.conv=none"]
+    assert sweep(*options) == 0
+    warning = "WARNING: --twin is deprecated; write --control"
+    assert capsys.readouterr().err.splitlines() == [warning]
+    assert "no messages, seed 1" in runs.order

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from ibc_pyg.cli import _split_fields
-from ibc_pyg.config.overlays import parse_layers
+from ibc_pyg.config.overlays import parse_overlays
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.sweep.sweep_file import read_sweep
 
@@ -73,7 +73,7 @@ def test_of_a_large_grid_only_what_is_run_is_made(write):
         ({"metric": None}, "metric must hold name"),
         ({"metric": {"name": "val/R@1", "goal": "max"}}, "maximize or minimize"),
         ({"method": "bayes"}, "random or grid without W&B's server"),
-        ({"seeds": 3}, "W&B knows no seeds"),
+        ({"seeds": 3}, "unknown key seeds"),
         ({"parameters": {}}, "parameters must hold fields"),
         ({"parameters": {"train.lr": {"min": 1}}}, r"sweep\.yaml: parameters\.train\.lr"),
         ({"command": ["python", "run.py", "evaluate"]}, "holds train"),
@@ -110,11 +110,11 @@ def test_a_shipped_sweep_runs_under_wandb_agent(file, monkeypatch):
         words = [word for word in content["command"] if not word.startswith("${")]
         words = [*words[words.index("train") + 1 :], *flags]
         files, fields = _split_fields(words)
-        config = parse_layers([Path(file) for file in files], fields)
+        config = parse_overlays([Path(file) for file in files], fields)
         assert config.select == "val"
         assert config.track.wandb == "online"
         assert config.train.lr == trial["train.lr"]
-        local = parse_layers(
+        local = parse_overlays(
             sweep.experiments,
             [*sweep.fields, *(f"--{name}={value}" for name, value in trial.items())],
         )

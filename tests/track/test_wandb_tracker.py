@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 from PIL import Image
 
 from ibc_pyg.errors import ConfigError
-from ibc_pyg.track import WandbTracker, wandb_tracker
+from ibc_pyg.track import WandbTracker
 
 CONFIG = {"model": {"steps": 1, "heads": 4}, "data": {"name": "glyphs", "root": None}}
 
@@ -97,44 +99,59 @@ def test_resumed_run_keeps_its_id(tmp_path):
     assert tracker.run_id is None
 
 
-def test_online_without_a_key_goes_on_offline_and_says_so_once(tmp_path, caplog):
+def offline_message(caplog):
+    """The reason of the only warning."""
+    (message,) = ours(caplog)
+    match = re.fullmatch(r"W&B runs offline \((.*)\); upload later: `wandb sync`", message)
+    assert match, message
+    return match[1]
+
+
+def test_online_without_a_key_runs_offline_with_one_warning(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         tracker = WandbTracker("online", run_dir=tmp_path)
         tracker.log(1, {"loss": 1.0})
         tracker.close()
     assert tracker.mode == "offline"
     assert tracker.url is None
-    (message,) = ours(caplog)
-    assert message.startswith("W&B goes on offline (no API key for ")
+    assert offline_message(caplog) == "no API key: run `wandb login`"
     assert any(record["type"] == "history" for record in read_back(tmp_path))
 
 
-def test_online_with_a_key_but_no_server_goes_on_offline(tmp_path, monkeypatch, caplog):
-    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    with caplog.at_level(logging.WARNING):
-        tracker = WandbTracker("online", run_dir=tmp_path)
-        tracker.close()
+@pytest.mark.parametrize("listening", [False, True])
+def test_online_without_an_answer_runs_offline(tmp_path, monkeypatch, caplog, listening):
+    """The server refuses connections, or accepts them and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        if not listening:
+            server.close()
+        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{port}")
+        with caplog.at_level(logging.WARNING):
+            tracker = WandbTracker("online", run_dir=tmp_path, init_timeout=1.0)
+            tracker.log(1, {"loss": 1.0})
+            tracker.close()
     assert tracker.mode == "offline"
-    assert ours(caplog) == ["W&B goes on offline (127.0.0.1 does not answer); later: `wandb sync`"]
+    assert offline_message(caplog).startswith("CommError: Timed out")
+    assert any(record["type"] == "history" for record in read_back(tmp_path))
 
 
-def test_a_run_that_the_server_refuses_goes_on_offline(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(wandb_tracker, "why_not_online", lambda wandb: None)
-    start = WandbTracker._init
+def test_a_run_that_the_server_refuses_runs_offline(tmp_path, monkeypatch, caplog):
+    import wandb
 
-    def refuse_online(self, arguments):
-        if self.mode == "online":
+    start = wandb.init
+
+    def refuse_online(*, mode, **arguments):
+        if mode == "online":
             raise PermissionError("invalid key\nwith a long explanation")
-        return start(self, arguments)
+        return start(mode=mode, **arguments)
 
-    monkeypatch.setattr(WandbTracker, "_init", refuse_online)
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setattr(wandb, "init", refuse_online)
     with caplog.at_level(logging.WARNING):
         tracker = WandbTracker("online", run_dir=tmp_path)
         tracker.close()
-    assert ours(caplog) == [
-        "W&B goes on offline (PermissionError: invalid key); later: `wandb sync`"
-    ]
+    assert offline_message(caplog) == "PermissionError: invalid key"
     assert read_back(tmp_path)
 
 
@@ -155,14 +172,16 @@ def test_failures_inside_the_library_are_warned_about_once(tmp_path, caplog):
         tracker.image(1, "gallery", np.zeros((4, 4, 3), np.uint8))
         tracker.summary({"R@1": 1.0})
         tracker.close()
-    assert ours(caplog) == ["W&B failed, training goes on: BrokenPipeError: service died"]
+    assert ours(caplog) == ["W&B failed, training continues: BrokenPipeError: service died"]
 
 
 def test_no_run_at_all_is_survived(tmp_path, monkeypatch, caplog):
-    def fail(self, arguments):
+    import wandb
+
+    def fail(**arguments):
         raise RuntimeError("no service")
 
-    monkeypatch.setattr(WandbTracker, "_init", fail)
+    monkeypatch.setattr(wandb, "init", fail)
     with caplog.at_level(logging.WARNING):
         tracker = WandbTracker("offline", run_dir=tmp_path)
     tracker.log(1, {"loss": 1.0})

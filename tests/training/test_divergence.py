@@ -15,7 +15,7 @@ from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.training import fit as fit_module
 from ibc_pyg.training import run as train_module
 from ibc_pyg.training.divergence import DivergenceError, DivergenceMonitor
-from ibc_pyg.training.fit import TrainingInterrupted
+from ibc_pyg.training.interrupt import TrainingInterrupted
 from ibc_pyg.training.run import resume, train
 from tests.helpers.digits_run import quick, quiet, records
 
@@ -83,7 +83,7 @@ def test_the_files_are_those_of_the_step_that_was_bad(tmp_path, monkeypatch):
     monkeypatch.setattr(fit_module, "train_step", listening)
     poison(monkeypatch, (0, 7))
     # As on a GPU: the numbers are looked at later, all at once.
-    monkeypatch.setattr(fit_module, "looks_each_step", lambda experiment: False)
+    monkeypatch.setattr(fit_module, "checks_each_step", lambda experiment: False)
     with pytest.raises(RunError, match=r"at step 7 .*checkpoint: none;"):
         train(quick("--track.every", "10"), tmp_path, quiet())
     record = json.loads(RunFolder(tmp_path).divergence.read_text())
@@ -194,14 +194,14 @@ class Scaling:
 @pytest.mark.parametrize(("scale", "good"), [(65536.0, True), (2.0**-15, False)])
 def test_sixteen_bit_gradients_may_be_infinite_while_their_scale_is_found(scale, good):
     strategy = SimpleNamespace(precision=Scaling(scale))
-    watch = DivergenceMonitor(SimpleNamespace(strategy=strategy, world_size=1, device="cpu"))
+    monitor = DivergenceMonitor(SimpleNamespace(strategy=strategy, world_size=1, device="cpu"))
     batch = SimpleNamespace(rows=torch.arange(2), labels=torch.arange(2))
-    watch.observe(1, 0.1, {"train/loss": torch.tensor(2.0)}, batch)
+    monitor.observe(1, 0.1, {"train/loss": torch.tensor(2.0)}, batch)
     if good:
-        assert watch.check() == {"train/loss": 2.0}
+        assert monitor.check() == {"train/loss": 2.0}
     else:
         with pytest.raises(DivergenceError, match="the gradient is not finite"):
-            watch.check()
+            monitor.check()
 
 
 def test_descriptors_that_are_not_finite_are_not_scored(tmp_path, monkeypatch):

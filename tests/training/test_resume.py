@@ -17,13 +17,15 @@ from ibc_pyg.errors import RunError
 from ibc_pyg.runs.checkpoint import load_newest
 from ibc_pyg.runs.resume import first_difference
 from ibc_pyg.runs.run_folder import RunFolder
+from ibc_pyg.track import MultiTracker
 from ibc_pyg.training import fit as fit_module
 from ibc_pyg.training import run as train_module
 from ibc_pyg.training import selection
 from ibc_pyg.training.experiment import setup
-from ibc_pyg.training.fit import TrainingInterrupted
+from ibc_pyg.training.interrupt import TrainingInterrupted
 from ibc_pyg.training.run import resume, train
 from ibc_pyg.training.snapshot import restore_state
+from ibc_pyg.training.training import Training
 from tests.helpers.digits_run import digits, quick, quiet, records
 
 
@@ -104,7 +106,7 @@ def test_ctrl_c_before_the_first_checkpoint(tmp_path, monkeypatch):
     console = quiet()
     with pytest.raises(TrainingInterrupted):
         train(quick(), tmp_path / "cut", console)
-    assert "start it again" in console.file.getvalue()
+    assert "start again" in console.file.getvalue()
 
 
 def test_ctrl_c_while_the_report_is_written(tmp_path, monkeypatch):
@@ -151,13 +153,14 @@ def test_a_checkpoint_of_another_architecture_is_refused_by_the_first_key(run, t
     experiment = setup(digits("--model.embedding_dim", "16"))
     checkpoint = load_newest(other.checkpoints)
     with pytest.raises(RunError, match=r"does not fit the model: .* is \[.*\], not \["):
-        restore_state(experiment, other, checkpoint)
+        restore_state(Training(experiment, other, MultiTracker([]), quiet()), checkpoint)
 
 
 def test_a_checkpoint_of_other_images_is_refused(run, tmp_path):
     experiment = setup(digits("--train.seed", "1"))
+    training = Training(experiment, RunFolder(tmp_path), MultiTracker([]), quiet())
     with pytest.raises(RunError, match="other training images"):
-        restore_state(experiment, RunFolder(tmp_path), load_newest(run.checkpoints))
+        restore_state(training, load_newest(run.checkpoints))
 
 
 def test_an_edited_configuration_is_noticed_unless_it_says_only_where(cut, tmp_path):
@@ -181,7 +184,7 @@ def test_what_cannot_be_resumed_is_one_line(run, cut, tmp_path, capsys):
         (tmp_path / "nowhere", "is not a folder"),
         (tmp_path, "is not a run folder: it has no config.yaml"),
         (unreadable, "config.yaml: "),
-        (damaged, "has no whole checkpoint to go on from"),
+        (damaged, "has no intact checkpoint"),
     ):
         assert cli(["train", "--resume", str(path)]) == 2
         errors = [
@@ -198,9 +201,9 @@ def test_the_experiment_may_be_named_again_and_must_be_the_same(run, cut, tmp_pa
     file.write_text(config_to_yaml(digits()))
     assert cli(["train", str(file), "--resume", str(path), "--model.heads", "4"]) == 2
     error = capsys.readouterr().err
-    assert "model.heads = 2, not 4: another experiment" in error
+    assert "a run of another experiment, with model.heads = 2, not 4" in error
     assert error.count("\n") == 1
-    # How it reacts to a divergence is no part of what is trained.
+    # The reaction to a divergence does not change what is trained.
     wanted = ["--train.on_divergence", "restart"]
     assert cli(["train", str(file), "--resume", str(path), *wanted]) == 0
     again = RunFolder(path)
@@ -246,9 +249,9 @@ def test_best_weights_belong_to_the_checkpoint_that_training_goes_on_from(tmp_pa
                "--train.checkpoint_every", "2", "--train.evaluate_every", "2")  # fmt: skip
     save = selection.save_weights
 
-    def killed(experiment, run):
-        save(experiment, run)
-        if experiment.sampler.epoch == 4:
+    def killed(training):
+        save(training)
+        if training.experiment.sampler.epoch == 4:
             raise Killed
 
     best_at_each = {"R@1": iter([0.5, 0.6, 0.4])}
@@ -309,8 +312,8 @@ def test_images_skipped_before_the_cut_are_listed_after_it(tmp_path, monkeypatch
     )  # fmt: skip
     saved = fit_module.save_state
 
-    def killed(experiment, run, at):
-        saved(experiment, run, at)
+    def killed(training):
+        saved(training)
         raise Killed
 
     monkeypatch.setattr(fit_module, "save_state", killed)

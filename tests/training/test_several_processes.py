@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from ibc_pyg.cli import run as run_command
 from ibc_pyg.data.loading.loader import train_loader
 from ibc_pyg.errors import DatasetError, UserError
-from ibc_pyg.inference.extract import describe
+from ibc_pyg.inference.extract import extract
 from ibc_pyg.parallel import launch
 from ibc_pyg.parallel.processes import (
     all_gather_json,
@@ -28,7 +28,7 @@ from ibc_pyg.runs.checkpoint import list_checkpoints
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.training import fit as fit_module
 from ibc_pyg.training.experiment import setup
-from ibc_pyg.training.fit import TrainingInterrupted
+from ibc_pyg.training.interrupt import TrainingInterrupted
 from ibc_pyg.training.run import resume, train
 from tests.helpers.digits_run import quick, quiet, records
 from tests.helpers.processes import run_processes, torchrun_environment
@@ -144,7 +144,7 @@ def batches_and_descriptors(rank, world):
     )  # fmt: skip
     labels = [batch.labels.tolist() for batch, _ in zip(loader, range(3), strict=False)]
     rows = np.arange(100, 171)
-    found = describe(experiment.fabric, experiment.model, experiment.data, rows, batch_size=16)
+    found = extract(experiment.fabric, experiment.model, experiment.data, rows, batch_size=16)
     return labels, found.rows.tolist(), found.vectors.tolist(), torch.rand(3).tolist()
 
 
@@ -241,6 +241,5 @@ def test_other_commands_refuse_several_processes(monkeypatch, capsys):
     finally:
         signal.signal(signal.SIGTERM, earlier)
     assert capsys.readouterr().err == (
-        "error: data works in one process: start it without torchrun; train is the command for "
-        "several\n"
+        "error: data runs in one process: start it without torchrun; only train supports several\n"
     )

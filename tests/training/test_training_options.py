@@ -14,7 +14,7 @@ from ibc_pyg.runs.checkpoint import load_newest
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.training import fit as fit_module
 from ibc_pyg.training.experiment import setup
-from ibc_pyg.training.fit import TrainingInterrupted
+from ibc_pyg.training.interrupt import TrainingInterrupted
 from ibc_pyg.training.run import resume, train
 from tests.helpers.digits_run import quick, quiet, records
 
@@ -111,5 +111,5 @@ def test_a_mistake_is_one_line(options, says, tmp_path, capsys):
 
 @pytest.mark.parametrize("backbone", ["densenet121", "convnext_tiny"])
 def test_images_that_are_too_small_for_a_network_are_one_line(backbone):
-    with pytest.raises(ConfigError, match=rf"{backbone} cannot read images of 8 x 8"):
+    with pytest.raises(ConfigError, match=rf"{backbone} does not accept images of 8 x 8"):
         setup(quick("--model.backbone", backbone, "--model.backbone_args", "{}"))

@@ -9,15 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from ibc_pyg.data.annotations.listed_images import ListedImage, natural
+from ibc_pyg.data.images.formats import SUFFIXES
 from ibc_pyg.data.table import Role
 from ibc_pyg.errors import DatasetError, printable, reason
-
-IMAGE_SUFFIXES = frozenset(
-    {
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif"),
-        *(".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"),
-    }
-)
 
 
 def checked_root(root: Path) -> Path:
@@ -119,7 +113,7 @@ def images_below(root: Path, folder: str) -> list[str]:
         found += [
             (relative / name).as_posix()
             for name in files
-            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
+            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
         ]
     for path in found:
         try:

@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from ibc_pyg.data.images.formats import FORMATS
 from ibc_pyg.errors import DatasetError
 
 try:
@@ -84,7 +85,7 @@ def decode_bytes(data: bytes, *, shrink_to: int | None = None) -> Tensor:
 def decode_with_pillow(data: bytes, *, shrink_to: int | None = None) -> Tensor:
     """Decode the contents of an image file with Pillow only; see `decode_image`."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             check_size(*image.size)
             if shrink_to is not None and image.format == "JPEG" and image.mode != "CMYK":
                 image.draft("RGB", _at_least(image.size, shrink_to))

@@ -1,4 +1,4 @@
-"""Released checkpoints: their key names, their layouts, and nothing of them ever run."""
+"""Released checkpoints: key names and layouts, read without unpickling."""
 
 from ibc_pyg.export.official.checkpoint import load_state_dict_file
 from ibc_pyg.export.official.encoder import OfficialEncoder, encoder_from_state_dict

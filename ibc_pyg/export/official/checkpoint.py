@@ -1,4 +1,4 @@
-"""Files of released weights: read without running code, refused by the first key that misfits."""
+"""Released checkpoints: reading, and checks that report the first mismatching key."""
 
 from __future__ import annotations
 
@@ -6,60 +6,39 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from ibc_pyg.errors import RunError
+from ibc_pyg.nn.weights import read_weight_file
 
 _PARALLEL_PREFIX = "module."
 
 
 def load_state_dict_file(path: str | Path) -> dict[str, Tensor]:
-    """Read a state dict; nothing in the file is ever run.
+    """Read a state dict without unpickling.
 
     Args:
-        path: a `.safetensors` file, or what `torch.save` wrote (`.pth`, `.pt`): a state dict, or a
-            dictionary that has one under `state_dict`.
+        path: The file; see `ibc_pyg.nn.weights.read_weight_file`.
 
     Returns:
-        Tensors on the CPU by key, without the `module.` that DataParallel puts before each.
+        Tensors on the CPU by key, without the prefix `module.` of DataParallel.
 
     Raises:
-        RunError: the file is missing, broken, holds other things than tensors, or would have to
-            run code to be read.
-
+        RunError: If the file is missing, damaged, or holds anything but tensors.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise RunError(f"{path}: no such file")
-    content: object
+    state = read_weight_file(Path(path))
     try:
-        if path.suffix == ".safetensors":
-            content = safetensors.torch.load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    # Whatever a broken or hostile file raises on its way through the readers, it is not weights.
-    except Exception as error:
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise RunError(
-            f"{path}: not a file of weights ({reason}); wanted is a state dict as torch.save or "
-            "safetensors writes it, which is read without running any code from it"
-        ) from None
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
-    try:
-        return clean_state_dict(content)
+        return clean_state_dict(state)
     except RunError as error:
         raise RunError(f"{path}: {error}") from None
 
 
 def clean_state_dict(state_dict: object) -> dict[str, Tensor]:
-    """Check that this is a state dict and take the `module.` of DataParallel off its keys.
+    """Check a state dict, and remove the prefix `module.` of DataParallel from its keys.
 
     Raises:
-        RunError: not a mapping of keys to tensors, or an empty one.
-
+        RunError: If it is not a mapping of strings to tensors, or is empty.
     """
     if not isinstance(state_dict, Mapping):
         raise RunError(f"not a state dict but {type(state_dict).__name__}")
@@ -78,29 +57,27 @@ def clean_state_dict(state_dict: object) -> dict[str, Tensor]:
 
 
 def check_known(state_dict: Mapping[str, Tensor], patterns: Sequence[str], what: str) -> None:
-    """Refuse keys that no released `what` has.
+    """Check that all keys are known.
 
     Args:
-        state_dict: tensors by key.
-        patterns: regular expressions, of which each key has to match one in full.
-        what: what the file should be, for the message.
+        state_dict: Tensors by key.
+        patterns: Regular expressions; each key must match one of them in full.
+        what: Expected content of the file, for the message.
 
     Raises:
-        RunError: naming the first key that matches none.
-
+        RunError: Naming the first key that matches none.
     """
     known = re.compile("|".join(f"(?:{pattern})" for pattern in patterns))
     for key in state_dict:
         if not known.fullmatch(key):
-            raise RunError(f"not the weights of {what}: key {key!r} does not belong to one")
+            raise RunError(f"not the weights of {what}: key {key!r} is unknown")
 
 
 def count_numbered(keys: Iterable[str], prefix: str, what: str) -> int:
     """Count the entries of a numbered list of layers, `prefix` + `0.`, `1.`, ...
 
     Raises:
-        RunError: there is none, or a number is left out.
-
+        RunError: If there is none, or a number is missing.
     """
     first_key: dict[int, str] = {}
     for key in keys:
@@ -109,7 +86,7 @@ def count_numbered(keys: Iterable[str], prefix: str, what: str) -> int:
     for position, number in enumerate(sorted(first_key)):
         if number != position:
             raise RunError(
-                f"not the weights of {what}: key {first_key[number]!r}, but no {prefix}{position}"
+                f"not the weights of {what}: key {first_key[number]!r} without {prefix}{position}"
             )
     if not first_key:
         raise RunError(f"not the weights of {what}: key '{prefix}0' is missing")
@@ -117,18 +94,17 @@ def count_numbered(keys: Iterable[str], prefix: str, what: str) -> int:
 
 
 def require(state_dict: Mapping[str, Tensor], key: str, dims: int, what: str) -> Tensor:
-    """Return a tensor that the layout is read from.
+    """Return the tensor of a key.
 
     Raises:
-        RunError: there is no such key, or it has another number of dimensions.
-
+        RunError: If the key is missing, or the tensor has another number of dimensions.
     """
     if key not in state_dict:
         raise RunError(f"not the weights of {what}: key {key!r} is missing")
     value = state_dict[key]
     if value.dim() != dims:
         raise RunError(
-            f"not the weights of {what}: key {key!r} has shape {list(value.shape)}, wanted are "
+            f"not the weights of {what}: key {key!r} has shape {list(value.shape)}, expected "
             f"{dims} dimensions"
         )
     return value
@@ -140,29 +116,28 @@ def load_renamed(
     names: Mapping[str, str],
     what: str,
 ) -> None:
-    """Put tensors into a module made on the meta device, after checking that all of them fit.
+    """Check released tensors and load copies of them into a module on the meta device.
 
-    The module gets copies, half precision widened to float32.
+    Half precision is converted to float32.
 
     Args:
-        module: takes the tensors.
-        state_dict: tensors by released key.
-        names: the released key of each of the module's own keys.
-        what: what the file should be, for the message.
+        module: The module.
+        state_dict: Tensors by released key.
+        names: Released key of each key of the module.
+        what: Expected content of the file, for the message.
 
     Raises:
-        RunError: naming the first key that is too much, has another shape, or is missing.
-
+        RunError: Naming the first key that is unexpected, missing or of wrong shape.
     """
     own = {released: key for key, released in names.items()}
-    wanted = module.state_dict()
+    expected = module.state_dict()
     for key, value in state_dict.items():
         if key not in own:
-            raise RunError(f"not the weights of {what}: key {key!r} is too much")
-        shape = wanted[own[key]].shape
+            raise RunError(f"not the weights of {what}: unexpected key {key!r}")
+        shape = expected[own[key]].shape
         if value.shape != shape:
             raise RunError(
-                f"not the weights of {what}: key {key!r} has shape {list(value.shape)}, wanted is "
+                f"not the weights of {what}: key {key!r} has shape {list(value.shape)}, expected "
                 f"{list(shape)}"
             )
     loaded = {}

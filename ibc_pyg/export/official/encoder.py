@@ -1,4 +1,4 @@
-"""Released weights of the backbone."""
+"""Released checkpoints of the backbone."""
 
 from __future__ import annotations
 
@@ -36,14 +36,13 @@ _KNOWN = (
 
 @dataclass(frozen=True)
 class ResNetLayout:
-    """What tells one ResNet from another.
+    """Layout of a ResNet.
 
     Attributes:
-        bottleneck: blocks of three convolutions instead of two.
-        blocks: number of blocks of each of the four stages.
-        groups: groups of the 3x3 convolutions.
-        width_per_group: channels per group in the first stage.
-
+        bottleneck: Whether blocks have three convolutions instead of two.
+        blocks: Number of blocks of each of the four stages.
+        groups: Groups of the 3x3 convolutions.
+        width_per_group: Channels per group in the first stage.
     """
 
     bottleneck: bool
@@ -66,17 +65,16 @@ RESNETS: dict[str, ResNetLayout] = {
 
 
 class OfficialEncoder(nn.Module):
-    """A released encoder: ResNet, global max pooling, linear layer; and its classifier.
+    """Released encoder: ResNet, global max pooling, linear layer; and its classifier.
 
     Attributes:
-        architecture: key of :data:`RESNETS`.
-        embed_dim: width of an embedding.
-        num_classes: number of classes.
-        last_stride: whether the last stage keeps the resolution (stride 1).
-        backbone: torchvision's ResNet; its own pooling and classifier are taken out.
-        embedding: linear layer from ResNet features to embeddings, or the identity.
-        head: classifier of raw embeddings.
-
+        architecture: Key of `RESNETS`.
+        embed_dim: Width of an embedding.
+        num_classes: Number of classes.
+        last_stride: Whether the last stage keeps the resolution (stride 1).
+        backbone: ResNet of torchvision without its pooling and classifier.
+        embedding: Linear layer from ResNet features to embeddings, or the identity.
+        head: Classifier of raw embeddings.
     """
 
     def __init__(
@@ -116,15 +114,14 @@ class OfficialEncoder(nn.Module):
         """Embed images.
 
         Args:
-            images: normalised images (the released weights want the standard deviation 0.299 in
-                the red channel), [B, 3, H, W].
+            images: Normalised images, `[B, 3, H, W]`; the released weights expect the standard
+                deviation 0.299 in the red channel.
 
         Returns:
-            Raw embeddings, not L2-normalised, [B, embed_dim].
+            Raw embeddings, not L2-normalised, `[B, embed_dim]`.
 
         Raises:
-            ValueError: `images` has another shape.
-
+            ValueError: If `images` has another shape.
         """
         if images.dim() != 4 or images.size(1) != 3:
             raise ValueError(f"images must have shape [B, 3, H, W], got {list(images.shape)}")
@@ -136,7 +133,7 @@ class OfficialEncoder(nn.Module):
         return raw
 
     def classify(self, raw: Tensor) -> Tensor:
-        """Return logits, [B, num_classes], of raw embeddings, [B, embed_dim]."""
+        """Return the logits `[B, num_classes]` of raw embeddings `[B, embed_dim]`."""
         logits: Tensor = self.head(raw)
         return logits
 
@@ -144,20 +141,19 @@ class OfficialEncoder(nn.Module):
 def encoder_from_state_dict(
     state_dict: Mapping[str, Tensor], last_stride: bool = False
 ) -> OfficialEncoder:
-    """Build the encoder that a released checkpoint belongs to, weights included.
+    """Build the encoder of a released checkpoint, with its weights.
 
     Args:
-        state_dict: tensors by released key, with or without `module.` before each.
-        last_stride: whether it was trained with stride 1 in the last stage, which weights do not
-            tell.
+        state_dict: Tensors by released key, with or without the prefix `module.`.
+        last_stride: Whether it was trained with stride 1 in the last stage, which the weights do
+            not determine.
 
     Returns:
-        The module in evaluation mode: images [B, 3, H, W] to raw embeddings [B, embed_dim], and
-        `.classify(raw)` for logits.
+        The module in evaluation mode: images `[B, 3, H, W]` to raw embeddings `[B, embed_dim]`;
+        `.classify(raw)` computes logits.
 
     Raises:
-        RunError: naming the first key that does not fit.
-
+        RunError: Naming the first key that does not fit.
     """
     tensors = clean_state_dict(state_dict)
     architecture = read_architecture(tensors)
@@ -178,38 +174,37 @@ def encoder_from_state_dict(
 
 
 def read_architecture(state_dict: Mapping[str, Tensor]) -> str:
-    """Read from keys and shapes which ResNet this is.
+    """Determine the ResNet from keys and shapes.
 
     Returns:
-        A key of :data:`RESNETS`: the smallest that has room for all the blocks.
+        A key of `RESNETS`: the smallest network with at least as many blocks in each stage.
 
     Raises:
-        RunError: naming the first key that does not fit.
-
+        RunError: Naming the first key that does not fit.
     """
     check_known(state_dict, _KNOWN, _WHAT)
     blocks = tuple(count_numbered(state_dict, f"layer{s}.", _WHAT) for s in (1, 2, 3, 4))
     width, per_group = require(state_dict, "layer1.0.conv2.weight", 4, _WHAT).shape[:2]
     bottleneck = "layer1.0.conv3.weight" in state_dict
-    alike = [
+    matching = [
         name
         for name, layout in RESNETS.items()
         if layout.bottleneck == bottleneck
         and (layout.groups * layout.width_per_group, layout.width_per_group) == (width, per_group)
     ]
-    if not alike:
+    if not matching:
         raise RunError(
             f"not the weights of {_WHAT}: key 'layer1.0.conv2.weight' has shape "
             f"{list(state_dict['layer1.0.conv2.weight'].shape)}, which no known ResNet has"
         )
-    for name in alike:
+    for name in matching:
         if all(n <= most for n, most in zip(blocks, RESNETS[name].blocks, strict=True)):
             return name
-    most_blocks = RESNETS[alike[-1]].blocks
+    most_blocks = RESNETS[matching[-1]].blocks
     stage = next(s for s in range(4) if blocks[s] > most_blocks[s])
     raise RunError(
-        f"not the weights of {_WHAT}: key 'layer{stage + 1}.{most_blocks[stage]}.conv1.weight' is "
-        "too much"
+        f"not the weights of {_WHAT}: unexpected key "
+        f"'layer{stage + 1}.{most_blocks[stage]}.conv1.weight'"
     )
 
 

@@ -1,4 +1,4 @@
-"""Released weights of the message passing network."""
+"""Released checkpoints of the message passing network."""
 
 from __future__ import annotations
 
@@ -42,13 +42,12 @@ _RELEASED_PARTS = {
 
 @dataclass
 class MPNPrediction:
-    """What an MPN with its heads returns.
+    """Output of an MPN with its heads.
 
     Attributes:
-        features: refined embeddings, [N, C] each, one entry per head.
-        logits: [N, num_classes] each, one entry per head.
-        attention: attention weights of each step, [H, N, N], if they were asked for.
-
+        features: Refined embeddings, `[N, C]` each, one entry per head.
+        logits: Class logits, `[N, num_classes]` each, one entry per head.
+        attention: Attention weights of each step, `[H, N, N]`, if requested.
     """
 
     features: list[Tensor]
@@ -58,20 +57,19 @@ class MPNPrediction:
 
 @dataclass(frozen=True)
 class MPNLayout:
-    """How a released MPN is built, as far as its weights tell.
+    """Layout of a released MPN, as far as its weights determine it.
 
     Attributes:
-        channels: width of the embeddings that come in.
-        reduction: by how much the first linear layer divides it.
-        steps: number of message passing steps.
-        every_step: a head after every step.
-        concatenate: one head on all steps side by side.
-        neck: heads with batch normalisation and no bias.
-        mlp: whether a step has an MLP.
-        norm_conv: LayerNorm after the messages.
-        norm_mlp: LayerNorm after the MLP.
-        num_classes: number of classes.
-
+        channels: Width of the input embeddings.
+        reduction: Factor by which the first linear layer reduces the width.
+        steps: Number of message passing steps.
+        every_step: Whether there is a head after every step.
+        concatenate: Whether there is one head on the concatenation of all steps.
+        neck: Whether heads have batch normalisation and no bias.
+        mlp: Whether a step has an MLP.
+        norm_conv: Whether a LayerNorm follows the messages.
+        norm_mlp: Whether a LayerNorm follows the MLP.
+        num_classes: Number of classes.
     """
 
     channels: int
@@ -87,13 +85,12 @@ class MPNLayout:
 
 
 class OfficialMPN(nn.Module):
-    """A released MPN with its heads.
+    """Released MPN with its heads.
 
     Attributes:
-        layout: how it is built.
-        mpn: the message passing network.
-        heads: a :class:`BNNeckHead` or :class:`LinearHead` per entry of `features`.
-
+        layout: Layout of the network.
+        mpn: The message passing network.
+        heads: A `BNNeckHead` or `LinearHead` per entry of `features`.
     """
 
     def __init__(
@@ -130,7 +127,7 @@ class OfficialMPN(nn.Module):
         )
 
     def forward(self, x: Tensor, *, return_attention: bool = False) -> MPNPrediction:
-        """Refine L2-normalised embeddings, [N, C], over the complete graph and classify them."""
+        """Refine L2-normalised embeddings `[N, C]` on the complete graph and classify them."""
         refined = self.mpn(x, return_attention=return_attention)
         logits = [head(f) for head, f in zip(self.heads, refined.features, strict=True)]
         return MPNPrediction(refined.features, logits, refined.attention)
@@ -144,25 +141,24 @@ def mpn_from_state_dict(
     residual_conv: bool = True,
     residual_mlp: bool = True,
 ) -> OfficialMPN:
-    """Build the MPN that a released checkpoint belongs to, weights included.
+    """Build the MPN of a released checkpoint, with its weights.
 
-    Everything but the arguments below is read from keys and shapes.
+    Everything except the arguments below is determined by keys and shapes.
 
     Args:
-        state_dict: tensors by released key, with or without `module.` before each.
-        num_heads: number of attention heads.
-        dropout: the four dropout rates, for going on with training.
-        residual_conv: whether it was trained with the residual around the messages (`res1`).
-        residual_mlp: whether it was trained with the residual around the MLP (`res2`).
+        state_dict: Tensors by released key, with or without the prefix `module.`.
+        num_heads: Number of attention heads.
+        dropout: Value of the four dropout rates, for further training.
+        residual_conv: Whether it was trained with the residual around the messages (`res1`).
+        residual_mlp: Whether it was trained with the residual around the MLP (`res2`).
 
     Returns:
-        The module in evaluation mode: called with L2-normalised embeddings [N, D], it returns an
-        object with `.features` and `.logits`, lists with one tensor per head.
+        The module in evaluation mode: it maps L2-normalised embeddings `[N, D]` to an
+        `MPNPrediction`.
 
     Raises:
-        RunError: naming the first key that does not fit.
-        ConfigError: `num_heads` does not divide the width (a `ValueError` too).
-
+        RunError: Naming the first key that does not fit.
+        ConfigError: If `num_heads` does not divide the width (also a `ValueError`).
     """
     tensors = clean_state_dict(state_dict)
     layout = read_mpn_layout(tensors)
@@ -185,11 +181,10 @@ def mpn_from_state_dict(
 
 
 def read_mpn_layout(state_dict: Mapping[str, Tensor]) -> MPNLayout:
-    """Read from keys and shapes how a released MPN is built.
+    """Determine the layout of a released MPN from keys and shapes.
 
     Raises:
-        RunError: naming the first key that does not fit.
-
+        RunError: Naming the first key that does not fit.
     """
     check_known(state_dict, _KNOWN, _WHAT)
     width, channels = require(state_dict, "dim_red.weight", 2, _WHAT).shape
@@ -202,8 +197,8 @@ def read_mpn_layout(state_dict: Mapping[str, Tensor]) -> MPNLayout:
     heads = count_numbered(state_dict, "fc.", _WHAT)
     if heads not in (1, steps):
         raise RunError(
-            f"not the weights of {_WHAT}: key 'fc.{heads - 1}.weight', but there are {steps} steps "
-            "and so either 1 head or as many"
+            f"not the weights of {_WHAT}: key 'fc.{heads - 1}.weight', but {steps} steps "
+            f"have 1 or {steps} heads"
         )
     num_classes, head_width = require(state_dict, "fc.0.weight", 2, _WHAT).shape
     return MPNLayout(

@@ -1,4 +1,4 @@
-"""Closeness of queries to gallery items: fast in float32 with a bound, exact where that ties."""
+"""Similarity of queries to gallery items: a float32 bound, and exact values where it ties."""
 
 from __future__ import annotations
 
@@ -18,29 +18,28 @@ _PAIR_ENTRIES = 2**19
 
 
 @dataclass(frozen=True)
-class Space:
-    """Two sets of vectors and how close each query is to each gallery item.
+class Similarity:
+    """Two sets of vectors and the similarity of every query to every gallery item.
 
-    There are two measures of a pair, larger is closer. The *exact* measure is minus the squared
-    distance (of normalised vectors, under the cosine metric), taken in float64 and rounded to 40
-    bits: pairs of equal vectors, or of their multiples by powers of two, come out equal, and so do
-    other equally close pairs, but for a chance of about 1 in 1,000 that rounding parts them. The
-    *screen* is the same up to a factor, from a float32 matrix product of vectors around the
-    gallery's mean; it is off by no more than `tolerance`. Whatever the screen cannot tell apart is
-    decided by the exact measure: no result depends on the sizes of chunks, on threads or on the
-    device.
+    A pair has two measures; larger means closer. The *exact* measure is minus the squared distance
+    (between normalised vectors under the cosine metric), computed in float64 and rounded to 40
+    bits. Equal vectors, and multiples of a vector by powers of two, tie; other pairs at equal
+    distance tie too, except for about 1 in 1,000 that rounding separates. The *float32 bound* is
+    the same up to a factor, from a float32 matrix product of vectors centred at the gallery's
+    mean; its error is at most `tolerance`. The exact measure decides wherever the bound cannot, so
+    that no result depends on chunk sizes, threads or the device.
 
     Attributes:
-        raw_queries: [Q, D] as given, float32 or float64.
-        raw_gallery: [N, D] as given.
-        query_inverse: [Q] float64, one over the queries' lengths, under the cosine metric.
-        gallery_inverse: [N] float64.
-        queries: [Q, D + 2] float32, centred and scaled: (q, 1, -|q|^2 / 2).
-        gallery: [N, D + 2] float32, likewise.
-        slope: screen = slope * exact, but for rounding.
-        tolerance: [Q] float64, bound on the screen's error (but for a chance below 1e-13 a pair).
-        bound: no screen value is larger than this in size.
-
+        raw_queries: `[Q, D]` as given, float32 or float64.
+        raw_gallery: `[N, D]` as given.
+        query_inverse: `[Q]` float64, inverse norms of the queries under the cosine metric.
+        gallery_inverse: `[N]` float64, inverse norms of the gallery.
+        queries: `[Q, D + 2]` float32, centred and scaled: (q, 1, -|q|^2 / 2).
+        gallery: `[N, D + 2]` float32, likewise.
+        slope: float32 bound = slope * exact, up to rounding.
+        tolerance: `[Q]` float64, error of the float32 bound (exceeded with a probability below
+            1e-13 per pair).
+        largest: Upper limit of the magnitude of the float32 bound.
     """
 
     raw_queries: Tensor
@@ -51,18 +50,24 @@ class Space:
     gallery: Tensor
     slope: float
     tolerance: Tensor
-    bound: float
+    largest: float
 
-    def left(self, rows: Tensor) -> Tensor:
-        """Take queries [n] as (q, -|q|^2 / 2, 1), [n, D + 2]: times `gallery.T` is the screen."""
-        return swapped(self.queries[rows])
+    def query_side(self, rows: Tensor) -> Tensor:
+        """Return queries `[n]` as (q, -|q|^2 / 2, 1), float32 `[n, D + 2]`.
+
+        Their product with `gallery.T` is the float32 bound.
+        """
+        return transposed(self.queries[rows])
 
     def exact(self, queries: Tensor, gallery: Tensor) -> Tensor:
-        """Measure pairs given by two index tensors [P]: minus the squared distance.
+        """Return the exact measure of pairs.
+
+        Args:
+            queries: Rows of the queries, int64 `[P]`.
+            gallery: Rows of the gallery, int64 `[P]`.
 
         Returns:
-            [P] float64, rounded to 40 bits; between normalised vectors if the metric is cosine.
-
+            Minus the squared distance, float64 `[P]`, rounded to 40 bits.
         """
         out = torch.empty(len(queries), dtype=torch.float64, device=queries.device)
         step = max(1, _PAIR_ENTRIES // self.raw_queries.shape[1])
@@ -72,7 +77,7 @@ class Space:
             if self.query_inverse is not None and self.gallery_inverse is not None:
                 q, q_scale = _near_unit(q, self.query_inverse[queries[start : start + step]])
                 g, g_scale = _near_unit(g, self.gallery_inverse[gallery[start : start + step]])
-                # The law of cosines; it costs digits where the angle is small.
+                # Law of cosines; it loses digits where the angle is small.
                 apart = 1 / q_scale - 1 / g_scale  # [n]
                 value = ((q - g).square_().sum(1) - apart.square()) * q_scale * g_scale  # [n]
                 small = torch.nonzero(~(value > 0.01)).flatten()
@@ -84,15 +89,14 @@ class Space:
 
 
 def _near_unit(x: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
-    """Multiply vectors by powers of two, which is exact, so that all are about as long.
+    """Scale vectors by powers of two, which is exact, to norms in (1, 2].
 
     Args:
-        x: [n, D] float64.
-        inverse: [n] one over the vectors' lengths, 0 for a zero vector.
+        x: Float64 `[n, D]`.
+        inverse: Inverse norms `[n]`, 0 for a zero vector.
 
     Returns:
-        [n, D] of lengths in (1, 2], and [n] one over these.
-
+        Scaled vectors `[n, D]` and their inverse norms `[n]`.
     """
     mantissa, exponent = torch.frexp(inverse)  # [n]
     # Two factors: one alone can overflow where the product does not.
@@ -101,7 +105,7 @@ def _near_unit(x: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _power_of_two(exponent: Tensor) -> Tensor:
-    """Make 2 to the exponent, [n] int32 in -1022 to 1023, exactly, as float64."""
+    """Return 2 to the exponent, int32 `[n]` in -1022 to 1023, exactly, as float64."""
     return (exponent.long() + 1023 << 52).view(torch.float64)
 
 
@@ -112,24 +116,23 @@ def _rounded(value: Tensor) -> Tensor:
 
 
 def _chord(q: Tensor, g: Tensor, q_scale: Tensor, g_scale: Tensor) -> Tensor:
-    """Square the distance between normalised vectors, accurately for near-duplicates too.
+    """Return the squared distance of normalised vectors, accurate for near-duplicates too.
 
     Args:
-        q: [n, D] float64, before normalisation.
-        g: [n, D] float64.
-        q_scale: [n] one over the length of q, 0 for a zero vector.
-        g_scale: [n]
+        q: Float64 `[n, D]`, before normalisation.
+        g: Float64 `[n, D]`.
+        q_scale: Inverse norms of q `[n]`, 0 for a zero vector.
+        g_scale: Inverse norms of g `[n]`.
 
     Returns:
-        [n] float64; 2 if one of both is zero, 0 if both are.
-
+        Float64 `[n]`; 2 if one of the two is zero, 0 if both are.
     """
     chord = (q * q_scale[:, None] - g * g_scale[:, None]).square_().sum(1)  # [n]
     chord += (q_scale == 0) != (g_scale == 0)
     # Multiples of one vector differ by rounding after normalisation.
     chord.masked_fill_(chord < 2.0**-90, 0)
-    # Normalising costs digits of small differences. Without it: the difference of the vectors,
-    # less the part of it that is a difference of lengths.
+    # Normalising loses digits of small differences. Without it: the difference of the vectors
+    # minus the part along them, which is a difference of norms.
     step = q - g  # [n, D]
     square = step.square().sum(1)  # [n]
     along = step.mul_(q + g).sum(1) / (1 / q_scale + 1 / g_scale)  # [n]
@@ -140,23 +143,23 @@ def _chord(q: Tensor, g: Tensor, q_scale: Tensor, g_scale: Tensor) -> Tensor:
     return torch.where(better, other, chord)
 
 
-def swapped(x: Tensor) -> Tensor:
-    """Turn the right side of a screen into the left side, in place."""
+def transposed(x: Tensor) -> Tensor:
+    """Swap the last two columns in place: gallery vectors become query vectors of the bound."""
     x[:, -2:] = x[:, -2:].flip(1)
     return x
 
 
-def make_space(queries: Tensor, gallery: Tensor | None, metric: Metric) -> Space:
-    """Prepare two sets for search; without a gallery the queries are searched among themselves.
+def make_similarity(queries: Tensor, gallery: Tensor | None, metric: Metric) -> Similarity:
+    """Prepare two sets for search; without a gallery the queries search each other.
 
     Args:
-        queries: [Q, D], float32 or float64, finite.
-        gallery: [N, D] on the same device, or None.
+        queries: `[Q, D]`, float32 or float64, finite.
+        gallery: `[N, D]` on the same device, or None.
         metric: "cosine" or "euclidean".
 
     Raises:
-        ValueError: an unknown metric, different dimensions, or numbers too large to compare.
-
+        ValueError: If the metric is unknown, dimensions differ, or numbers are too large or too
+            small to compare.
     """
     if metric not in ("cosine", "euclidean"):
         raise ValueError(f"metric is {metric!r}, expected 'cosine' or 'euclidean'")
@@ -169,7 +172,7 @@ def make_space(queries: Tensor, gallery: Tensor | None, metric: Metric) -> Space
         )
     g_inverse = _inverse(base, metric)  # [N] or None
     q_inverse = g_inverse if gallery is None else _inverse(queries, metric)  # [Q] or None
-    # A zero vector becomes a unit vector of a dimension of its own: cosine 0 with all others.
+    # A zero vector becomes a unit vector in an extra dimension: cosine 0 with all others.
     spare = any(v is not None and bool((v == 0).any()) for v in (g_inverse, q_inverse))
     mean, spread = _moments(base, g_inverse, spare)  # [D] or [D + 1]
     scale = 1 / spread if spread > 0 else 1.0
@@ -179,18 +182,18 @@ def make_space(queries: Tensor, gallery: Tensor | None, metric: Metric) -> Space
         q, q_size = _centred(queries, q_inverse, spare, mean, scale)
     reach = q_size * g_size.max()  # [Q]
     height = 0.5 * (q_size.square() + g_size.square().max())  # [Q]
-    # A float32 product of length D is off by at most D u |q| |g|; with roundings that do not
-    # conspire, by 5 sqrt(D) u |q| |g| with a chance below 1e-13 (Higham and Mary 2019,
-    # https://doi.org/10.1137/18M1226312; partial sums grow, hence 5 and not 8). The rest pays for
-    # rounding and adding the squares, and for vectors far from the origin.
+    # The error of a float32 product of length D is at most D u |q| |g|; assuming independent
+    # rounding errors, it exceeds 5 sqrt(D) u |q| |g| with a probability below 1e-13 (Higham and
+    # Mary 2019, https://doi.org/10.1137/18M1226312; partial sums grow, hence 5 and not 8). The
+    # other terms bound the rounding of the squares and of vectors far from the origin.
     dim = len(mean)
     tolerance = 2.0**-24 * ((min(dim, 5 * dim**0.5) + 8) * reach + 8 * height)  # [Q]
     far = float(mean.norm()) + spread * dim**0.5
     tolerance += 2.0**-48 * scale * far * (q_size + g_size.max())
-    bound = float((reach + height).max())
-    if not (bound < 2.0**120 and scale < 2.0**500):
+    largest = float((reach + height).max())
+    if not (largest < 2.0**120 and scale < 2.0**500):
         raise ValueError("embeddings are too large, too small or too far apart to compare")
-    return Space(
+    return Similarity(
         raw_queries=queries,
         raw_gallery=base,
         query_inverse=q_inverse,
@@ -199,12 +202,12 @@ def make_space(queries: Tensor, gallery: Tensor | None, metric: Metric) -> Space
         gallery=g,
         slope=0.5 * scale**2,
         tolerance=tolerance,
-        bound=bound,
+        largest=largest,
     )
 
 
 def _inverse(x: Tensor, metric: Metric) -> Tensor | None:
-    """Find what to multiply every row with, [N] float64, or None for nothing."""
+    """Return the inverse norm of every row, float64 `[N]`, or None if nothing is normalised."""
     if metric == "euclidean":
         return None
     return torch.cat([inverse_norms(x[rows].double()).squeeze(1) for rows in _chunks(x)])
@@ -216,7 +219,7 @@ def _chunks(x: Tensor) -> Iterator[slice]:
 
 
 def _points(x: Tensor, inverse: Tensor | None, spare: bool, rows: slice) -> Tensor:
-    """Read some of the vectors that are compared, [n, D] or [n, D + 1] float64."""
+    """Return some of the vectors to compare, float64 `[n, D]` or `[n, D + 1]`."""
     part = x[rows].double()  # [n, D]
     if inverse is None:
         return part
@@ -225,7 +228,7 @@ def _points(x: Tensor, inverse: Tensor | None, spare: bool, rows: slice) -> Tens
 
 
 def _moments(x: Tensor, inverse: Tensor | None, spare: bool) -> tuple[Tensor, float]:
-    """Find the mean, [D] float64, and the root mean square distance from it per dimension."""
+    """Return the mean, float64 `[D]`, and the RMS distance from it per dimension."""
     pivot = _points(x, inverse, spare, slice(0, 1))  # [1, D]
     mean = torch.zeros_like(pivot[0])  # [D]
     square = torch.zeros_like(mean)  # [D]
@@ -240,7 +243,7 @@ def _moments(x: Tensor, inverse: Tensor | None, spare: bool) -> tuple[Tensor, fl
 def _centred(
     x: Tensor, inverse: Tensor | None, spare: bool, mean: Tensor, scale: float
 ) -> tuple[Tensor, Tensor]:
-    """Move vectors to the mean: (x, 1, -|x|^2 / 2) in float32, [N, D + 2], and |x|, [N]."""
+    """Centre vectors: (x, 1, -|x|^2 / 2) in float32 `[N, D + 2]`, and |x| in float64 `[N]`."""
     dim = len(mean)
     out = torch.empty(len(x), dim + 2, dtype=torch.float32, device=mean.device)
     length = torch.empty(len(x), dtype=torch.float64, device=mean.device)
@@ -255,7 +258,7 @@ def _centred(
 
 @contextmanager
 def plain_float32() -> Iterator[None]:
-    """Keep matrix products in float32 proper: no TF32, no bfloat16, no autocast."""
+    """Run matrix products in full float32 precision: no TF32, no bfloat16, no autocast."""
     precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:

@@ -1,4 +1,4 @@
-"""What the attention of a batch is spent on: the own class, the node itself, nobody."""
+"""Share of attention per target: same class, self, null node."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ibc_pyg.nn.conv.complete_edges import dense_attention_of
+from ibc_pyg.nn.conv.complete_edges import union_attention
+from ibc_pyg.nn.conv.step import MPNStep
 from ibc_pyg.nn.model import IntraBatchModel
-from ibc_pyg.nn.mpn import MPNStep
 
 TOLERANCE = 1e-2
-"""How far from one the weights of a receiver may sum, as those of a layer in 16-bit floats do."""
+"""Tolerance of the sum of a receiver's weights, which 16-bit layers need."""
 
 
 def has_attention(model: IntraBatchModel) -> bool:
@@ -21,10 +21,9 @@ def has_attention(model: IntraBatchModel) -> bool:
 
 
 def attention_of(model: IntraBatchModel, embedding: Tensor) -> list[Tensor]:
-    """Return the attention of each step without dropout, and leave everything else as it is.
+    """Return the attention of each step without dropout and without side effects.
 
-    Nothing is drawn from torch's generators, no statistic of a batch normalisation moves, and no
-    gradient is recorded.
+    Random generators and batch-norm statistics are unchanged, and no gradient is recorded.
 
     Args:
         model: Its graph layers return attention weights, see `has_attention`.
@@ -40,7 +39,7 @@ def attention_of(model: IntraBatchModel, embedding: Tensor) -> list[Tensor]:
     found: list[Tensor] = []
     try:
         mpn.eval()
-        # A layer of the user's own may draw numbers even in evaluation mode.
+        # A user-defined layer may draw random numbers even in evaluation mode.
         with torch.no_grad(), torch.random.fork_rng(devices=devices):
             graph = model.graph(F.normalize(embedding.detach().float(), dim=-1))  # [N, D]
             edges = (graph.edge_index, graph.edge_weight)
@@ -62,27 +61,27 @@ def _dense(
     _, weights = conv(x, edge_index, edge_weight, return_attention_weights=True)
     if isinstance(weights, Tensor):
         return weights  # [H, N, N]
-    # The layer names its edges itself: some add self-loops.
+    # The layer returns the edges, since some layers add self-loops.
     edges, alpha = weights
-    return dense_attention_of(alpha, edges, 1, len(x))[0]  # [H, N, N]
+    return union_attention(alpha, edges, 1, len(x))[0]  # [H, N, N]
 
 
 def attention_statistics(alpha: Tensor, labels: Tensor, *, null_node: bool) -> dict[str, Tensor]:
     r"""Return entropy and shares of attention, means over receivers.
 
-    With K images of each of the classes in a batch of N and a null node, attention that is spread
-    evenly has the entropy log(N + 1), gives the own class K / (N + 1), the node itself and the null
-    node 1 / (N + 1) each.
+    In a batch of N images with K of each class and a null node, uniform attention has the entropy
+    log(N + 1) and the shares K / (N + 1) for the own class and 1 / (N + 1) each for the node itself
+    and the null node.
 
     Args:
         alpha: Attention weights `[H, N, N]`, receiver first.
         labels: Classes of the nodes, int64 `[N]`.
-        null_node: Whether what is missing to one in a row falls on a null node.
+        null_node: Whether the rest to one in each row is attention to a null node.
 
     Returns:
         Scalars: `entropy_head0` ... in nats, in `[0, log(N + 1)]`; and, over all heads and in
         `[0, 1]`, `own_class` (the node itself included), `self` and, with a null node, `null_node`.
-        Nothing if the weights of some receiver are no shares of one.
+        Empty if the weights of any receiver are not shares of one.
     """
     alpha = alpha.float()
     total = alpha.sum(-1)  # [H, N]

@@ -1,4 +1,4 @@
-"""How fast a training is, and what it waits for."""
+"""Throughput and data-loading wait time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 
 SPEED_STEPS = 20
-"""Steps that the speed is averaged over."""
+"""Number of steps in the moving average of the throughput."""
 MEASURED = frozenset(
     {
         "time",
@@ -20,8 +20,8 @@ MEASURED = frozenset(
         "memory/peak_mib",
     }
 )
-"""Names in a record that say something of the machine; all others are the same in every run of the
-same configuration on a CPU."""
+"""Names in a record that depend on the machine; all others are equal in every run of the same
+configuration on a CPU."""
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ class Speed:
     """Images per second over the last steps, and the share of time that the loop waits for data.
 
     Args:
-        clock: Gives seconds; only differences matter.
+        clock: Returns seconds; only differences matter.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -41,7 +41,7 @@ class Speed:
         self._waited, self._record_at = 0.0, now
 
     def waiting(self, batches: Iterable[T]) -> Iterator[T]:
-        """Hand on the batches and count the time that it takes to get each."""
+        """Yield the batches and measure the wait for each."""
         iterator = iter(batches)
         while True:
             began = self._clock()
@@ -58,10 +58,10 @@ class Speed:
         self._marks.append((self._images, self._clock()))
 
     def record(self) -> dict[str, float]:
-        """Return what is known after a step, by the names of the records.
+        """Return images per second and waiting share, by their names in the records.
 
-        Images per second are those of the last steps; the share of time that was spent waiting, in
-        [0, 1], is that since the last record.
+        Images per second are averaged over the last steps; the share of time spent waiting, in
+        `[0, 1]`, covers the time since the last record.
         """
         (before, began), (images, ended), now = self._marks[0], self._marks[-1], self._clock()
         share = self._waited / max(now - self._record_at, 1e-9)
@@ -73,7 +73,7 @@ class Speed:
 
 
 def memory_in_use(device: torch.device) -> dict[str, float]:
-    """Return the memory of a GPU that tensors take, now and at most so far, in MiB."""
+    """Return the current and peak memory of tensors on a GPU, in MiB; empty on a CPU."""
     if device.type != "cuda":
         return {}
     return {

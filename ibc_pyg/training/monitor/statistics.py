@@ -1,4 +1,4 @@
-"""What is recorded of a step besides its losses: gradient norms and attention."""
+"""Statistics of a step besides its losses: gradient norms and attention."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch.nn.utils import get_total_norm
 
 from ibc_pyg.nn.model import IntraBatchModel, ModelOutput
 from ibc_pyg.parallel.collectives import gather_rows
+from ibc_pyg.parallel.precision import gradient_scaler
 from ibc_pyg.training.monitor.attention_statistics import (
     attention_of,
     attention_statistics,
@@ -19,13 +20,13 @@ from ibc_pyg.training.monitor.attention_statistics import (
 
 
 class StepStatistics:
-    """Looks at a step between its backward pass and the optimiser, and changes nothing.
+    """Statistics between the backward pass and the optimiser step; changes no state of training.
 
     Args:
-        fabric: Whose gradient scaling is undone.
+        fabric: Owner of the gradient scaler, whose scale is divided out.
         model: The bare model.
-        loss: Its own parameters are a part of their own.
-        attention_every: Steps between looks at the attention; 0: never.
+        loss: Its parameters are reported separately.
+        attention_every: Steps between records of attention; 0: never.
     """
 
     def __init__(
@@ -41,20 +42,20 @@ class StepStatistics:
 
         Args:
             step: Its number, from 1.
-            record: Whether it is recorded in any case.
+            record: Whether the step is recorded anyway.
 
         Returns:
-            Whether it is recorded: a step whose attention is due always is.
+            Whether the step is recorded, as each step with attention is.
         """
         self._attention_due = self._every > 0 and step % self._every == 0
         self._record = record or self._attention_due
         return self._record
 
     def observe(self, output: ModelOutput, labels: Tensor) -> None:
-        """Look at the step if it is recorded; all processes do so together.
+        """Observe the step if it is recorded; all processes must call it together.
 
         Args:
-            output: What the model gave for the batch.
+            output: Output of the model for the batch.
             labels: Classes of the batch, int64 `[N]`.
         """
         if not self._record:
@@ -67,16 +68,16 @@ class StepStatistics:
                 self._found |= self._attention(embedding, gather_rows(labels))
 
     def total_norm(self) -> Tensor | None:
-        """Return the norm of the whole gradient, if the parts' were looked at in this step."""
+        """Return the norm of the whole gradient; None if this step is not observed."""
         parts = [value for name, value in self._found.items() if name.startswith("grad_norm/")]
         return torch.stack(parts).norm() if parts else None
 
     def collect(self) -> dict[str, float]:
-        """Return what the last look found, by the names of the records, and forget it."""
+        """Return and clear the statistics of the last observed step, by their names in records."""
         found, self._found = self._found, {}
         if not found:
             return {}
-        # One wait for the device, not one for each number.
+        # One device synchronisation for all numbers.
         return dict(zip(found, torch.stack(list(found.values())).tolist(), strict=True))
 
     def _attention(self, embedding: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -94,20 +95,20 @@ class StepStatistics:
         return found
 
     def _scale(self) -> float:
-        """Return what the gradients are multiplied by, in 16-bit floats."""
-        scaler = getattr(self._fabric.strategy.precision, "scaler", None)
+        """Return the scale of 16-bit gradients; 1 if they are not scaled."""
+        scaler = gradient_scaler(self._fabric)
         return 1.0 if scaler is None else float(scaler.get_scale())
 
 
 def gradient_norms(
     model: IntraBatchModel, loss: nn.Module, *, scale: float = 1.0
 ) -> dict[str, Tensor]:
-    """Return the Euclidean norm of the gradient of each part that is trained, scalars.
+    """Return the Euclidean norm of the gradient of each trained part, scalars.
 
     Args:
-        model: Its backbone, its MPN and its heads are parts.
-        loss: A part too if it has parameters, such as proxies.
-        scale: What the gradients are multiplied by.
+        model: Its parts are backbone, MPN and heads.
+        loss: Another part if it has parameters, such as proxies.
+        scale: Scale of the gradients, which is divided out.
     """
     mpn: Iterable[nn.Parameter] = () if model.mpn is None else model.mpn.parameters()
     parts: dict[str, Iterable[nn.Parameter]] = {

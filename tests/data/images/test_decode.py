@@ -7,6 +7,7 @@ from PIL import Image
 
 from ibc_pyg.data.images import decode
 from ibc_pyg.data.images.decode import decode_bytes, decode_image, decode_with_pillow, jpeg_frame
+from ibc_pyg.data.images.formats import FORMATS
 from ibc_pyg.errors import DatasetError
 
 
@@ -262,3 +263,18 @@ def test_a_real_bomb_is_refused_before_it_is_decoded(tmp_path):
     Image.new("1", (20000, 20000)).save(path)  # 400 megapixels in 50 kB
     with pytest.raises(DatasetError, match="pixels"):
         decode_image(path)
+
+
+def test_formats_that_run_other_programs_are_not_opened(tmp_path):
+    """Pillow hands EPS to Ghostscript, which executes PostScript."""
+    written = tmp_path / "written"
+    eps = (
+        "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n"
+        f"({written}) (w) file closefile\nshowpage\n%%EOF\n"
+    )
+    path = tmp_path / "picture.png"
+    path.write_text(eps)
+    with pytest.raises(DatasetError, match="not an image in a known format"):
+        decode_image(path)
+    assert not written.exists()
+    assert set(FORMATS).isdisjoint({"EPS", "WMF", "FPX", "MIC", "PDF"})

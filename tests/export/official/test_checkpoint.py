@@ -1,4 +1,4 @@
-"""Files of weights: read without running anything in them, or refused in one line."""
+"""Weight files: read without unpickling, or refused with a one-line error."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def some_weights() -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("nothing", [{}, [], None, torch.zeros(3)])
-def test_what_is_no_state_dict_is_refused(nothing: object) -> None:
+def test_other_objects_than_state_dicts_are_refused(nothing: object) -> None:
     for build in (lambda d: mpn_from_state_dict(d, 1), encoder_from_state_dict):
         with pytest.raises(RunError, match="state dict"):
             build(nothing)
 
 
-class Trick:
+class Malicious:
     def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
         return exec, ("raise SystemExit('the file was run')",)
 
 
-def test_files_are_read_without_running_them(tmp_path: Path) -> None:
+def test_supported_files(tmp_path: Path) -> None:
     state_dict = some_weights()
     torch.save({f"module.{k}": v for k, v in state_dict.items()}, tmp_path / "plain.pth")
     torch.save({"state_dict": state_dict, "epoch": 3}, tmp_path / "nested.pth")
@@ -48,9 +48,9 @@ def test_files_are_read_without_running_them(tmp_path: Path) -> None:
         assert all(torch.equal(loaded[key], state_dict[key]) for key in loaded)
 
 
-def test_bad_files_are_refused_in_one_line(tmp_path: Path) -> None:
-    torch.save({"w": torch.zeros(1), "trick": Trick()}, tmp_path / "trick.pth")
-    (tmp_path / "raw.pth").write_bytes(pickle.dumps(Trick()))
+def test_invalid_file_is_a_one_line_error(tmp_path: Path) -> None:
+    torch.save({"w": torch.zeros(1), "trick": Malicious()}, tmp_path / "trick.pth")
+    (tmp_path / "raw.pth").write_bytes(pickle.dumps(Malicious()))
     torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pth")
     torch.save([1, 2], tmp_path / "list.pth")
     torch.save({"w": 3}, tmp_path / "numbers.pth")

@@ -1,4 +1,4 @@
-"""Released encoders: recorded outputs of the released code, and torchvision's own networks."""
+"""Released encoders: recorded outputs of the released code, and networks of torchvision."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TOL = {"atol": 1e-5, "rtol": 1e-5}
 
 
 def filled_encoder(keys: dict[str, list[int]], seed: int) -> StateDict:
-    """Weights by the recipe in encoder_resnet50.json."""
+    """Return weights made by the recipe in encoder_resnet50.json."""
     state_dict = {}
     for key, shape in keys.items():
         generator = torch.Generator().manual_seed(zlib.crc32(f"{seed}:{key}".encode()))
@@ -41,7 +41,7 @@ def filled_encoder(keys: dict[str, list[int]], seed: int) -> StateDict:
     return state_dict
 
 
-def test_encoder_meets_the_recorded_outputs(shared: Path) -> None:
+def test_encoder_matches_the_recorded_outputs(shared: Path) -> None:
     recorded = json.loads((shared / "conformance" / "encoder_resnet50.json").read_text())
     state_dict = filled_encoder(recorded["keys"], recorded["seed"])
     encoder = encoder_from_state_dict({f"module.{k}": v for k, v in state_dict.items()})
@@ -59,7 +59,7 @@ def test_encoder_meets_the_recorded_outputs(shared: Path) -> None:
 
 
 def released_encoder(name: str, embed: int | None, classes: int, neck: bool) -> StateDict:
-    """Random weights of torchvision's own network under the released key names."""
+    """Return random weights of the network of torchvision, with the released key names."""
     torch.manual_seed(0)
     state_dict = torchvision.models.get_model(name, num_classes=classes).state_dict()
     width = state_dict["fc.weight"].size(1) if embed is None else embed
@@ -92,7 +92,7 @@ def released_encoder(name: str, embed: int | None, classes: int, neck: bool) -> 
         ("wide_resnet50_2", 512, True, False),
     ],
 )
-def test_encoder_of_any_depth_is_torchvisions_with_max_pooling(
+def test_encoder_equals_torchvision_with_max_pooling(
     name: str, embed: int | None, neck: bool, last_stride: bool
 ) -> None:
     state_dict = released_encoder(name, embed, 7, neck)
@@ -148,14 +148,14 @@ def without(key: str) -> Callable[[StateDict], StateDict]:
         (lambda d: d | {"fc.weight": "seven"}, "fc.weight"),
     ],
 )
-def test_wrong_encoder_is_refused_by_its_first_bad_key(
+def test_error_names_the_first_mismatching_key(
     change: Callable[[StateDict], StateDict], key: str
 ) -> None:
     with pytest.raises(RunError, match=f"'{key}'"):
         encoder_from_state_dict(change(released_encoder("resnet18", 64, 5, neck=False)))
 
 
-def test_encoder_refuses_other_shapes_than_images() -> None:
+def test_encoder_refuses_other_shapes() -> None:
     encoder = encoder_from_state_dict(released_encoder("resnet18", 64, 5, neck=False))
     with pytest.raises(ValueError, match=r"images must have shape .* got \[3, 8, 8\]"):
         encoder(torch.zeros(3, 8, 8))

@@ -1,4 +1,4 @@
-"""Released MPNs: recorded outputs of the released code, and a plain twin of it."""
+"""Released MPNs: recorded outputs of the released code, and a plain reimplementation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def grad_of_logits(logits: list[Tensor], x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("name", ["mpn_cub_like", "mpn_cars_like"])
 @pytest.mark.parametrize("prefix", ["", "module."])
-def test_mpn_meets_the_recorded_outputs(shared: Path, name: str, prefix: str) -> None:
+def test_mpn_matches_the_recorded_outputs(shared: Path, name: str, prefix: str) -> None:
     recorded = torch.load(shared / "conformance" / f"{name}.pt", weights_only=True)
     state_dict = {prefix + key: value for key, value in recorded["state_dict"].items()}
     mpn = mpn_from_state_dict(state_dict, recorded["config"]["num_heads"])
@@ -53,7 +53,7 @@ def released_mpn(
     norm: bool = True,
     seed: int = 0,
 ) -> StateDict:
-    """Random weights under the released key names, in the released order."""
+    """Return random weights with the released key names, in the released order."""
     torch.manual_seed(seed)
     width = dim // red
     shapes: dict[str, tuple[int, ...]] = {"dim_red.weight": (width, dim), "dim_red.bias": (width,)}
@@ -86,10 +86,10 @@ def released_mpn(
     return state_dict
 
 
-def twin(
+def reference(
     w: StateDict, x: Tensor, num_heads: int, *, res1: bool = True, res2: bool = True
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """The method written against the released keys: every line a formula."""
+    """Compute features and logits from the released keys, formula by formula."""
 
     def linear(name: str, rows: Tensor) -> Tensor:
         return F.linear(rows, w[f"{name}.weight"], w.get(f"{name}.bias"))
@@ -144,7 +144,7 @@ def twin(
     ],
 )
 @pytest.mark.parametrize("num_heads", [1, 4])
-def test_mpn_of_any_form_is_the_twin(
+def test_mpn_equals_the_reference(
     steps: int, neck: bool, form: dict[str, int], num_heads: int
 ) -> None:
     # In float64: without norms the features grow into the thousands.
@@ -153,7 +153,7 @@ def test_mpn_of_any_form_is_the_twin(
     mpn = mpn_from_state_dict(state_dict, num_heads)
     assert not mpn.training
     x = F.normalize(torch.randn(17, mpn.layout.channels).double(), dim=1).requires_grad_()
-    features, logits = twin(state_dict, x, num_heads)
+    features, logits = reference(state_dict, x, num_heads)
     out = mpn(x)
     assert len(out.features) == len(out.logits) == (steps if form.get("every") else 1)
     torch.testing.assert_close(out.features, features)
@@ -162,16 +162,16 @@ def test_mpn_of_any_form_is_the_twin(
 
 
 @pytest.mark.parametrize(("res1", "res2"), [(False, True), (True, False), (False, False)])
-def test_residuals_that_weights_do_not_tell(res1: bool, res2: bool) -> None:
+def test_residuals_are_arguments(res1: bool, res2: bool) -> None:
     state_dict = released_mpn()
     mpn = mpn_from_state_dict(state_dict, 2, residual_conv=res1, residual_mlp=res2)
     x = F.normalize(torch.randn(9, 12), dim=1)
-    features, logits = twin(state_dict, x, 2, res1=res1, res2=res2)
+    features, logits = reference(state_dict, x, 2, res1=res1, res2=res2)
     torch.testing.assert_close(mpn(x).features, features, **TOL)
     torch.testing.assert_close(mpn(x).logits, logits, **TOL)
 
 
-def test_mpn_owns_its_weights_and_can_go_on_training() -> None:
+def test_mpn_copies_its_weights_and_can_be_trained() -> None:
     state_dict = released_mpn()
     before = {key: value.clone() for key, value in state_dict.items()}
     mpn = mpn_from_state_dict(state_dict, 2).train()
@@ -185,7 +185,7 @@ def test_mpn_owns_its_weights_and_can_go_on_training() -> None:
     assert half(torch.randn(9, 12)).logits[0].dtype == torch.float32
 
 
-def test_building_draws_no_random_number() -> None:
+def test_building_does_not_change_the_random_state() -> None:
     state_dict = released_mpn()
     before = torch.get_rng_state()
     mpn_from_state_dict(state_dict, 2)
@@ -220,7 +220,7 @@ STEP = "gnn_model.node_model.layers."
         (lambda d: d | {"epoch": 3}, "epoch"),
     ],
 )
-def test_wrong_mpn_is_refused_by_its_first_bad_key(
+def test_error_names_the_first_mismatching_key(
     change: Callable[[StateDict], StateDict], key: str
 ) -> None:
     with pytest.raises(RunError, match=f"'{key}"):

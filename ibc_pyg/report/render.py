@@ -1,0 +1,70 @@
+"""HTML pages from the templates of this package, each a self-contained file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+import ibc_pyg
+from ibc_pyg.report.encode import is_small, palette_uri, thumb_uri
+from ibc_pyg.report.heat_map import PALETTES
+from ibc_pyg.report.metrics import format_metric
+
+
+def render_page(template: str, title: str, **content: Any) -> str:
+    """Return a page that holds its style sheet, its script and its pictures.
+
+    A content security policy in the page forbids every request and every other script. Whatever
+    the template inserts is escaped.
+
+    Args:
+        template: File name of a template that extends `base.html.j2`.
+        title: Title of the page.
+        content: Variables of the template.
+    """
+    css, script = (
+        Markup(files("ibc_pyg.report").joinpath("templates", name).read_text("utf-8"))
+        for name in ("report.css", "report.js")
+    )
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    )
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            title=title,
+            css=css,
+            script=script,
+            policy=policy,
+            version=ibc_pyg.__version__,
+            **content,
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
+    """Return the environment, which keeps its compiled templates."""
+    environment = Environment(
+        loader=PackageLoader("ibc_pyg.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters |= {
+        "metric": format_metric,
+        "thumb_uri": thumb_uri,
+        "palette_uri": lambda shades, name: palette_uri(shades, PALETTES[name]),
+    }
+    environment.tests["small"] = is_small
+    return environment
