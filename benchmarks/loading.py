@@ -32,8 +32,8 @@ from torchvision.datasets import ImageFolder
 
 from ibc_pyg.data.images.cache import open_cache
 from ibc_pyg.data.images.decode import decode_image
-from ibc_pyg.data.loading.loader import train_loader
-from ibc_pyg.data.sampling import make_sampler
+from ibc_pyg.data.loading.loader import Loading, train_loader
+from ibc_pyg.data.sampling import SamplerSettings, make_sampler
 from ibc_pyg.data.table import ImageTable, Role
 from ibc_pyg.data.transforms import transform_preset
 from ibc_pyg.data.transforms.photo import PhotoTransform
@@ -107,8 +107,8 @@ def ours(
 ) -> Pass:
     """Return the data loader of ibc_pyg, from files or from the cache."""
     cache = None if cache_dir is None else open_cache(table, transform.resize, cache_dir)
-    sampler = make_sampler("walk", table.labels, CLASSES, IMAGES, seed=0)
-    loader = train_loader(table, sampler, transform, seed=0, workers=workers, cache=cache)
+    sampler = make_sampler("walk", table.labels, SamplerSettings(CLASSES, IMAGES, seed=0))
+    loader = train_loader(table, sampler, transform, Loading(workers, cache=cache), seed=0)
     return lambda: sum(len(batch) for batch in loader)
 
 

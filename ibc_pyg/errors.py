@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
 from typing import Any
 
 
@@ -27,6 +28,23 @@ class RunError(UserError):
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its class name if it has none."""
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def printable(path: Path | str) -> str:
+    """Return a path as printable text: line breaks and undecodable bytes are escaped."""
+    text = str(path)
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def shown(text: str, width: int = 60) -> str:
+    """Return `text` quoted, on one line and cut to `width` characters."""
+    return repr(text if len(text) <= width else text[: width - 3] + "...")
+
+
+def reason(error: BaseException) -> str:
+    """Return an error's message on one printable line of at most about 200 characters."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return printable(" ".join(text.split())[:200]) or type(error).__name__
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Mapping
+import secrets
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from ibc_pyg.errors import RunError
+from ibc_pyg.errors import RunError, reason
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -34,24 +36,61 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write to a temporary file beside `path`, sync it, and rename it.
+    """Write a file atomically; see `atomic_writer`."""
+    with atomic_writer(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a temporary file beside `path`, which is synced and renamed to `path` at the end.
+
+    The file gets the permissions that the umask allows. A link at `path` is replaced, not followed.
+    A device or a pipe is written into.
 
     Raises:
-        RunError: If the disk is full or the folder cannot be written; `path` is as it was.
+        RunError: If the disk is full or the folder cannot be written. After this or any other
+            error `path` is unchanged.
     """
-    temporary = ""
+    draft: Path | None = None
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+        if is_stream(path):
+            with path.open("wb") as stream:
+                yield stream
+            return
+        draft, file = open_draft(path)
+        with file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        draft.replace(path)
     except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-        raise RunError(f"{path} cannot be written: {error.strerror}") from error
+        raise RunError(f"{path} cannot be written: {reason(error)}") from error
+    finally:
+        if draft is not None:
+            draft.unlink(missing_ok=True)
+
+
+def open_draft(path: Path) -> tuple[Path, IO[bytes]]:
+    """Create a file with a random name beside `path`, to be renamed to it.
+
+    Raises:
+        OSError: If it cannot be created.
+    """
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+    return draft, os.fdopen(os.open(draft, flags, 0o666), "w+b")
+
+
+def is_stream(path: Path) -> bool:
+    """Return whether a path is a device or a pipe, which is written into and never replaced."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    # /dev/stdout may lead to a regular file, and must not be replaced either.
+    in_dev = path.absolute().parts[1:2] == ("dev",)
+    return in_dev or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def file_digest(path: Path, algorithm: str = "sha256") -> str:

@@ -17,7 +17,7 @@ from ibc_pyg.compare.grid import make_grid
 from ibc_pyg.config.overlays import parse_overlays
 from ibc_pyg.config.yaml_file import parse_config
 from ibc_pyg.data.registry import DATASETS
-from ibc_pyg.data.sampling import make_sampler
+from ibc_pyg.data.sampling import SamplerSettings, make_sampler
 from ibc_pyg.data.transforms import transform_preset
 
 ROOT = Path(__file__).resolve().parents[1] / "experiments"
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1] / "experiments"
 FILES = sorted(path for path in ROOT.rglob("*.yaml") if not {"sweeps", "results"} & set(path.parts))
 # Rows of a table are layers over the experiment of a data set.
 LAYERS = [
-    path for path in FILES if {"baselines", "graph_plus", "ablations"} & set(path.parent.parts)
+    path for path in FILES if {"baselines", "with_graph", "ablations"} & set(path.parent.parts)
 ]
 WHOLE = [path for path in FILES if path not in LAYERS]
 BASELINES = sorted((ROOT / "baselines").glob("*.yaml"))
@@ -60,7 +60,7 @@ def test_the_parts_of_an_experiment_exist(file):
     transform = transform_preset(data.transform, **data.transform_args)
     P, K = data.classes_per_batch, data.images_per_class
     labels = np.repeat(np.arange(2 * P), K)
-    sampler = make_sampler(data.sampler, labels, P, K, seed=0)
+    sampler = make_sampler(data.sampler, labels, SamplerSettings(P, K, seed=0))
     assert {len(batch) for batch in sampler} == {P * K}
     # On the meta device nothing is computed, but every shape has to fit.
     with torch.device("meta"):
@@ -142,7 +142,7 @@ def test_a_dry_run_of_a_cut_run_is_refused(tmp_path, capsys):
 @pytest.mark.parametrize("file", BASELINES, ids=names(BASELINES))
 def test_a_baseline_and_its_graph_differ_in_the_graph_alone(file):
     base = ROOT / "omniglot.yaml"
-    plus = ROOT / "graph_plus" / f"{file.stem}_graph.yaml"
+    plus = ROOT / "with_graph" / f"{file.stem}_graph.yaml"
     baseline, graph = (flat(parse_overlays([base, layer], [])) for layer in (file, plus))
     different = {field for field in graph if graph[field] != baseline[field]}
     assert different == {"model.steps"}
@@ -153,7 +153,7 @@ def test_a_baseline_and_its_graph_differ_in_the_graph_alone(file):
         return
     assert [term["features"] for term in graph["loss.terms"]] == ["embeddings"]
     assert graph["loss.auxiliary_weight"] == 0
-    with_ce = ROOT / "graph_plus" / "auxiliary" / f"{file.stem}_graph_ce.yaml"
+    with_ce = ROOT / "with_graph" / "ce_on_embeddings" / f"{file.stem}_graph_ce.yaml"
     auxiliary = flat(parse_overlays([base, with_ce], []))
     assert {field for field in graph if graph[field] != auxiliary[field]} == {
         "loss.auxiliary_weight"

@@ -1,4 +1,4 @@
-"""The README is true: its commands run, its table is the one that was measured, its links exist."""
+"""The pages: commands and Python of the README run, tables are the recorded ones, links exist."""
 
 import re
 import shlex
@@ -11,37 +11,46 @@ from ibc_pyg.cli import run
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "experiments").glob("*/README.md")),
+]
 
 
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.S)
-
-
-def test_the_commands_of_the_tour_run_one_after_the_other(tmp_path, monkeypatch, capsys):
-    shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
+def test_commands_and_python_run_one_after_the_other(tmp_path, monkeypatch, capsys):
+    shutil.copytree(
+        ROOT / "experiments", tmp_path / "experiments", ignore=shutil.ignore_patterns("results")
+    )
     monkeypatch.chdir(tmp_path)
-    commands = [line for block in blocks("bash") for line in block.strip().splitlines()]
-    assert len(commands) >= 10
-    for command in commands:
-        program, script, *arguments = shlex.split(command)
-        assert (program, script) == ("python", "run.py")
-        code = run(arguments)
-        captured = capsys.readouterr()
-        assert code == 0, f"{command}\n{captured.out}\n{captured.err}"
+    blocks = re.findall(r"```(bash|python)\n(.*?)```", README, flags=re.S)
+    assert {language for language, _ in blocks} == {"bash", "python"}
+    names = {}
+    for language, block in blocks:
+        if language == "python":
+            exec(block, names)
+            continue
+        for command in block.strip().splitlines():
+            program, script, *arguments = shlex.split(command)
+            assert (program, script) == ("python", "run.py")
+            code = run(arguments)
+            captured = capsys.readouterr()
+            assert code == 0, f"{command}\n{captured.out}\n{captured.err}"
+    assert names["z"].shape == (len(names["files"]), names["model"].dim)
+    assert names["refined"].shape == (54, 512)
     assert (tmp_path / "runs/sample/report.html").is_file()
     assert (tmp_path / "runs/steps/table.md").read_text().count("| steps=") == 2
     assert list((tmp_path / "runs/tracked/wandb").glob("offline-run-*/*.wandb"))
 
 
-def test_the_python_of_the_readme_runs():
-    (code,) = blocks("python")
-    names = {}
-    exec(code, names)
-    assert names["refined"].shape == (54, 512)
+def test_every_command_has_a_row(capsys):
+    with pytest.raises(SystemExit):
+        run(["--help"])
+    commands = re.findall(r"^    ([a-z-]+)(?:  |$)", capsys.readouterr().out, flags=re.M)
+    assert re.findall(r"^\| `([a-z-]+)` \|", README, flags=re.M) == commands
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/performance.md", "docs/results.md"])
+@pytest.mark.parametrize("page", ["docs/performance.md", "docs/results.md"])
 def test_the_tables_are_those_that_were_measured(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     sections = re.findall(r"<!-- results: (\S+) -->\n(.*?)<!-- /results -->", text, flags=re.S)
@@ -58,8 +67,22 @@ def test_every_target_of_make_has_a_line_in_its_help():
     assert set(re.findall(r"make ([a-z-]+)", README)) <= {*phony.split()}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_and_pictures_exist(page):
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+    text = page.read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)#]+)\)", text) + re.findall(r'src(?:set)?="([^"]+)"', text)
+    for target in targets:
         if not target.startswith(("http://", "https://")):
             assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_to_sections_exist(page):
+    text = page.read_text(encoding="utf-8")
+    for name, section in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", text):
+        linked = (page.parent / name).read_text(encoding="utf-8") if name else text
+        headings = re.findall(r"^#+ (.*)$", linked, flags=re.M)
+        anchors = [
+            re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings
+        ]
+        assert section in anchors, f"{name}#{section}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from rich.console import Console
 
 from ibc_pyg.builders.arguments import argument_errors
@@ -13,8 +14,8 @@ from ibc_pyg.config import Config, DataConfig
 from ibc_pyg.console import progress
 from ibc_pyg.data.images.cache import ImageCache, open_cache
 from ibc_pyg.data.images.cache_dir import default_cache_dir
-from ibc_pyg.data.loading.dataset import OnError
-from ibc_pyg.data.loading.loader import suggested_workers
+from ibc_pyg.data.images.sources import OnError
+from ibc_pyg.data.loading.loader import Loading, suggested_workers
 from ibc_pyg.data.registry import load_table
 from ibc_pyg.data.splits import Splits, split
 from ibc_pyg.data.table import ImageTable
@@ -44,6 +45,10 @@ class Data:
     workers: int = 0
     on_error: OnError = "stop"
     skipped: dict[int, str] = field(default_factory=dict)
+
+    def loading(self, device: torch.device) -> Loading:
+        """Return the settings of a loader of these images."""
+        return Loading(self.workers, device, cache=self.cache, on_error=self.on_error)
 
     @property
     def train_table(self) -> ImageTable:

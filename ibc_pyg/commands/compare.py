@@ -53,6 +53,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     from ibc_pyg.commands.common import console
     from ibc_pyg.compare.grid import make_grid
     from ibc_pyg.config.overlays import parse_overlays
+    from ibc_pyg.config.renamed import current_path
     from ibc_pyg.config.yaml_file import parse_config
     from ibc_pyg.errors import ConfigError
 
@@ -61,7 +62,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
         if given is not None and given < 1:
             raise ConfigError(f"--{name} must be >= 1, not {given}")
     cells = make_grid(arguments.vary, arguments.layers)
-    base, *above = arguments.experiment
+    base, *above = map(current_path, arguments.experiment)
     for layer in [None, *arguments.layers]:
         # A mistake in a file is told with its name.
         parse_overlays([base, *above, *filter(None, [layer])], [])

@@ -1,4 +1,4 @@
-"""Data sets: what there is, whether it is whole, where to get it, and tiny samples of it."""
+"""`ibc-pyg data`: list, verify and download data sets, and write small samples."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ if TYPE_CHECKING:
     from ibc_pyg.console import Progress
 
 NAME = "data"
-HELP = "list, verify, download or imitate data sets"
+HELP = "list, verify or download data sets, or write small samples"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    actions.add_parser("list", help="name all data sets")
-    verify = actions.add_parser("verify", help="open every image of a data set")
+    actions.add_parser("list", help="list all data sets")
+    verify = actions.add_parser("verify", help="decode every image and report problems")
     verify.add_argument("name", metavar="NAME")
     verify.add_argument("--root", type=Path, metavar="DIR", help="its folder")
-    verify.add_argument("--allow-partial", action="store_true", help="although images are missing")
-    download = actions.add_parser("download", help="fetch a data set, or say where to get it")
+    verify.add_argument("--allow-partial", action="store_true", help="allow missing images")
+    download = actions.add_parser("download", help="download a data set, or print instructions")
     download.add_argument("name", metavar="NAME")
-    download.add_argument("--root", type=Path, metavar="DIR", required=True, help="where to put it")
-    sample = actions.add_parser("make-sample", help="write a tiny synthetic set in its layout")
+    download.add_argument("--root", type=Path, metavar="DIR", required=True, help="destination")
+    sample = actions.add_parser("make-sample", help="write a small synthetic data set")
     sample.add_argument("name", metavar="NAME")
     sample.add_argument("--out", type=Path, metavar="DIR", required=True, help="an empty folder")
-    sample.add_argument("--classes", type=int, default=4, help="to train on, and to test on")
-    sample.add_argument("--images", type=int, default=6, help="images of a class")
+    sample.add_argument("--classes", type=int, default=4, help="training classes, and test classes")
+    sample.add_argument("--images", type=int, default=6, help="images per class")
     sample.add_argument("--seed", type=int, default=0, help="seed of the drawings")
 
 
@@ -45,7 +45,7 @@ def _list(arguments: argparse.Namespace) -> int:
     from ibc_pyg.console import table
     from ibc_pyg.data.registry import DATASETS
 
-    rows = [{"name": info.name, "what it is": info.description} for info in DATASETS.values()]
+    rows = [{"name": info.name, "description": info.description} for info in DATASETS.values()]
     table(rows, console=console())
     return 0
 

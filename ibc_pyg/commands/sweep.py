@@ -6,7 +6,7 @@ The file is W&B's, and runs under `wandb agent` too. Several methods, each with 
 the same number of trials, make one table:
 
     python run.py sweep experiments/sweeps/omniglot.yaml --out runs/table --trials 6 --seeds 5 \
-        --experiments experiments/baselines/*.yaml experiments/graph_plus/*.yaml
+        --experiments experiments/baselines/*.yaml experiments/with_graph/*.yaml
 
 Their files are layers over the experiment that the sweep's command trains.
 What is done is skipped, what was cut is resumed. Further fields, as --data.root DIR, hold for all.
@@ -143,6 +143,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
 
 
 def _plan(arguments: argparse.Namespace, fields: Sequence[str]) -> Plan:
+    from ibc_pyg.config.renamed import expand_renamed
     from ibc_pyg.sweep.plan import Plan, make_methods, make_twin
     from ibc_pyg.sweep.sweep_file import read_sweep
 
@@ -159,7 +160,7 @@ def _plan(arguments: argparse.Namespace, fields: Sequence[str]) -> Plan:
     ):
         if value < least:
             raise ConfigError(f"--{name} must be >= {least}, not {value}")
-    methods = make_methods(sweep.experiments, arguments.experiments or [])
+    methods = make_methods(sweep.experiments, expand_renamed(arguments.experiments or []))
     twins = [make_twin(given, methods) for given in arguments.twin]
     names = [each.name for each in methods] + [each.name for each in twins]
     if len(set(names)) < len(names):

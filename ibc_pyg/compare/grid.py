@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ibc_pyg.config.renamed import current_path
 from ibc_pyg.errors import ConfigError
 
 _OPENING, _CLOSING = "[{(", ")}]"
@@ -43,7 +44,7 @@ class GridPoint:
     @property
     def overrides(self) -> list[str]:
         """Options of the command line."""
-        layer = [] if self.layer is None else ["--config", str(self.layer)]
+        layer = [] if self.layer is None else ["--config", str(current_path(self.layer))]
         return layer + [word for field, value in self.values for word in (f"--{field}", value)]
 
 
@@ -71,7 +72,7 @@ def make_grid(vary: Sequence[str], layers: Sequence[Path] = ()) -> list[GridPoin
             raise ConfigError(f"--vary: {field} is given twice; list all its values in one")
         axes.append([(field, value) for value in values])
     for layer in layers:
-        if not layer.is_file():
+        if not current_path(layer).is_file():
             raise ConfigError(f"--layers: {layer} is not a file")
     cells = [
         GridPoint(values, layer) for layer in (None, *layers) for values in itertools.product(*axes)

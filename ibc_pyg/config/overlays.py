@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ibc_pyg.config import Config
+from ibc_pyg.config.renamed import current_path
 from ibc_pyg.config.yaml_file import in_file, parse_config
 from ibc_pyg.errors import ConfigError
 
@@ -23,7 +24,7 @@ def parse_overlays(files: Sequence[Path], overrides: Sequence[str]) -> Config:
         ConfigError: As `ibc_pyg.config.yaml_file.parse_config`; for an error in an
             overlay, the message names the overlay.
     """
-    base, *overlays = files
+    base, *overlays = map(current_path, files)
     for overlay in overlays:
         if not overlay.is_file():
             raise ConfigError(

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
-from ibc_pyg.data.annotations import printable
-from ibc_pyg.errors import ConfigError, DatasetError
+from ibc_pyg.errors import ConfigError, DatasetError, check_arguments, did_you_mean, printable
 
 if TYPE_CHECKING:
     from ibc_pyg.data.table import ImageTable
@@ -20,14 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What is known of a data set without loading it.
+    """Description of a data set, available without loading it.
 
     Attributes:
         name: Name on the command line.
-        description: One line for people.
+        description: One line of text.
         module: Module of its loader, imported when first needed.
         function: Name of the loader in that module.
-        needs_root: Whether its files lie in a folder that the user names.
+        needs_root: Whether its files are in a folder that the user names.
     """
 
     name: str
@@ -54,17 +51,20 @@ DATASETS: MappingProxyType[str, DatasetInfo] = MappingProxyType(
         for info in (
             DatasetInfo(
                 "glyphs",
-                "characters in the typefaces that come with matplotlib; made on the spot",
+                "characters in the fonts shipped with matplotlib; drawn on first use",
                 "ibc_pyg.data.glyphs.table",
                 "glyphs_table",
                 needs_root=False,
             ),
-            _info("cub", "CUB-200-2011: 11,788 photographs of 200 birds"),
-            _info("cars", "Cars196: 16,185 photographs of 196 cars"),
+            _info("cub", "CUB-200-2011: 11,788 photographs of 200 bird species"),
+            _info("cars", "Cars196: 16,185 photographs of 196 car models"),
             _info("sop", "Stanford Online Products: 120,053 photographs of 22,634 products"),
-            _info("inshop", "In-Shop Clothes: 52,712 photographs of 7,982 clothes, with queries"),
+            _info(
+                "inshop",
+                "In-Shop Clothes: 52,712 photographs of 7,982 clothing items",
+            ),
             _info("omniglot", "Omniglot, small sets: 4,840 drawings of 242 characters"),
-            _info("grocery_store", "GroceryStoreDataset: 5,421 photographs of 81 groceries"),
+            _info("grocery_store", "GroceryStoreDataset: 5,421 photographs of 81 grocery products"),
             DatasetInfo(
                 "digits",
                 "scikit-learn's digits: 1,797 drawings of 8 x 8 pixels, for unit tests",
@@ -72,8 +72,8 @@ DATASETS: MappingProxyType[str, DatasetInfo] = MappingProxyType(
                 "digits_table",
                 needs_root=False,
             ),
-            _info("folder", "your pictures: one folder per class, or train/ and test/ of these"),
-            _info("csv", "your pictures: a CSV file path,label[,split]", "csv_list"),
+            _info("folder", "your images: one folder per class, optionally below train/ and test/"),
+            _info("csv", "your images: a CSV file path,label[,split]", "csv_list"),
         )
     }
 )
@@ -83,46 +83,40 @@ def dataset_info(name: str) -> DatasetInfo:
     """Return the entry of a data set.
 
     Raises:
-        ConfigError: If there is none of that name.
+        ConfigError: If the name is unknown.
     """
     if name in DATASETS:
         return DATASETS[name]
-    close = difflib.get_close_matches(name, DATASETS, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    raise ConfigError(f"data.name: no data set {name!r}, there are {', '.join(DATASETS)}{hint}")
+    raise ConfigError(f"data.name: unknown data set {name!r}; {did_you_mean(name, DATASETS)}")
 
 
 def load_table(
     name: str, root: Path | str | None = None, *, allow_partial: bool = False, **options: Any
 ) -> ImageTable:
-    """Load the table of a data set; whole sets are checked against their published sizes.
+    """Load the table of a data set; published sets are checked against their published sizes.
 
     Args:
         name: A key of `DATASETS`.
-        root: Its folder (for `csv` also the file); None for sets that need none.
-        allow_partial: Whether a set that is not whole may be used as far as it is there.
+        root: Its folder (for `csv` also the file); None for sets without files.
+        allow_partial: Whether an incomplete set may be used.
         **options: Further arguments of that data set's loader, such as `seed`.
 
     Raises:
         ConfigError: If the name or an option is unknown, or `root` is missing.
-        DatasetError: If the files are not as they should be.
+        DatasetError: If files are missing or damaged.
     """
     info = dataset_info(name)
     loader = info.loader()
-    known = inspect.signature(loader).parameters
-    for option in options:
-        if option not in known or option in ("root", "allow_partial"):
-            names = ", ".join(n for n in known if n not in ("root", "allow_partial")) or "none"
-            raise ConfigError(
-                f"data.options.{option}: unknown for data set {name}; its options: {names}"
-            )
+    check_arguments(
+        loader, options, what=f"data.options: data set {name}", reserved=("root", "allow_partial")
+    )
     if not info.needs_root:
         return loader(**options)
     if root is None:
-        raise ConfigError(f"data.root: data set {name} needs the folder that it lies in")
+        raise ConfigError(f"data.root: data set {name} needs the folder of its files")
     try:
         return loader(Path(root), allow_partial=allow_partial, **options)
-    except OSError as error:  # a folder that may not be entered, a name that is too long, ...
+    except OSError as error:  # no permission, a name that is too long, ...
         where = error.filename if error.filename is not None else root
         raise DatasetError(
             f"data.root: {printable(str(where))} cannot be read: {error.strerror or error}"

@@ -1,4 +1,4 @@
-"""Which images train, which choose the epoch, and which test."""
+"""Training, validation and test images of a table."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ibc_pyg.data.table import ImageTable, Role
+from ibc_pyg.data.table import ImageTable, Role, Rows
 from ibc_pyg.errors import DatasetError
-
-Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Probe:
-    """Images to be scored: each query against the gallery.
+class EvalSplit:
+    """Rows of an evaluation: every query is searched for in the gallery.
 
     Attributes:
         queries: Row numbers, int64 `[Q]`.
@@ -29,19 +27,19 @@ class Probe:
 
 @dataclass(frozen=True)
 class Splits:
-    """Row numbers of one table.
+    """Row numbers of the splits of one table.
 
     Attributes:
         train: Rows to train on, int64 `[M]`.
         train_labels: Their classes, renumbered from 0 without gaps, int64 `[M]`.
-        val: Held-out training classes; None if all are trained on.
+        val: Images of held-out training classes; None if there are none.
         test: The test images.
     """
 
     train: Rows
     train_labels: npt.NDArray[np.int64]
-    val: Probe | None
-    test: Probe
+    val: EvalSplit | None
+    test: EvalSplit
 
     @property
     def num_classes(self) -> int:
@@ -50,17 +48,17 @@ class Splits:
 
 
 def split(table: ImageTable, *, val_classes: float | None, val_fold: int, seed: int) -> Splits:
-    """Divide a table by role, and hold out a share of the training classes.
+    """Split a table by role, and hold out a share of the training classes.
 
     Args:
         table: Images with roles.
         val_classes: Share of the training classes to hold out, in (0, 1); None holds none out.
-        val_fold: Which of the disjoint shares is held out, from 0. Where 1 / val_classes is a
-            whole number, the shares together are all training classes.
-        seed: Draws the order of the classes that the shares are cut from.
+        val_fold: Index of the held-out fold, from 0. Folds are disjoint; where 1 / val_classes is
+            an integer, together they contain all training classes.
+        seed: Seed of the order of the classes, which is cut into folds.
 
     Raises:
-        DatasetError: If there is nothing to train on, or nothing to test on.
+        DatasetError: If there are no training or no test images, or the folds are too small.
     """
     train = table.where(Role.TRAIN)
     if not len(train):
@@ -71,29 +69,29 @@ def split(table: ImageTable, *, val_classes: float | None, val_fold: int, seed: 
         held_out = _held_out(classes, val_classes, val_fold, seed)
         if len(held_out) < 2 or len(held_out) > len(classes) - 2:
             raise DatasetError(
-                f"data.val_classes = {val_classes} holds out {len(held_out)} of the "
+                f"data.val_classes: {val_classes} holds out {len(held_out)} of the "
                 f"{len(classes)} training classes of {table.name}; at least 2 must be held out "
-                "and 2 be left: change it, or set select = last"
+                "and 2 must remain; change it or set select = last"
             )
         is_val = np.isin(table.labels[train], held_out)
-        val = Probe(train[is_val])
+        val = EvalSplit(train[is_val])
         train = train[~is_val]
     _, train_labels = np.unique(table.labels[train], return_inverse=True)
-    return Splits(train, train_labels.astype(np.int64), val, test_probe(table))
+    return Splits(train, train_labels.astype(np.int64), val, test_split(table))
 
 
-def test_probe(table: ImageTable) -> Probe:
-    """Return the test images: one set, or queries and gallery.
+def test_split(table: ImageTable) -> EvalSplit:
+    """Return the test images: one set, or queries and a gallery.
 
     Raises:
-        DatasetError: If there are no queries, or nothing to find them in.
+        DatasetError: If there are no queries or no gallery images.
     """
     queries, gallery = table.where(Role.QUERY), table.where(Role.GALLERY)
     if not len(queries) or not len(gallery):
         raise DatasetError(f"{table.name}: no test images; check data.root and the split")
     if np.array_equal(queries, gallery):
-        return Probe(queries)
-    return Probe(queries, gallery)
+        return EvalSplit(queries)
+    return EvalSplit(queries, gallery)
 
 
 def _held_out(classes: Rows, share: float, fold: int, seed: int) -> Rows:
@@ -102,5 +100,5 @@ def _held_out(classes: Rows, share: float, fold: int, seed: int) -> Rows:
     folds = int(1 / share)
     if fold == 0 or not math.isclose(folds * share, 1):
         return order[fold * size : (fold + 1) * size]
-    # Together the folds are all classes, though their number may not divide by that of the folds.
+    # All classes are covered even if their number is not divisible by that of the folds.
     return np.array_split(order[size:], folds - 1)[fold - 1]

@@ -1,4 +1,4 @@
-"""The one table that every data set becomes."""
+"""Table of images with labels and roles, the common form of all data sets."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ import numpy.typing as npt
 
 from ibc_pyg.errors import DatasetError
 
+Rows = npt.NDArray[np.int64]
+"""Row numbers of a table, int64."""
+
 
 class Role(enum.IntFlag):
-    """What an image is used for. In most sets a test image is query and gallery at once."""
+    """Use of an image. In most data sets a test image is both query and gallery image."""
 
     TRAIN = 1
     QUERY = 2
@@ -23,15 +26,15 @@ class Role(enum.IntFlag):
 
 @dataclass(frozen=True)
 class SplitSizes:
-    """How many classes and images each part of a split has.
+    """Numbers of classes and images of a split.
 
     Attributes:
         train_classes: Classes with training images.
         train_images: Training images.
         test_classes: Classes with query or gallery images.
-        test_images: Images that are either or both.
-        query_images: Images that are searched for.
-        gallery_images: Images that are searched in.
+        test_images: Images that are query, gallery or both.
+        query_images: Query images.
+        gallery_images: Gallery images.
     """
 
     train_classes: int
@@ -42,7 +45,7 @@ class SplitSizes:
     gallery_images: int
 
     def __str__(self) -> str:
-        """Return the sizes as people write them."""
+        """Return the sizes as a phrase."""
         same = self.test_images == self.query_images == self.gallery_images
         test = (
             f"{self.test_images:,} test images"
@@ -57,7 +60,7 @@ class SplitSizes:
 
 @dataclass(frozen=True)
 class ImageTable:
-    """Images with labels and roles; the images are files, or one array in memory.
+    """Images with labels and roles; the images are files or one array in memory.
 
     Every loader numbers the training classes first: training labels are `0 ... T - 1` without
     gaps, so that a classifier needs `table.sizes().train_classes` outputs.
@@ -69,7 +72,7 @@ class ImageTable:
         roles: `Role` flags of each image, uint8 `[M]`.
         class_names: One name per class.
         root: Folder that `paths` are relative to; None for a set in memory.
-        images: The pictures of a set in memory, uint8 `[M, H, W, C]` with C = 1 or 3; else None.
+        images: The images of a set in memory, uint8 `[M, H, W, C]` with C = 1 or 3; else None.
     """
 
     name: str
@@ -81,7 +84,7 @@ class ImageTable:
     images: npt.NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
-        """Check that the columns belong together.
+        """Check that the columns match.
 
         Raises:
             DatasetError: If lengths differ, or a label has no class name.
@@ -108,7 +111,7 @@ class ImageTable:
         return np.flatnonzero(self.roles & role.value)
 
     def take(self, rows: npt.NDArray[np.int64]) -> ImageTable:
-        """Return the table of these rows; class names and numbers stay as they are."""
+        """Return the table of these rows; class names and labels are unchanged."""
         return replace(
             self,
             paths=tuple(self.paths[row] for row in rows),
@@ -130,7 +133,7 @@ class ImageTable:
         )
 
     def compact(self) -> ImageTable:
-        """Renumber the classes that have images, training classes first, without gaps."""
+        """Return the table with classes renumbered without gaps, training classes first."""
         train = np.unique(self.labels[self.where(Role.TRAIN)])
         order = np.concatenate([train, np.setdiff1d(self.labels, train)])  # [C']
         number = np.zeros(len(self.class_names), dtype=np.int64)
@@ -146,7 +149,7 @@ class ImageTable:
         return np.flatnonzero(np.bincount(self.labels, minlength=len(self.class_names)) == 1)
 
     def unmatched(self) -> npt.NDArray[np.int64]:
-        """Return the rows, int64 ascending, of queries without another gallery image to find."""
+        """Return the rows, int64 ascending, of queries without a match in the gallery."""
         gallery = np.bincount(
             self.labels[self.where(Role.GALLERY)], minlength=len(self.class_names)
         )  # [C]

@@ -1,4 +1,4 @@
-"""Opening every image of a data set."""
+"""Verification of a data set: decodes every image."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from ibc_pyg.data.annotations import printable, reason
+from ibc_pyg.data.images.formats import FORMATS
 from ibc_pyg.data.table import ImageTable, Role, SplitSizes
+from ibc_pyg.errors import printable, reason
 
 SHOWN = 10
 CHUNK = 256
@@ -23,7 +24,7 @@ CHUNK = 256
 
 @dataclass(frozen=True, slots=True)
 class ImageCheck:
-    """What one image turned out to be.
+    """Result of the check of one image.
 
     Attributes:
         path: Its path in the table.
@@ -42,14 +43,14 @@ class ImageCheck:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What `verify` found.
+    """Result of `verify`.
 
     Attributes:
         name: Name of the data set.
         images: Number of images in the table.
         classes: Number of classes with images.
-        sizes: Sizes of the split.
-        broken: Images that cannot be used, with the reason.
+        sizes: Sizes of the splits.
+        broken: Images that cannot be read, with the reason.
         grey: Images with one channel, or three equal ones.
         duplicates: Groups of images with the same content.
         conflicting: Those groups that span several classes, or training and test.
@@ -72,11 +73,11 @@ class VerifyReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every image can be used."""
+        """Whether every image can be read."""
         return not self.broken
 
     def lines(self) -> list[str]:
-        """Return the report for people, a line each."""
+        """Return the report as lines of text."""
         return [
             f"{self.name}: {self.images:,} images of {self.classes:,} classes",
             f"split: {self.sizes}",
@@ -105,23 +106,23 @@ def _section(title: str, entries: list[str] | tuple[str, ...]) -> Iterator[str]:
 
 
 def check_file(path: str, file: os.PathLike[str]) -> ImageCheck:
-    """Read and decode one image file to the last byte."""
+    """Read and decode one whole image file."""
     data = b""
     try:
-        with open(file, "rb") as stream:  # noqa: PTH123 - a plain open is fastest, once per image
+        with open(file, "rb") as stream:  # noqa: PTH123 - Path.open is slower, and this runs once per image
             data = stream.read()
         if not data:
             return ImageCheck(path, "the file is empty", b"", False, (0, 0))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as image:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 image.load()
                 grey = _is_grey(image)
                 size = image.size
     except Exception as error:  # damaged images fail in PIL in many ways
         problem = reason(error)
         if "cannot identify image file" in problem:
-            problem = "no image format that is known"
+            problem = "not an image in a known format"
         return ImageCheck(path, problem, _digest(data) if data else b"", False, (0, 0))
     return ImageCheck(path, None, _digest(data), grey, size)
 
@@ -153,7 +154,7 @@ def _checks(table: ImageTable, workers: int) -> Iterator[ImageCheck]:
     root = table.root
     assert root is not None
     with ThreadPoolExecutor(workers) as pool:
-        for start in range(0, len(table), CHUNK):  # bounded: a whole set is never queued at once
+        for start in range(0, len(table), CHUNK):  # bounds the memory of the queue
             chunk = table.paths[start : start + CHUNK]
             yield from pool.map(lambda path: check_file(path, root / path), chunk)
 
@@ -164,12 +165,12 @@ def verify(
     progress: Callable[[int, int], None] | None = None,
     workers: int = 2,
 ) -> VerifyReport:
-    """Open every image and report broken files, greyscale, duplicates and thin classes.
+    """Decode every image; report broken, grey and duplicate images and classes of one image.
 
     Args:
         table: The data set.
-        progress: Called with the images done and the images in all.
-        workers: Threads that decode.
+        progress: Called with the number of images done and the total.
+        workers: Decoding threads.
     """
     checks = []
     for done, check in enumerate(_checks(table, workers), start=1):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ibc_pyg.config import EvaluateConfig
 from ibc_pyg.data.glyphs.table import raw_pixels
-from ibc_pyg.data.splits import Probe
+from ibc_pyg.data.splits import EvalSplit
 from ibc_pyg.data.table import ImageTable
 from ibc_pyg.errors import RunError, UserError
 from ibc_pyg.inference.extract import EvalDescriptors
@@ -126,7 +126,9 @@ def score_reranked(
         )
 
 
-def score_raw_pixels(table: ImageTable, probe: Probe, config: EvaluateConfig) -> dict[str, float]:
+def score_raw_pixels(
+    table: ImageTable, probe: EvalSplit, config: EvaluateConfig
+) -> dict[str, float]:
     """Compute the retrieval metrics of the raw pixels, the floor for any model."""
     queries = raw_pixels(table, probe.queries)  # [Q, H * W]
     gallery = None if probe.gallery is None else raw_pixels(table, probe.gallery)  # [G, H * W]

@@ -1,4 +1,4 @@
-"""From embeddings to graphs: small pure functions."""
+"""Graphs of a batch from its embeddings, as pure functions."""
 
 from ibc_pyg.graph.complete import complete
 from ibc_pyg.graph.k_reciprocal import k_reciprocal_groups

@@ -1,4 +1,4 @@
-"""Everybody listens to everybody."""
+"""Complete graph: every node receives messages from every node."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from torch_geometric.data import Data
 def complete(x: Tensor | int, *, self_loops: bool = True) -> Data:
     """Make the complete graph of a batch, an edge between every ordered pair of nodes.
 
-    Layers of this package take `edge_index=None` for this graph and then make no edges at all;
-    these edges are for layers that ask for them.
+    The layers of this package take `edge_index=None` for this graph and create no edges then. The
+    edges made here are for layers that need them.
 
     Args:
-        x: node embeddings, [N, C], or the number N of nodes.
-        self_loops: whether every node has an edge to itself.
+        x: Node embeddings, `[N, C]`, or the number N of nodes.
+        self_loops: Whether every node has an edge to itself.
 
     Returns:
-        Graph with `x` (None if only N was given) and `edge_index`, int64 [2, E], E = N * N or
+        Graph with `x` (None if only N was given) and `edge_index`, int64 `[2, E]`, E = N * N or
         N * (N - 1), sorted by receiver, then by sender: with self-loops `alpha.view(N, N, H)` of
         per-edge weights is receiver first.
 
     Raises:
-        ValueError: no node.
-
+        ValueError: If there is no node.
     """
     nodes = None if isinstance(x, int) else x
     N = x if isinstance(x, int) else x.size(0)

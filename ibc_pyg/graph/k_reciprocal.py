@@ -1,4 +1,4 @@
-"""Neighbourhoods without labels: k-reciprocal nearest neighbours of every sample."""
+"""k-reciprocal nearest neighbours of every sample, without labels."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ def k_reciprocal_groups(
     gallery: Tensor | None = None,
     memory_budget: int = 2**30,
 ) -> Tensor:
-    """Find the k-reciprocal neighbourhood of every sample, itself first.
+    """Find the k-reciprocal neighbourhood of every sample, the sample itself first.
 
-    Two samples are k-reciprocal neighbours if each is among the other's `k1` nearest. The set of
-    a sample grows by the `k1 / 2`-reciprocal sets of its members, where more than two thirds of
-    such a set lie in the first set already. The nearest `size` of the grown set are the group;
-    nearest neighbours fill it up where the set is smaller.
+    Two samples are k-reciprocal neighbours if each is among the `k1` nearest of the other. The set
+    of a sample is expanded by the `k1 / 2`-reciprocal set of each member of which more than two
+    thirds already lie in the sample's set. The nearest `size` members of the expanded set are the
+    group; if it has fewer, nearest neighbours fill the group.
 
     Source: Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding",
     CVPR 2017, section 3.2, https://arxiv.org/abs/1701.08398.
 
     Args:
-        features: [N, D], floating; distances are Euclidean (normalise for cosine), in float32
-            around the mean of all, to 1e-7 of the farthest sample's.
-        size: members of a group, the sample itself included.
-        k1: how many nearest neighbours count as mutual.
-        gallery: [M, D]; if given, `features` are queries whose neighbours come from the gallery
-            alone, so that no query's group depends on another query: a gallery item is reciprocal
-            if the query lies closer to it than its `k1`-th neighbour in the gallery does.
-        memory_budget: bytes that may be used beyond the inputs and the result.
+        features: Floating point `[N, D]`. Distances are Euclidean (normalise for cosine) and
+            computed in float32 around the mean, to 1e-7 of the largest distance from it.
+        size: Number of members of a group, the sample itself included.
+        k1: Length of the neighbour lists that must be mutual.
+        gallery: `[M, D]`. If given, `features` are queries whose neighbours come from the gallery
+            alone, so that the group of a query does not depend on other queries: a gallery item is
+            reciprocal if the query is closer to it than its `k1`-th neighbour in the gallery.
+        memory_budget: Bytes of memory beyond the inputs and the result.
 
     Returns:
-        LongTensor [N, size] of rows of `features`, column 0 the sample itself, the others by
-        distance (at equal distance the lower row first), then the fill-ups by distance. With a
-        `gallery`: [N, size - 1] of rows of the gallery; the query itself is not listed.
+        Int64 `[N, size]`, rows of `features`: column 0 is the sample itself, then members by
+        distance (the lower row first at equal distance), then the filling neighbours by distance.
+        With a `gallery`: `[N, size - 1]`, rows of the gallery, without the query itself.
 
     Raises:
-        ValueError: shapes that do not fit, NaN or infinite features, or a `size` or `k1` that the
-            number of samples cannot serve.
+        ValueError: If shapes do not fit, features are not finite, or `size` or `k1` is out of range
+            for the number of samples.
     """
     _check(features, "features")
     if gallery is not None:
@@ -75,7 +75,7 @@ def k_reciprocal_groups(
         lists = replace(own, near=near, mutual=distance[:, :width] <= own.reach[near[:, :width]])
         wanted = size - 1
     out = torch.empty(len(x), wanted, dtype=torch.long, device=x.device)
-    for part, member in grown_sets(lists, own, memory_budget):
+    for part, member in expanded_sets(lists, own, memory_budget):
         out[part] = _cut(lists.near[part], member, x[part], g, wanted)
     return out
 
@@ -85,10 +85,10 @@ class ReciprocalLists:
     """Nearest neighbours and which of them are mutual.
 
     Attributes:
-        near: [N, L] the nearest samples, ascending, the sample itself first.
-        mutual: [N, k1 + 1] bool, which of `near` have the sample among their own k1 nearest.
-        half_mutual: [M, k1 / 2 + 1] bool, the same for the nearest k1 / 2.
-        reach: [M] squared distance to the k1-th nearest.
+        near: Nearest samples by ascending distance, the sample itself first, int64 `[N, L]`.
+        mutual: Whether `near` has the sample among its own k1 nearest, bool `[N, k1 + 1]`.
+        half_mutual: The same for the k1 / 2 nearest, bool `[M, k1 / 2 + 1]`.
+        reach: Squared distance to the k1-th nearest, `[M]`.
     """
 
     near: Tensor
@@ -98,9 +98,9 @@ class ReciprocalLists:
 
 
 def reciprocal_lists(x: Tensor, k1: int, listed: int, memory_budget: int) -> ReciprocalLists:
-    """List the nearest `listed` of every sample [N, D] and mark the mutual ones.
+    """List the `listed` nearest of every sample `[N, D]` and mark the mutual ones.
 
-    Lists are shorter where there are fewer samples.
+    With fewer samples the lists are shorter.
     """
     width = min(k1 + 1, len(x))
     half = min(round(k1 / 2) + 1, len(x))
@@ -113,19 +113,18 @@ def reciprocal_lists(x: Tensor, k1: int, listed: int, memory_budget: int) -> Rec
     )
 
 
-def grown_sets(
+def expanded_sets(
     lists: ReciprocalLists, own: ReciprocalLists, memory_budget: int
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Yield the grown reciprocal sets of some samples at a time.
+    """Yield the expanded reciprocal sets, a chunk of samples at a time.
 
     Args:
-        lists: of the samples [N].
-        own: of the samples [M] that neighbours are taken from.
-        memory_budget: bytes for a chunk.
+        lists: Lists of the N samples.
+        own: Lists of the M samples that neighbours are taken from.
+        memory_budget: Bytes of memory for a chunk.
 
     Yields:
-        A range of samples and their sets, bool [n, M].
-
+        A range of samples and their sets, bool `[n, M]`.
     """
     count, half = own.near.shape[0], own.half_mutual.shape[1]
     width = lists.mutual.shape[1]
@@ -134,7 +133,7 @@ def grown_sets(
         part = slice(start, start + rows)
         yield (
             part,
-            _grow(
+            _expand(
                 lists.near[part, :width],
                 lists.mutual[part],
                 own.near[:, :half],
@@ -154,11 +153,11 @@ def _check(x: Tensor, name: str) -> None:
 
 
 def _compact(x: Tensor, base: Tensor) -> Tensor:
-    # Neighbours change neither with the origin nor with the unit; float32 keeps distances best
-    # around the mean, and squares that neither overflow nor vanish.
+    # Neighbours do not depend on origin and unit. Centring keeps the most digits in float32, and
+    # scaling keeps squares from overflow and underflow.
     mean = base.detach().mean(0, dtype=torch.float64).to(x.device)  # [D]
     size = float((base.detach() - mean).abs().max())
-    unit = 2.0 ** (math.frexp(size)[1] - 1)  # a power of two: nothing is rounded
+    unit = 2.0 ** (math.frexp(size)[1] - 1)  # a power of two: no rounding
     out = torch.empty(x.shape, dtype=torch.float32, device=x.device)
     for start in range(0, len(x), 4096):
         rows = slice(start, start + 4096)
@@ -169,28 +168,28 @@ def _compact(x: Tensor, base: Tensor) -> Tensor:
 def nearest(
     x: Tensor, g: Tensor, k: int, itself: bool, memory_budget: int
 ) -> tuple[Tensor, Tensor]:
-    """Find the k nearest rows of g, or all if fewer, for every row of x.
+    """Find the k nearest rows of `g` for every row of `x`.
 
     Args:
-        x: [N, D] float32.
-        g: [M, D] float32.
-        k: length of the lists.
-        itself: x is g, and every row comes first in its own list.
-        memory_budget: bytes for a chunk.
+        x: Float32 `[N, D]`.
+        g: Float32 `[M, D]`.
+        k: Length of the lists; M if it is greater.
+        itself: `x` is `g`, and every row comes first in its own list.
+        memory_budget: Bytes of memory for a chunk.
 
     Returns:
-        Indices and squared distances, [N, min(k, M)] each, ascending, lower rows first in ties.
-
+        Indices and squared distances, `[N, min(k, M)]` each, ascending, the lower row first in
+        ties.
     """
     k = min(k, len(g))
     indices = torch.empty(len(x), k, dtype=torch.long, device=x.device)
     distances = torch.empty(len(x), k, dtype=x.dtype, device=x.device)
     square = g.square().sum(1)  # [M]
-    # Few rows at a time: the products are still in the cache when they are searched.
+    # Few rows at a time, so that the products are still in the cache when they are searched.
     rows = max(1, min(256, memory_budget // (16 * len(g))))
     for start in range(0, len(x), rows):
         q = x[start : start + rows]
-        # Short of the query's own square.
+        # Squared distances minus the squared norm of the query.
         d = pair_products(q, g).mul_(-2).add_(square)  # [n, M]
         if itself:
             own = torch.arange(len(q), device=x.device)
@@ -202,15 +201,14 @@ def nearest(
 
 
 def smallest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Find the k smallest of every row, the lower column first among equals.
+    """Find the k smallest values of every row, the lower column first in ties.
 
     Args:
-        values: [n, M].
-        k: at most M.
+        values: Values `[n, M]`.
+        k: Number of values, at most M.
 
     Returns:
-        Values and columns, [n, k] each, ascending.
-
+        Values and columns, `[n, k]` each, ascending.
     """
     spare = min(k + 1, values.shape[1])
     value, index = values.topk(spare, largest=False)  # [n, k + 1]
@@ -218,7 +216,7 @@ def smallest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
     value, again = value.gather(1, order).sort(dim=1, stable=True)
     index = index.gather(1, again)
     if spare > k:
-        # topk may take any of those that tie at the end of the list.
+        # topk breaks ties at the end of the list arbitrarily.
         tied = torch.nonzero(value[:, -1] == value[:, k - 1]).flatten()
         if len(tied) > 0:
             value[tied], index[tied] = (
@@ -228,7 +226,7 @@ def smallest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _mutual(near: Tensor, width: int, memory_budget: int) -> Tensor:
-    """Which of the first `width` neighbours have the sample among theirs, bool [N, width]."""
+    """Mark the first `width` neighbours that have the sample among theirs, bool `[N, width]`."""
     near = near[:, :width]
     out = torch.empty(near.shape, dtype=torch.bool, device=near.device)
     rows = max(1, memory_budget // (10 * width * width))
@@ -240,10 +238,10 @@ def _mutual(near: Tensor, width: int, memory_budget: int) -> Tensor:
     return out
 
 
-def _grow(near: Tensor, mutual: Tensor, half: Tensor, half_mutual: Tensor, count: int) -> Tensor:
-    """Grow the reciprocal sets of n samples: bool [n, M]."""
+def _expand(near: Tensor, mutual: Tensor, half: Tensor, half_mutual: Tensor, count: int) -> Tensor:
+    """Expand the reciprocal sets of n samples, bool `[n, M]`."""
     n = len(near)
-    # One more column takes whatever is not to be marked.
+    # The extra column receives the entries that must not be marked.
     member = torch.zeros(n, count + 1, dtype=torch.bool, device=near.device)
     member.scatter_(1, torch.where(mutual, near, count), True)
     member[:, count] = False
@@ -258,12 +256,12 @@ def _grow(near: Tensor, mutual: Tensor, half: Tensor, half_mutual: Tensor, count
 
 
 def _cut(near: Tensor, member: Tensor, x: Tensor, g: Tensor, size: int) -> Tensor:
-    """Take the nearest `size` members, then the nearest others: [n, size]."""
+    """Take the nearest `size` members, then the nearest other samples, `[n, size]`."""
     inside = member.gather(1, near)  # [n, L]
     # A stable sort on "not a member" keeps the order by distance within both halves.
     order = (~inside).to(torch.uint8).sort(dim=1, stable=True).indices
     out = near.gather(1, order)[:, :size]  # [n, size]
-    # Members beyond the list come before fill-ups.
+    # Members that are not in the list precede the filling neighbours.
     for i in torch.nonzero(inside.sum(1) < size).flatten().tolist():
         members = torch.nonzero(member[i]).flatten()
         far = members[~torch.isin(members, near[i])]

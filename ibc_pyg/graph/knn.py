@@ -1,4 +1,4 @@
-"""Everybody listens to its nearest neighbours."""
+"""k-nearest-neighbour graph."""
 
 from __future__ import annotations
 
@@ -19,42 +19,41 @@ def knn(
     senders: Tensor | None = None,
     first: int = 0,
 ) -> Data:
-    """Make the graph in which each node receives from the k nodes most similar to it.
+    """Make the graph in which each node receives messages from its k most similar nodes.
 
     Args:
-        x: node embeddings, [N, C].
-        k: number of neighbours, the node itself not counted; from 1 to N - 1.
+        x: Node embeddings, `[N, C]`.
+        k: Number of neighbours, the node itself not counted; from 1 to N - 1.
         similarity: `cosine`, or `correlation` of the embeddings centred over their channels.
-        self_loops: whether every node receives from itself too.
-        weighted: give each edge its similarity, negative ones as 0, as `edge_weight`.
-        senders: the nodes that edges come from, if not `x`, [M, C]; sources are numbered among
-            them, and k is at most M - 1.
-        first: which of `senders` the first of `x` is; the others follow it.
+        self_loops: Whether every node also has an edge to itself.
+        weighted: Give each edge its similarity as `edge_weight`, negative ones as 0.
+        senders: Source nodes, `[M, C]`, where they are not `x`; edges index them, and k is at
+            most M - 1.
+        first: Index in `senders` of the first row of `x`; the other rows follow it.
 
     Returns:
-        Graph with `x`, `edge_index`, int64 [2, E], E = N * k or N * (k + 1), sorted by receiver,
-        nearest first (itself before all), and `edge_weight`, [E], differentiable in `x`, or None.
+        Graph with `x`, `edge_index`, int64 `[2, E]`, E = N * k or N * (k + 1), sorted by receiver,
+        then nearest first (a self-loop before all), and `edge_weight`, `[E]`, differentiable in
+        `x`, or None.
 
     Raises:
-        ValueError: `k` is out of range, `similarity` unknown, or there is no node.
-
+        ValueError: If `k` is out of range, `similarity` is unknown, or there is no node.
     """
-    alike = similarity_matrix(x, similarity, senders)  # [N, M]
-    N, M = alike.shape
+    similarities = similarity_matrix(x, similarity, senders)  # [N, M]
+    N, M = similarities.shape
     if not 1 <= k < M:
         raise ValueError(f"k must be from 1 to {M - 1} for {M} nodes, got {k}")
-    place = torch.arange(N, device=x.device).unsqueeze(1)  # [N, 1]
-    itself = place + first  # [N, 1]
-    others = alike.detach().clone()
+    receiver = torch.arange(N, device=x.device).unsqueeze(1)  # [N, 1]
+    others = similarities.detach().clone()
     others.diagonal(first).fill_(-torch.inf)
     source = others.topk(k, dim=1).indices  # [N, k]
     if self_loops:
-        source = torch.cat([itself, source], dim=1)  # [N, k + 1]
-    target = place.expand_as(source)
-    edge_weight = alike.gather(1, source).clamp(min=0).flatten() if weighted else None  # [E]
+        source = torch.cat([receiver + first, source], dim=1)  # [N, k + 1]
+    target = receiver.expand_as(source)
+    weights = similarities.gather(1, source).clamp(min=0).flatten()  # [E]
     return Data(
         x=x,
         edge_index=torch.stack([source.flatten(), target.flatten()]),
-        edge_weight=edge_weight,
+        edge_weight=weights if weighted else None,
         num_nodes=N,
     )

@@ -1,9 +1,9 @@
-"""Scalar products of all pairs of rows, by the faster of the libraries that torch brings along.
+"""Scalar products of all pairs of rows, by oneDNN where torch has it.
 
-torch multiplies float32 matrices on the CPU by Intel's MKL, which keeps processors of other makers
-to AVX2. oneDNN, which torch reaches for tensors of its kind, uses whatever the processor has: twice
-as fast on one with AVX-512 that is not Intel's. It also gives equal rows equal products, where MKL
-rounds the last few rows of a matrix in another way. https://pytorch.org/docs/stable/backends.html
+On the CPU torch multiplies float32 matrices with Intel MKL, which is limited to AVX2 on processors
+of other vendors. oneDNN, which torch uses for tensors in its own layout, is twice as fast on such a
+processor with AVX-512. It also gives equal rows equal products; MKL rounds the last rows of a
+matrix differently. https://pytorch.org/docs/stable/backends.html
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from torch import Tensor
 
 
 def pair_products(left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor:
-    """Multiply every row of one matrix with every row of another, without gradient.
+    """Compute the scalar products of all rows of two matrices, without gradient.
 
     Args:
-        left: [n, D] float32.
-        right: [m, D] float32, on the same device.
-        out: [n, m] float32; memory that may be used for the result.
+        left: Float32 `[n, D]`.
+        right: Float32 `[m, D]`, on the same device.
+        out: Float32 `[n, m]`; memory that may be used for the result.
 
     Returns:
-        [n, m]; with oneDNN, products of equal rows are equal.
+        Products `[n, m]`; with oneDNN, products of equal rows are equal.
     """
     if left.device.type != "cpu" or not _has_onednn():
         return torch.mm(left, right.T, out=out)  # [n, m]

@@ -1,4 +1,4 @@
-"""How alike two embeddings are."""
+"""Pairwise similarities of embeddings."""
 
 from __future__ import annotations
 
@@ -11,32 +11,31 @@ Similarity = Literal["correlation", "cosine"]
 
 
 def similarity_matrix(x: Tensor, similarity: Similarity, senders: Tensor | None = None) -> Tensor:
-    """Compare every embedding of a batch with every other.
+    """Compute the similarity of every pair of embeddings.
 
     Args:
-        x: node embeddings, [N, C].
-        similarity: `cosine`, or `correlation`, the cosine after each embedding has been centred
-            over its channels (Pearson's r). An embedding without length (or, centred, without
-            variance) is similar to none, itself included.
-        senders: what they are compared with instead, [M, C].
+        x: Node embeddings, `[N, C]`.
+        similarity: `cosine`, or `correlation`, the cosine of embeddings centred over their channels
+            (Pearson's r). An embedding of zero norm (for `correlation`, of zero variance) has
+            similarity 0 to every embedding, itself included.
+        senders: Embeddings to compare `x` with, `[M, C]`; None compares `x` with itself.
 
     Returns:
-        Similarities in [-1, 1], differentiable, [N, N] or [N, M].
+        Similarities in [-1, 1], `[N, N]` or `[N, M]`, differentiable.
 
     Raises:
-        ValueError: an unknown similarity, or `x` is not [N, C] with at least one node.
-
+        ValueError: If the similarity is unknown, or `x` is not `[N, C]` with at least one node.
     """
     if x.dim() != 2 or x.size(0) < 1:
         raise ValueError(f"x must have shape [N, C] with at least 1 node, got {list(x.shape)}")
     if similarity not in ("correlation", "cosine"):
         raise ValueError(f"similarity must be 'correlation' or 'cosine', got {similarity!r}")
-    x = _directions(x, similarity)
-    others = x if senders is None else _directions(senders, similarity)
+    x = _unit_vectors(x, similarity)
+    others = x if senders is None else _unit_vectors(senders, similarity)
     return x @ others.T  # [N, M]
 
 
-def _directions(x: Tensor, similarity: Similarity) -> Tensor:
+def _unit_vectors(x: Tensor, similarity: Similarity) -> Tensor:
     if similarity == "correlation":
         x = x - x.mean(dim=1, keepdim=True)
     return F.normalize(x, dim=1)

@@ -1,4 +1,4 @@
-"""Only alike samples listen to each other."""
+"""Graph of pairs above a similarity threshold."""
 
 from __future__ import annotations
 
@@ -18,27 +18,25 @@ def threshold(
     senders: Tensor | None = None,
     first: int = 0,
 ) -> Data:
-    """Make the graph of all pairs that are more similar than a threshold.
+    """Make the graph of all pairs whose similarity is above a threshold.
 
-    Negative similarities count as 0, so the result never has negative weights.
+    Edge weights are similarities; negative ones become 0.
 
     Args:
-        x: node embeddings, [N, C].
-        threshold: pairs whose similarity is not above it get no edge; in [-1, 1]. Below 0 every
-            pair has an edge (of weight 0 where the similarity is negative).
+        x: Node embeddings, `[N, C]`.
+        threshold: A pair has an edge if its similarity is greater; in [-1, 1]. Below 0 every pair
+            has an edge, of weight 0 where the similarity is negative.
         similarity: `correlation` of the embeddings centred over their channels, or `cosine`.
-        self_loops: whether a node has an edge to itself (of weight 1, if above the threshold).
-        senders: the nodes that edges come from, if not `x`, [M, C]; sources are numbered among
-            them.
-        first: which of `senders` the first of `x` is; the others follow it.
+        self_loops: Whether a node has an edge to itself (of weight 1, if above the threshold).
+        senders: Source nodes, `[M, C]`, where they are not `x`; edges index them.
+        first: Index in `senders` of the first row of `x`; the other rows follow it.
 
     Returns:
-        Graph with `x`, `edge_index`, int64 [2, E], sorted by receiver, and `edge_weight`, [E], in
-        [0, 1], differentiable in `x`.
+        Graph with `x`, `edge_index`, int64 `[2, E]`, sorted by receiver, and `edge_weight`, `[E]`,
+        in [0, 1], differentiable in `x`.
 
     Raises:
-        ValueError: `threshold` is out of range, `similarity` unknown, or there is no node.
-
+        ValueError: If `threshold` is out of range, `similarity` is unknown, or there is no node.
     """
     if not -1.0 <= threshold <= 1.0:
         raise ValueError(f"threshold must be in [-1, 1], got {threshold}")

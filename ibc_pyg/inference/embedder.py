@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ibc_pyg.config import Config
 from ibc_pyg.console import progress as progress_bar
-from ibc_pyg.data.images.cpu_count import available_cores
+from ibc_pyg.data.images.cpu_count import cpu_count
 from ibc_pyg.data.images.pictures import Picture, list_pictures, read_picture
 from ibc_pyg.data.transforms import Transform
 from ibc_pyg.data.transforms.pixels import fit_shape
@@ -191,7 +191,7 @@ class Embedder:
 
     def _decoded(self, items: Iterator[Picture]) -> Iterator[_Decoded]:
         """Decode pictures in threads, a bounded number of them ahead of the network."""
-        threads = available_cores()
+        threads = cpu_count()
         with ThreadPoolExecutor(threads) as pool:
             pending: deque[Future[_Decoded]] = deque()
             numbered = enumerate(items)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ibc_pyg.errors import RunError
+from ibc_pyg.files import open_draft
 
 _HEADER_BYTES = 128
 """Length of the .npy header, sufficient for any number of rows."""
@@ -62,9 +62,7 @@ class EmbeddingsWriter:
             if self.path.is_dir():
                 raise RunError(f"{self.path} is a folder; give the name of a .npy file")
             try:
-                self._file = tempfile.NamedTemporaryFile(
-                    dir=self.path.parent, prefix=f".{self.path.name}.", delete=False
-                )
+                self._draft, self._file = open_draft(self.path)
                 self._file.write(bytes(_HEADER_BYTES))
             except OSError as error:
                 raise self._error(error) from error
@@ -79,7 +77,7 @@ class EmbeddingsWriter:
         """Remove the temporary file, if it has not been renamed."""
         if self._file is not None:
             self._file.close()
-            Path(self._file.name).unlink(missing_ok=True)
+            self._draft.unlink(missing_ok=True)
 
     def add(self, vectors: npt.NDArray[np.float32], rows: npt.NDArray[np.int64]) -> None:
         """Append embeddings, float32 `[B, D]`, of rows of the input, int64 `[B]`."""
@@ -103,7 +101,7 @@ class EmbeddingsWriter:
             self._file.write(_header(len(rows), self.dim))
             self._file.flush()
             os.fsync(self._file.fileno())
-            Path(self._file.name).replace(self.path)
+            self._draft.replace(self.path)
         except OSError as error:
             raise self._error(error) from error
         if not len(rows):

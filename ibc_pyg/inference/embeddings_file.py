@@ -11,9 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ibc_pyg.data.annotations import printable, reason
 from ibc_pyg.data.table import ImageTable
-from ibc_pyg.errors import RunError
+from ibc_pyg.errors import RunError, printable, reason
 from ibc_pyg.files import write_atomically
 from ibc_pyg.inference.extract import Descriptors, EvalDescriptors
 from ibc_pyg.metrics.inputs import as_embeddings, as_labels, class_indices

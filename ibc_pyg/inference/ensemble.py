@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 
 from ibc_pyg.builders.data import Data
-from ibc_pyg.data.splits import Probe, Rows
-from ibc_pyg.data.table import ImageTable
+from ibc_pyg.data.splits import EvalSplit
+from ibc_pyg.data.table import ImageTable, Rows
 from ibc_pyg.errors import RunError
 from ibc_pyg.inference.extract import Descriptors, EvalDescriptors
 
@@ -85,7 +85,7 @@ def _part_differs(part: str, a: ImageTable, x: Rows, b: ImageTable, y: Rows) -> 
     return f"the pixels of the {part} images differ"
 
 
-def _candidates(probe: Probe) -> Rows:
+def _candidates(probe: EvalSplit) -> Rows:
     return probe.queries if probe.gallery is None else probe.gallery
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from ibc_pyg.builders.data import Data
 from ibc_pyg.data.loading.loader import eval_loader
 from ibc_pyg.data.sampling.sharding import shard_rows
-from ibc_pyg.data.splits import Probe
+from ibc_pyg.data.splits import EvalSplit
 from ibc_pyg.inference.test_time_views import Views
 from ibc_pyg.metrics import Protocol, protocol_for
 from ibc_pyg.metrics.protocols import DEFAULT_PROTOCOL
@@ -82,10 +82,7 @@ def extract(
             _own_batches(rows, size),
             views.transform(data.table, data.transform),
             size,
-            workers=data.workers,
-            device=fabric.device,
-            cache=data.cache,
-            on_error=data.on_error,
+            data.loading(fabric.device),
         )
         for batch in loader:
             with fabric.autocast():
@@ -133,7 +130,7 @@ def extract_split(
     fabric: Fabric,
     model: IntraBatchModel,
     data: Data,
-    probe: Probe,
+    probe: EvalSplit,
     *,
     batch_size: int,
     views: Views = ONE_VIEW,

@@ -11,9 +11,10 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from ibc_pyg.nn.conv.dense_attention import dense_attention
+from ibc_pyg.nn.conv.dense_attention import AttentionOptions, dense_attention
 from ibc_pyg.nn.conv.intra_batch_conv import IntraBatchConv
-from ibc_pyg.nn.mpn import MPN, MPNStep
+from ibc_pyg.nn.conv.step import MPNStep
+from ibc_pyg.nn.mpn import MPN
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class FirstNodes:
                 query = conv.lin_query(x)
             x = _update(step, x, conv.lin_out(_attend(conv, query, key, value)))
             first.append(x[:, 0])
-        return torch.cat(first, dim=-1) if mpn.concatenate else first[-1]
+        return torch.cat(first, dim=-1) if mpn.config.concatenate else first[-1]
 
 
 def _steps(mpn: MPN) -> list[tuple[MPNStep, IntraBatchConv]]:
@@ -100,9 +101,8 @@ def _attend(conv: IntraBatchConv, query: Tensor, key: Tensor, value: Tensor) -> 
         t.view(B, -1, conv.heads, C // conv.heads).transpose(1, 2)  # [B, H, n, C / H]
         for t in (query, key, value)
     )
-    out, _ = dense_attention(
-        query, key, value, null_node=conv.null_node, self_loops=conv.self_loops
-    )
+    options = AttentionOptions(null_node=conv.null_node, self_loops=conv.self_loops)
+    out, _ = dense_attention(query, key, value, options)
     return out.transpose(1, 2).flatten(2)  # [B, n, C]
 
 

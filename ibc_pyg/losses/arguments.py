@@ -1,39 +1,20 @@
-"""Losses and miners from arguments that a person wrote."""
+"""Losses and miners from user arguments."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
-from ibc_pyg.errors import ConfigError, first_line
-
-
-def accepted_arguments(kind: type[nn.Module]) -> set[str]:
-    """Return the arguments of a class; those behind **kwargs are its bases'."""
-    accepted: set[str] = set()
-    for base in inspect.getmro(kind):
-        if base is nn.Module:
-            break
-        own = vars(base).get("__init__")
-        if own is None:
-            continue
-        parameters = inspect.signature(own).parameters.values()
-        accepted |= {
-            each.name
-            for each in parameters
-            if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
-        }
-    return accepted - {"self"}
+from ibc_pyg.errors import ConfigError, accepted_arguments, check_arguments, first_line
 
 
 def check_mapping(owner: str, args: Any) -> Mapping[str, Any]:
-    """Return arguments as they are.
+    """Return `args` if it is a mapping.
 
     Raises:
-        ConfigError: If they are none by name.
+        ConfigError: If it is not.
     """
     if not isinstance(args, Mapping):
         raise ConfigError(f"loss.terms: the args of {owner} must be {{name: value}}, not {args}")
@@ -47,23 +28,19 @@ def make_from_arguments(
 
     Args:
         kind: Its class.
-        args: Its arguments; they win over `sizes`.
-        sizes: Arguments that are filled in where the class has them.
+        args: Its arguments; they override `sizes`.
+        sizes: Arguments that are supplied if the class has them.
 
     Raises:
-        ConfigError: If an argument is unknown or out of range; names both.
+        ConfigError: If an argument is unknown or out of range; the message names both.
     """
-    accepted = accepted_arguments(kind)
-    if unknown := sorted(set(args) - accepted):
-        raise ConfigError(
-            f"loss.terms: {kind.__name__} has no argument {unknown[0]!r}; there are "
-            f"{sorted(accepted)}"
-        )
-    filled = {key: value for key, value in (sizes or {}).items() if key in accepted}
+    check_arguments(kind, args, what=f"loss.terms: {kind.__name__}")
+    accepted = accepted_arguments(kind) or set()
+    supplied = {key: value for key, value in (sizes or {}).items() if key in accepted}
     try:
-        return kind(**{**filled, **args})
+        return kind(**{**supplied, **args})
     except ConfigError:
         raise
-    except Exception as error:  # whatever a library may say
-        said = first_line(error) if str(error) else f"its arguments do not fit: {dict(args)}"
-        raise ConfigError(f"loss.terms: {kind.__name__}: {said}") from error
+    except Exception as error:  # a library may raise anything
+        reason = first_line(error) if str(error) else f"its arguments do not fit: {dict(args)}"
+        raise ConfigError(f"loss.terms: {kind.__name__}: {reason}") from error

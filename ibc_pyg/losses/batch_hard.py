@@ -10,15 +10,15 @@ from ibc_pyg.losses.term import TermInput
 
 
 class BatchHardTripletLoss(nn.Module):
-    r"""Each sample against its farthest match and its nearest stranger.
+    r"""Triplet loss of each sample with its hardest positive and its hardest negative.
 
     From `"In Defense of the Triplet Loss for Person Re-Identification"
     <https://arxiv.org/abs/1703.07737>`_ (equation 5), over Euclidean distances.
 
     Args:
-        margin: By which the stranger must be farther; None for the soft margin,
-            :math:`\log(1 + e^x)` in place of :math:`\max(0, m + x)`.
-        normalize: Features are brought to unit norm first.
+        margin: Margin between the distances, >= 0; None for the soft margin,
+            :math:`\log(1 + e^x)` instead of :math:`\max(0, m + x)`.
+        normalize: Normalise features to unit norm first.
 
     Raises:
         ValueError: If the margin is negative.
@@ -32,18 +32,18 @@ class BatchHardTripletLoss(nn.Module):
         self.normalize = normalize
 
     def forward(self, inputs: TermInput) -> Tensor:
-        """Return the mean over the samples that have a match and a stranger; 0 without any."""
+        """Return the mean over the samples with a positive and a negative; 0 if there are none."""
         x = F.normalize(inputs.features, dim=1) if self.normalize else inputs.features
         squared = (x[:, None] - x[None]).square().sum(dim=2)  # [N, N]
         distance = squared.clamp_min(1e-12).sqrt()  # [N, N]
         same = inputs.labels[:, None] == inputs.labels[None]  # [N, N]
-        match = same & ~torch.eye(len(x), dtype=torch.bool, device=x.device)  # [N, N]
-        farthest = distance.masked_fill(~match, -torch.inf).amax(dim=1)  # [N]
-        nearest = distance.masked_fill(same, torch.inf).amin(dim=1)  # [N]
-        usable = match.any(dim=1) & ~same.all(dim=1)  # [N]
+        positive = same & ~torch.eye(len(x), dtype=torch.bool, device=x.device)  # [N, N]
+        hardest_positive = distance.masked_fill(~positive, -torch.inf).amax(dim=1)  # [N]
+        hardest_negative = distance.masked_fill(same, torch.inf).amin(dim=1)  # [N]
+        usable = positive.any(dim=1) & ~same.all(dim=1)  # [N]
         if not bool(usable.any()):
             return 0.0 * x.sum()
-        excess = (farthest - nearest)[usable]  # [M]
+        excess = (hardest_positive - hardest_negative)[usable]  # [M]
         if self.margin is None:
             return F.softplus(excess).mean()
         return F.relu(excess + self.margin).mean()

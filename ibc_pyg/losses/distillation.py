@@ -1,4 +1,4 @@
-"""Distillation: what a trained network says is imitated."""
+"""Distillation from a trained network."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from ibc_pyg.losses.term import TermInput
 class SoftTargetDistillation(nn.Module):
     r"""Kullback-Leibler divergence from the teacher's class probabilities.
 
-    From `"Distilling the Knowledge in a Neural Network" <https://arxiv.org/abs/1503.02531>`_:
-    both softened by the temperature T, multiplied by :math:`T^2` so that gradients keep their size.
+    From `"Distilling the Knowledge in a Neural Network" <https://arxiv.org/abs/1503.02531>`_, with
+    logits divided by the temperature T, and the loss multiplied by :math:`T^2` to keep the scale of
+    gradients.
 
     Args:
         temperature: T > 0.
@@ -41,13 +42,13 @@ class SoftTargetDistillation(nn.Module):
 
 
 class FeatureDistillation(nn.Module):
-    """Mean squared distance to the teacher's features, both of unit norm; in [0, 4]."""
+    """Mean squared distance to the teacher's features, both at unit norm; in [0, 4]."""
 
     def forward(self, inputs: TermInput) -> Tensor:
         """Return the mean over the batch."""
-        theirs = F.normalize(_teacher(inputs).features, dim=1)  # [N, D]
-        ours = F.normalize(inputs.features, dim=1)  # [N, D]
-        return (ours - theirs).square().sum(dim=1).mean()
+        teacher = F.normalize(_teacher(inputs).features, dim=1)  # [N, D]
+        student = F.normalize(inputs.features, dim=1)  # [N, D]
+        return (student - teacher).square().sum(dim=1).mean()
 
 
 def _teacher(inputs: TermInput) -> TermInput:

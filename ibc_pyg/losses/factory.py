@@ -1,4 +1,4 @@
-"""Further terms of the loss by name."""
+"""Further terms of the loss, by name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ibc_pyg.losses.focal import FocalLoss
 from ibc_pyg.losses.metric_learning import make_metric_learning_loss
 from ibc_pyg.losses.smoke_test import try_out
 
-OWN: Mapping[str, type[nn.Module]] = {
+BUILTIN: Mapping[str, type[nn.Module]] = {
     each.__name__: each
     for each in (
         FocalLoss,
@@ -26,10 +26,10 @@ OWN: Mapping[str, type[nn.Module]] = {
         FeatureDistillation,
     )
 }
-"""The terms that the released code offers besides the cross-entropies."""
+"""Terms of the released code besides the cross-entropies."""
 
 DISTILLATION = (SoftTargetDistillation, FeatureDistillation)
-"""Those that need a teacher."""
+"""Terms that need a teacher."""
 
 
 def make_loss(
@@ -41,15 +41,15 @@ def make_loss(
     num_classes: int,
     embedding_size: int,
 ) -> nn.Module:
-    """Make the loss called `name`, one of `OWN` or of pytorch-metric-learning.
+    """Make the loss `name`, one of `BUILTIN` or of pytorch-metric-learning.
 
     Args:
-        name: Its class.
-        args: Its arguments.
-        miner: A miner of pytorch-metric-learning; None without.
+        name: Name of its class.
+        args: Arguments of the loss.
+        miner: Class name of a miner of pytorch-metric-learning, or None.
         miner_args: Arguments of the miner.
-        num_classes: C of the training classes.
-        embedding_size: D of the features.
+        num_classes: Number C of training classes.
+        embedding_size: Width D of the features.
 
     Returns:
         A module called with a `TermInput`.
@@ -60,10 +60,10 @@ def make_loss(
     """
     sizes = {"num_classes": num_classes, "embedding_size": embedding_size}
     loss: nn.Module
-    if name in OWN:
+    if name in BUILTIN:
         if miner is not None:
-            raise ConfigError(f"loss.terms: {name} takes no miner; leave {miner} out")
-        loss = make_from_arguments(OWN[name], args, sizes)
+            raise ConfigError(f"loss.terms: {name} takes no miner; omit {miner}")
+        loss = make_from_arguments(BUILTIN[name], args, sizes)
     else:
         loss = make_metric_learning_loss(name, args, miner, miner_args, **sizes)
     try_out(name, loss, **sizes)

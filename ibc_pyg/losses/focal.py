@@ -10,15 +10,15 @@ from ibc_pyg.losses.term import TermInput
 
 
 class FocalLoss(nn.Module):
-    r"""Cross-entropy that looks away from what is easy (https://arxiv.org/abs/1708.02002).
+    r"""Cross-entropy that down-weights easy samples (https://arxiv.org/abs/1708.02002).
 
     .. math:: L = \frac1N \sum_i (1 - p_i)^\gamma \, (-\log p_i)
 
     with :math:`p_i` the probability of the true class.
 
     Args:
-        gamma: Focus, >= 0; 0 is cross-entropy.
-        temperature: Logits are divided by it, > 0.
+        gamma: Focusing parameter, >= 0; 0 is cross-entropy.
+        temperature: Divisor of the logits, > 0.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -38,6 +38,6 @@ class FocalLoss(nn.Module):
         minus_log_p = F.cross_entropy(
             inputs.logits / self.temperature, inputs.labels, reduction="none"
         )  # [N]
-        # expm1 keeps the small factors of easy samples exact; a power of 0 may have no gradient.
-        missing = (-torch.expm1(-minus_log_p)).clamp_min(1e-12)  # [N]
-        return (missing**self.gamma * minus_log_p).mean()
+        # expm1 is exact for the small factors of easy samples; a power of 0 may have no gradient.
+        error = (-torch.expm1(-minus_log_p)).clamp_min(1e-12)  # [N]
+        return (error**self.gamma * minus_log_p).mean()

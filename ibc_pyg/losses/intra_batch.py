@@ -1,4 +1,4 @@
-"""The loss: cross-entropy on refined nodes and on backbone embeddings, and further terms."""
+"""Training loss: cross-entropies of refined nodes and backbone embeddings, and further terms."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ibc_pyg.parallel.random_states import main_process_draws
 
 @dataclass(frozen=True)
 class LossTerms:
-    """The loss and what it is made of; scalars.
+    """The loss and its parts, all scalars.
 
     Attributes:
-        total: Weighted sum, to be minimised.
+        total: Weighted sum.
         nodes: Cross-entropy of the refined nodes, summed over the MPN's outputs, unweighted.
         auxiliary: Cross-entropy of the backbone embeddings, unweighted.
-        terms: Each further term by its name, unweighted.
+        terms: Further terms by name, unweighted.
     """
 
     total: Tensor
@@ -40,15 +40,15 @@ class IntraBatchLoss(nn.Module):
         L = w_n \sum_{s \in S} CE(z_s / T, y) + w_a CE(z_a / T, y) + \sum_t w_t L_t
 
     with the logits :math:`z_s` of the refined nodes of each output :math:`s` of the MPN and
-    :math:`z_a` of the raw embeddings. Further terms :math:`L_t` see the embeddings or the nodes of
-    the last output; where several processes share a batch, those of all of them.
+    :math:`z_a` of the raw embeddings. Further terms :math:`L_t` are computed on the embeddings or
+    on the nodes of the last output, with several processes on those of all processes.
 
     Args:
         temperature: T > 0.
-        label_smoothing: Share of the target spread over all classes, in [0, 1).
+        label_smoothing: Fraction of the target distributed over all classes, in [0, 1).
         node_weight: :math:`w_n`.
         auxiliary_weight: :math:`w_a`.
-        terms: The :math:`L_t`, under different names.
+        terms: The :math:`L_t`, with distinct names.
     """
 
     def __init__(
@@ -79,22 +79,22 @@ class IntraBatchLoss(nn.Module):
         Args:
             output: Logits `[N, C]` of one batch.
             labels: Class numbers, int64 `[N]`, in `[0, C)`.
-            images: Of the batch, `[N, C, H, W]`; for terms with a teacher, which looks at them.
+            images: Images of the batch, `[N, C, H, W]`, for terms with a teacher.
         """
         auxiliary = self._cross_entropy(output.auxiliary_logits, labels)
         nodes = [self._cross_entropy(logits, labels) for logits in output.node_logits]
         summed = torch.stack(nodes).sum() if nodes else torch.zeros_like(auxiliary)
         total = self.node_weight * summed + self.auxiliary_weight * auxiliary
         terms = {}
-        # Everybody's, for the terms see everybody's rows; gathered once for all of them.
+        # Further terms are computed on the rows of all processes.
         all_labels = gather_rows(labels) if self.terms else labels  # [M]
         kinds = dict.fromkeys(term.features for term in self.terms)
         inputs = {kind: _input(kind, output, all_labels) for kind in kinds}
         for term in self.terms:
-            seen = _with_teacher(term, inputs[term.features], images)
-            # A loss or a miner may draw pairs: the same ones everywhere.
+            term_input = _with_teacher(term, inputs[term.features], images)
+            # A loss or a miner may sample pairs, the same ones in all processes.
             with main_process_draws(labels.device):
-                value = term(seen)
+                value = term(term_input)
             total = total + term.weight * value
             terms[term.name] = value
         return LossTerms(total, summed, auxiliary, terms)
@@ -109,8 +109,8 @@ def _with_teacher(term: Term, inputs: TermInput, images: Tensor | None) -> TermI
     if term.teacher is None:
         return inputs
     with torch.no_grad():
-        theirs = _input(term.features, term.teacher(images), inputs.labels)
-    return replace(inputs, teacher=theirs)
+        teacher = _input(term.features, term.teacher(images), inputs.labels)
+    return replace(inputs, teacher=teacher)
 
 
 def _input(features: Features, output: ModelOutput, labels: Tensor) -> TermInput:

@@ -1,12 +1,12 @@
-"""Losses and miners of pytorch-metric-learning by name.
+"""Losses and miners of pytorch-metric-learning, by name.
 
-That library is the field's common collection of metric-learning losses; its own names, arguments
-and defaults hold here. It is imported only when asked for.
+Names, arguments and defaults are those of the library, an optional dependency that is imported when
+it is used.
 """
 
 from __future__ import annotations
 
-import difflib
+import importlib
 import inspect
 from collections.abc import Mapping
 from types import ModuleType
@@ -14,11 +14,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ibc_pyg.errors import ConfigError
+from ibc_pyg.errors import ConfigError, did_you_mean
 from ibc_pyg.losses.arguments import check_mapping, make_from_arguments
 from ibc_pyg.losses.term import TermInput
 
-LEFT_OUT = {
+UNSUPPORTED = {
     "BaseMetricLossFunction": "it is a base class",
     "BaseLossWrapper": "it is a base class",
     "GenericPairLoss": "it is a base class",
@@ -31,20 +31,20 @@ LEFT_OUT = {
     "CrossBatchMemory": "its memory is not part of a checkpoint, so a resumed run would differ",
     "DynamicSoftMarginLoss": "its histogram is not part of a checkpoint, so a resumed run would "
     "differ",
-    "EmbeddingsAlreadyPackagedAsTriplets": "a batch is no list of triplets",
+    "EmbeddingsAlreadyPackagedAsTriplets": "a batch is not a list of triplets",
     "BaseMiner": "it is a base class",
 }
-"""Classes of the library that cannot be a term, and why."""
+"""Classes of the library that cannot be a term, with the reason."""
 
 _PARTS = ("distances", "reducers", "regularizers", "losses")
 
 
 class MetricLearningLoss(nn.Module):
-    """A loss of the library, with a miner or without.
+    """A loss of the library, optionally with a miner.
 
     Args:
-        loss: Called with features, labels and what the miner found.
-        miner: Called with features and labels; None takes what the loss takes by itself.
+        loss: Called with features, labels and the output of the miner.
+        miner: Called with features and labels; None uses the default pairs of the loss.
     """
 
     def __init__(self, loss: nn.Module, miner: nn.Module | None = None) -> None:
@@ -54,8 +54,8 @@ class MetricLearningLoss(nn.Module):
 
     def forward(self, inputs: TermInput) -> Tensor:
         """Return the loss of one batch."""
-        found = None if self.miner is None else self.miner(inputs.features, inputs.labels)
-        value: Tensor = self.loss(inputs.features, inputs.labels, found)
+        mined = None if self.miner is None else self.miner(inputs.features, inputs.labels)
+        value: Tensor = self.loss(inputs.features, inputs.labels, mined)
         return value
 
 
@@ -76,24 +76,23 @@ def make_metric_learning_loss(
     """Make a loss of the library.
 
     Args:
-        name: Its class.
-        args: Its arguments; num_classes and embedding_size are filled in where it has them.
-            `{name: ..., args: {...}}` makes a distance, reducer or regularizer of the library.
-        miner: Class of a miner.
+        name: Name of its class.
+        args: Arguments of the loss; num_classes and embedding_size are supplied if it has them. A
+            value `{name: ..., args: {...}}` is a distance, reducer or regularizer of the library.
+        miner: Class name of a miner, or None.
         miner_args: Arguments of the miner.
-        num_classes: C of the training classes.
-        embedding_size: D of the features.
+        num_classes: Number C of training classes.
+        embedding_size: Width D of the features.
 
     Raises:
         ConfigError: If the library is missing, or a name or an argument is unknown.
     """
-    kind = _find(_library("losses"), name, "loss")
+    kind = _find("losses", name)
     sizes = {"num_classes": num_classes, "embedding_size": embedding_size}
     loss = _make(kind, args, sizes)
     if miner is None:
         return MetricLearningLoss(loss)
-    found = _find(_library("miners"), miner, "miner")
-    return MetricLearningLoss(loss, _make(found, miner_args))
+    return MetricLearningLoss(loss, _make(_find("miners", miner), miner_args))
 
 
 def _library(part: str) -> ModuleType:
@@ -111,17 +110,22 @@ def _library(part: str) -> ModuleType:
 
 def _names(module: ModuleType) -> list[str]:
     classes = inspect.getmembers(module, inspect.isclass)
-    return [name for name, kind in classes if issubclass(kind, nn.Module) and name not in LEFT_OUT]
+    return [
+        name for name, kind in classes if issubclass(kind, nn.Module) and name not in UNSUPPORTED
+    ]
 
 
-def _find(module: ModuleType, name: str, what: str) -> type[nn.Module]:
-    if name in LEFT_OUT:
-        raise ConfigError(f"loss.terms: {name} cannot be a {what} here: {LEFT_OUT[name]}")
+def _find(part: str, name: str) -> type[nn.Module]:
+    if name in UNSUPPORTED:
+        raise ConfigError(f"loss.terms: {name} is not supported: {UNSUPPORTED[name]}")
+    module = _library(part)
     names = _names(module)
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"choose one of {names}"
-        raise ConfigError(f"loss.terms: pytorch-metric-learning has no {what} {name!r}; {hint}")
+        kind_of_class = {"losses": "loss", "miners": "miner"}[part]
+        raise ConfigError(
+            f"loss.terms: pytorch-metric-learning has no {kind_of_class} {name!r}; "
+            f"{did_you_mean(name, names)}"
+        )
     kind: type[nn.Module] = getattr(module, name)
     return kind
 
@@ -133,11 +137,9 @@ def _make(
 
 
 def _part(value: Any) -> Any:
-    """Make the part of a loss that `{name: ..., args: {...}}` describes; others stay."""
+    """Make the part of a loss that `{name: ..., args: {...}}` describes; return other values."""
     if not isinstance(value, dict) or "name" not in value:
         return value
-    import importlib
-
     if unknown := sorted(map(str, set(value) - {"name", "args"})):
         raise ConfigError(
             f"loss.terms: {value['name']} has {unknown[0]!r} beside it; a part is given as "

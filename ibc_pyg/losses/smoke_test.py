@@ -1,4 +1,4 @@
-"""A term is tried on a small batch, so that a mistake in its arguments shows before training."""
+"""Trial of a loss on a small batch, which finds wrong arguments before training."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _CLASSES, _IMAGES, _STEPS = 4, 4, 2
 
 
 def try_out(name: str, loss: nn.Module, *, num_classes: int, embedding_size: int) -> None:
-    """Take two steps with a copy of a loss, on drawn features.
+    """Compute a copy of a loss and its gradients twice, on random features.
 
-    They are of up to 4 classes, those with the highest numbers. Libraries look at many arguments
-    only when they compute with them. The loss and torch's generator are left as they are.
+    The features belong to the last 4 classes, or to fewer. Libraries check many arguments only when
+    they use them. The loss and torch's generator are not changed.
 
     Args:
-        name: For the message.
+        name: Name of the loss, for messages.
         loss: Called with a `TermInput`.
-        num_classes: C of the training classes.
-        embedding_size: D of the features.
+        num_classes: Number C of training classes.
+        embedding_size: Width D of the features.
 
     Raises:
-        ConfigError: If the call fails, or gives anything but one number.
+        ConfigError: If the call fails, or does not give a scalar.
     """
     draws = torch.Generator().manual_seed(0)
     count = min(_CLASSES, num_classes)
@@ -34,22 +34,22 @@ def try_out(name: str, loss: nn.Module, *, num_classes: int, embedding_size: int
     value: object = None
     try:
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            tried = copy.deepcopy(loss)
+            trial = copy.deepcopy(loss)
             for _ in range(_STEPS):
                 features = torch.randn(len(labels), embedding_size, generator=draws)  # [N, D]
                 logits = torch.randn(len(labels), num_classes, generator=draws)  # [N, C]
                 teacher = TermInput(features, logits, labels)
                 features = features.clone().requires_grad_()  # [N, D]
-                value = tried(TermInput(features, logits, labels, teacher))
+                value = trial(TermInput(features, logits, labels, teacher))
                 if isinstance(value, Tensor) and value.shape == () and value.requires_grad:
                     value.backward()  # type: ignore[no-untyped-call]
-    except Exception as error:  # whatever a library may say
+    except Exception as error:  # a library may raise anything
         raise ConfigError(
             f"loss.terms: {name} cannot be computed with these arguments, for {num_classes} "
             f"classes and features of width {embedding_size}: {first_line(error)}"
         ) from error
     if not isinstance(value, Tensor) or value.shape != ():
         raise ConfigError(
-            f"loss.terms: {name} gives no single number with these arguments; choose another "
+            f"loss.terms: {name} does not give a scalar with these arguments; choose another "
             "reducer, such as {name: MeanReducer}"
         )

@@ -1,4 +1,4 @@
-"""What a further term of the loss looks at, and how it stands in the sum."""
+"""Further terms of the loss, and their input."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Features = Literal["embeddings", "nodes"]
 
 @dataclass(frozen=True)
 class TermInput:
-    """One batch, seen by one term.
+    """Input of a term for one batch.
 
     Attributes:
         features: Raw embeddings or refined nodes, float32 `[N, D]`.
         logits: Class logits of these features, float32 `[N, C]`.
         labels: Class numbers, int64 `[N]`, in `[0, C)`.
-        teacher: The same of a teacher network, for distillation; None without one.
+        teacher: The same from a teacher network, for distillation; None without one.
     """
 
     features: Tensor
@@ -32,14 +32,14 @@ class TermInput:
 
 
 class Term(nn.Module):
-    """A loss, what it is computed on, and its weight.
+    """A loss with its input features and its weight in the sum.
 
     Args:
-        name: Under which it is logged.
-        loss: Called with a `TermInput`, gives a scalar; may have weights of its own.
-        features: What it is computed on.
-        weight: In the sum, >= 0.
-        lr_factor: Learning rate of the loss's own weights, in units of the others'.
+        name: Name in the logs.
+        loss: Called with a `TermInput`, returns a scalar; may have parameters.
+        features: Features that it is computed on.
+        weight: Weight in the sum, >= 0.
+        lr_factor: Factor of the learning rate for the parameters of the loss.
         teacher: A trained network whose outputs the loss imitates, called with the images.
     """
 
@@ -58,16 +58,16 @@ class Term(nn.Module):
         self.features = features
         self.weight = weight
         self.lr_factor = lr_factor
-        # In a list: no part of this module, neither trained nor saved with it.
+        # A list hides it from nn.Module: it is neither trained nor saved with this module.
         self._teacher = [] if teacher is None else [teacher]
 
     @property
     def teacher(self) -> nn.Module | None:
-        """The network that is imitated."""
+        """The teacher network."""
         return self._teacher[0] if self._teacher else None
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
-        """Move the teacher along, which is no part of this module."""
+        """Move the teacher too, which is not a submodule."""
         for teacher in self._teacher:
             teacher._apply(fn, recurse)  # type: ignore[no-untyped-call]
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
@@ -83,7 +83,7 @@ class Term(nn.Module):
             value: Tensor = self.loss(inputs)
         except torch.OutOfMemoryError:
             raise
-        except Exception as error:  # whatever a library may say
+        except Exception as error:  # a library may raise anything
             raise RunError(
                 f"loss.terms: {self.name} cannot be computed for a batch: {first_line(error)}"
             ) from error

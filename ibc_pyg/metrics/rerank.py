@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from ibc_pyg.graph.k_reciprocal import grown_sets, reciprocal_lists, smallest
+from ibc_pyg.graph.k_reciprocal import expanded_sets, reciprocal_lists, smallest
 from ibc_pyg.graph.products import pair_products
 from ibc_pyg.metrics.exact.similarity import Metric, Space, make_space, plain_float32
 from ibc_pyg.metrics.inputs import Array, as_embeddings
@@ -90,7 +90,7 @@ def _describe(space: Space, k1: int, k2: int, memory_budget: int) -> sparse.csr_
     )
     rows, columns, weights = [], [], []
     room = min(memory_budget // 4, 32 * count * 256)
-    for part, member in grown_sets(lists, lists, room):
+    for part, member in expanded_sets(lists, lists, room):
         first = part.start
         row, column = torch.nonzero(member, as_tuple=True)
         for begin in range(0, len(member), max(1, room // (32 * count))):

@@ -1,4 +1,4 @@
-"""Neural modules: backbones, message passing, heads."""
+"""Neural network modules: backbones, message passing, heads."""
 
 from ibc_pyg.nn.conv.factory import make_conv
 from ibc_pyg.nn.conv.fused import fuse

@@ -1,47 +1,47 @@
-"""Classifiers on top of embeddings; used in training only."""
+"""Classification heads, used in training only."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
+from ibc_pyg.nn.checks import check_at_least
 from ibc_pyg.nn.sync_batch_norm import SyncBatchNorm
 
 
 class BNNeckHead(nn.Module):
     """Batch normalisation, then a linear layer without bias.
 
-    The shift of the normalisation stays at zero, so classes are told apart by hyperplanes through
-    the origin of the normalised embeddings, from `"Bag of Tricks and a Strong Baseline for Deep
-    Person Re-Identification" <https://arxiv.org/abs/1903.07071>`_. The statistics are those of
-    the global batch where several processes share it.
+    From `"Bag of Tricks and a Strong Baseline for Deep Person Re-Identification"
+    <https://arxiv.org/abs/1903.07071>`_. The shift of the normalisation is fixed at zero, so that
+    classes are separated by hyperplanes through the origin of the normalised embeddings. With
+    several processes the statistics are those of the global batch.
 
     Args:
-        channels: width of an embedding.
-        num_classes: number of classes.
+        channels: Width of an embedding.
+        num_classes: Number K of classes.
 
     Shapes:
         - **input:** embeddings :math:`(N, C)` or :math:`(B, N, C)`
-        - **output:** logits, as many rows, `num_classes` columns
-
+        - **output:** logits :math:`(N, K)` or :math:`(B, N, K)`
     """
 
     def __init__(self, channels: int, num_classes: int) -> None:
         super().__init__()
-        _check_sizes(channels, num_classes)
+        check_at_least(1, channels=channels, num_classes=num_classes)
         self.norm = SyncBatchNorm(channels)
         self.norm.bias.requires_grad_(False)
         self.linear = nn.Linear(channels, num_classes, bias=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the weights anew: small, so that training starts from even odds."""
+        """Initialise the weights; small ones give nearly uniform probabilities."""
         self.norm.reset_parameters()
         nn.init.normal_(self.linear.weight, std=0.001)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits, [N, num_classes] or [B, N, num_classes]."""
+        """Return logits, `[N, K]` or `[B, N, K]`."""
         rows = self.norm(x.reshape(-1, x.size(-1)))  # [B * N, C]
-        logits: Tensor = self.linear(rows)  # [B * N, num_classes]
+        logits: Tensor = self.linear(rows)  # [B * N, K]
         return logits.view(*x.shape[:-1], -1)
 
 
@@ -49,32 +49,24 @@ class LinearHead(nn.Module):
     """A linear layer with bias.
 
     Args:
-        channels: width of an embedding.
-        num_classes: number of classes.
+        channels: Width of an embedding.
+        num_classes: Number K of classes.
 
     Shapes:
         - **input:** embeddings :math:`(N, C)` or :math:`(B, N, C)`
-        - **output:** logits, as many rows, `num_classes` columns
-
+        - **output:** logits :math:`(N, K)` or :math:`(B, N, K)`
     """
 
     def __init__(self, channels: int, num_classes: int) -> None:
         super().__init__()
-        _check_sizes(channels, num_classes)
+        check_at_least(1, channels=channels, num_classes=num_classes)
         self.linear = nn.Linear(channels, num_classes)
 
     def reset_parameters(self) -> None:
-        """Draw the weights anew."""
+        """Initialise the weights."""
         self.linear.reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits, [N, num_classes] or [B, N, num_classes]."""
+        """Return logits, `[N, K]` or `[B, N, K]`."""
         logits: Tensor = self.linear(x)
         return logits
-
-
-def _check_sizes(channels: int, num_classes: int) -> None:
-    if channels < 1:
-        raise ValueError(f"channels must be at least 1, got {channels}")
-    if num_classes < 1:
-        raise ValueError(f"num_classes must be at least 1, got {num_classes}")

@@ -1,4 +1,4 @@
-"""The method on one screen: images, embeddings, batch graph, refined nodes, logits."""
+"""The model: images, embeddings, batch graph, refined nodes, logits."""
 
 from __future__ import annotations
 
@@ -15,28 +15,29 @@ from ibc_pyg.nn.mpn import MPN
 from ibc_pyg.nn.senders import senders_of
 
 GraphFunction = Callable[..., Data]
-"""From nodes [N, D] to a graph; `edge_index` None stands for the complete graph. With several
-processes it is also given `senders`, everybody's nodes [M, D], and `first`, our place there."""
+"""Function from nodes `[N, D]` to a graph; `edge_index` None is the complete graph. With several
+processes it also takes `senders`, the nodes of all processes `[M, D]`, and `first`, the index of
+the first own node among them."""
 
 
 def complete_batch(nodes: Tensor) -> Data:
-    """Return the batch as a complete graph whose edges are left to the layer (`edge_index` None).
+    """Return the batch as a complete graph without explicit edges (`edge_index` None).
 
-    A layer with a dense form never makes the N^2 edges; the others make them once a size.
+    A layer with a dense form never creates the N^2 edges; other layers cache them by size.
     """
     return Data(x=nodes)
 
 
 @dataclass
 class ModelOutput:
-    """What one batch gives.
+    """Output of the model for one batch.
 
     Attributes:
         embedding: Raw backbone embedding, `[N, D]`.
         nodes: Refined nodes of each head, `[N, D']` each; empty without message passing.
         node_logits: Class logits of the refined nodes, `[N, C]` each.
         auxiliary_logits: Class logits of the raw embedding, `[N, C]`.
-        attention: Weights of each step, `[H, N, N]` with the receiver first, if asked for.
+        attention: Attention weights of each step, `[H, N, N]`, receiver first, if requested.
     """
 
     embedding: Tensor
@@ -47,15 +48,15 @@ class ModelOutput:
 
 
 class IntraBatchModel(nn.Module):
-    """Backbone, batch graph, message passing and the two heads (https://arxiv.org/abs/2102.07753).
+    """Backbone, batch graph, message passing and two heads (https://arxiv.org/abs/2102.07753).
 
     Args:
-        backbone: Images `[N, C, H, W]` to raw embeddings `[N, D]`.
-        mpn: Refines nodes; None for a plain classifier.
+        backbone: Maps images `[N, C, H, W]` to raw embeddings `[N, D]`.
+        mpn: Message passing network; None for a plain classifier.
         node_heads: One classifier for each output of the MPN.
         auxiliary_head: Classifier of the raw embedding.
-        graph: Makes the batch graph.
-        freeze_batch_norm: The backbone's batch normalisations keep their statistics in training.
+        graph: Function that builds the batch graph.
+        freeze_batch_norm: Keep the statistics of the backbone's batch normalisations in training.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class IntraBatchModel(nn.Module):
         self.frozen: tuple[str, ...] = ()
 
     def freeze(self, parts: tuple[str, ...]) -> None:
-        """Stop the training of parts of the backbone, named as in `body.layer1`; only of these."""
+        """Freeze the named parts of the backbone, such as `body.layer1`, and no others."""
         self.frozen = parts
         freeze_parameters(self.backbone, parts)
         self.train(self.training)
@@ -90,11 +91,11 @@ class IntraBatchModel(nn.Module):
         return self
 
     def forward(self, images: Tensor, *, return_attention: bool = False) -> ModelOutput:
-        """Refine one batch.
+        """Compute embeddings, refined nodes and logits of one batch.
 
         Args:
             images: Float32 `[N, C, H, W]`.
-            return_attention: Also return the attention of each step.
+            return_attention: Also return the attention weights of each step.
         """
         embedding = self.backbone(images)  # [N, D]
         nodes: list[Tensor] = []

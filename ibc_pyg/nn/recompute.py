@@ -1,4 +1,4 @@
-"""Gradient checkpointing: activations are computed again on the way back, not kept.
+"""Gradient checkpointing: activations are recomputed in the backward pass instead of stored.
 
 "Training Deep Nets with Sublinear Memory Cost" (https://arxiv.org/abs/1604.06174).
 """
@@ -17,15 +17,15 @@ from ibc_pyg.errors import ConfigError
 
 
 class Recomputed(nn.Module):
-    """Mixed into a block's class: only the block's inputs are kept for the backward pass."""
+    """Mixin of a block's class that stores only the block's inputs for the backward pass."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the block; parameters and results are those of the class beside this one."""
+        """Call `forward` of the block's class."""
         if not (self.training and torch.is_grad_enabled()):
             return super().forward(*args, **kwargs)
 
         def contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
-            return nullcontext(), buffers_untouched(self)
+            return nullcontext(), preserved_buffers(self)
 
         return checkpoint(
             super().forward, *args, use_reentrant=False, context_fn=contexts, **kwargs
@@ -33,32 +33,35 @@ class Recomputed(nn.Module):
 
 
 @contextmanager
-def buffers_untouched(module: nn.Module) -> Iterator[None]:
-    """Lend a module copies of its buffers.
+def preserved_buffers(module: nn.Module) -> Iterator[None]:
+    """Replace the buffers of a module by copies within the context.
 
-    The second forward pass would otherwise move the running statistics of batch normalisations a
-    second time.
+    Otherwise the second forward pass would update the running statistics of batch normalisations
+    again.
     """
-    kept = [(child, dict(child._buffers)) for child in module.modules() if child._buffers]
-    for child, buffers in kept:
-        for name, buffer in buffers.items():
-            child._buffers[name] = None if buffer is None else buffer.clone()
+    buffers = [
+        (child, name, buffer)
+        for child in module.modules()
+        for name, buffer in child.named_buffers(recurse=False)
+    ]
+    for child, name, buffer in buffers:
+        setattr(child, name, buffer.clone())
     try:
         yield
     finally:
-        for child, buffers in kept:
-            child._buffers.update(buffers)
+        for child, name, buffer in buffers:
+            setattr(child, name, buffer)
 
 
 def recompute_blocks(backbone: nn.Module) -> int:
-    """Make the blocks of a backbone compute their activations again; names and values stay.
+    """Enable gradient checkpointing for the blocks of a backbone; parameter names do not change.
 
-    A block is a module with parts of its own that stands in a sequence: a residual block, a dense
-    block, a transformer's layer. Where there is none, it is an innermost sequence such as
-    convolution, normalisation and activation.
+    A block is a composite module in a sequence: a residual block, a dense block, a transformer
+    layer. If there are none, the blocks are the innermost sequences, such as convolution,
+    normalisation and activation.
 
     Returns:
-        How many blocks were found.
+        Number of blocks.
 
     Raises:
         ConfigError: If there is none.
@@ -71,7 +74,7 @@ def recompute_blocks(backbone: nn.Module) -> int:
         )
     for block in blocks:
         kind = type(block)
-        # Another class instead of a wrapper: the names of the parameters stay.
+        # As torch.nn.utils.parametrize does; a wrapper would change the names of the parameters.
         block.__class__ = cast(Any, type(f"Recomputed{kind.__name__}", (Recomputed, kind), {}))
     return len(blocks)
 

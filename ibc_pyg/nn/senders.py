@@ -1,4 +1,4 @@
-"""Nodes that messages come from, where a batch spans several processes."""
+"""Source nodes of messages, where a batch spans several processes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from ibc_pyg.parallel.collectives import gather_rows, process_rank, world_size
 
 @dataclass(frozen=True)
 class Senders:
-    """The nodes that messages come from, where they are more than those that receive.
+    """Source nodes of a process, whose own nodes are consecutive rows of them.
 
     Attributes:
-        x: nodes of all processes, [M, C].
-        first: which of them the first receiver is; the receivers are consecutive.
-
+        x: Nodes of all processes, `[M, C]`.
+        first: Index of the first node of this process.
     """
 
     x: Tensor
@@ -24,19 +23,18 @@ class Senders:
 
     @property
     def num_nodes(self) -> int:
-        """M."""
+        """Number M of source nodes."""
         return self.x.size(0)
 
 
 def senders_of(x: Tensor) -> Senders | None:
-    """Gather the nodes that the nodes of this process can listen to.
+    """Gather the source nodes of the nodes of this process.
 
     Args:
-        x: nodes of this process, [N, C].
+        x: Nodes of this process, `[N, C]`.
 
     Returns:
-        Everybody's nodes; None where there is one process and they are `x`.
-
+        The nodes of all processes; None with one process, where they are `x`.
     """
     if world_size() == 1:
         return None

@@ -1,4 +1,4 @@
-"""Which layers can be computed by several processes, each for its own nodes."""
+"""Graph layers that several processes can compute, each for its own nodes."""
 
 from __future__ import annotations
 
@@ -11,45 +11,44 @@ from torch import Tensor, nn
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.nn.conv.intra_batch_conv import IntraBatchConv
 from ibc_pyg.nn.conv.no_messages import NoMessages
-from ibc_pyg.nn.mpn import MPN, MPNStep
+from ibc_pyg.nn.conv.step import MPNStep
+from ibc_pyg.nn.mpn import MPN
 from ibc_pyg.nn.senders import Senders
 
 _NODES = 6
-_OURS = slice(2, 4)
+_OWN = slice(2, 4)
 
 
 def check_spanning(mpn: MPN) -> None:
-    """Refuse a layer that needs more than all senders and the edges into its own nodes.
+    """Check that the layer needs only all senders and the edges into its own nodes.
 
-    Layers that look at the degree of a sender (GCNConv), pass messages more than one edge far
-    (APPNP, ChebConv), or take statistics over all nodes (GENConv) do.
+    Layers that use the degree of a sender (GCNConv), pass messages over several edges (APPNP,
+    ChebConv), or compute statistics over all nodes (GENConv) need more.
 
     Args:
-        mpn: freshly made, before anything is spread over processes; left as it is.
+        mpn: The network, before it is distributed; not changed.
 
     Raises:
-        ConfigError: the layer cannot span processes; the line says which to use instead.
-
+        ConfigError: If the layer cannot span processes; the message names layers that can.
     """
     layers = [step.conv for step in mpn.steps if isinstance(step, MPNStep)]
-    if layers and not spans_processes(layers[0], mpn.width):
+    if layers and not spans_processes(layers[0], mpn.config.width):
         raise ConfigError(
-            f"model.conv: {mpn.conv_name} cannot span several processes, because what a node "
+            f"model.conv: {mpn.config.conv} cannot span several processes, because what a node "
             "receives depends on more than its own edges; use IntraBatchConv, GATConv, GATv2Conv, "
             "TransformerConv, SAGEConv, GraphConv or GINConv, or start one process"
         )
 
 
 def spans_processes(conv: nn.Module, channels: int) -> bool:
-    """Say whether a process can compute its own nodes without the edges between the others.
+    """Test whether a process can compute its own nodes without the edges between other nodes.
 
-    A copy of the layer is tried, in training mode without dropout: two nodes of six with all
-    senders must get what they get in the whole graph.
+    A copy of the layer is called in training mode without dropout: for two nodes of six, all
+    senders must give the same result as the whole graph.
 
     Args:
-        conv: the layer as `make_conv` gives it.
-        channels: its width.
-
+        conv: A layer from `make_conv`.
+        channels: Its width.
     """
     if isinstance(conv, NoMessages):
         return True
@@ -66,7 +65,7 @@ def spans_processes(conv: nn.Module, channels: int) -> bool:
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         try:
             whole: Tensor = copy.deepcopy(trial)(nodes)
-            ours: Tensor = trial(nodes[_OURS], senders=Senders(nodes, _OURS.start))
+            own: Tensor = trial(nodes[_OWN], senders=Senders(nodes, _OWN.start))
         except (ValueError, RuntimeError, IndexError):
             return False
-    return torch.allclose(ours, whole[_OURS], rtol=1e-3, atol=1e-5)
+    return torch.allclose(own, whole[_OWN], rtol=1e-3, atol=1e-5)

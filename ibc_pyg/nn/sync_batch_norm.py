@@ -1,4 +1,4 @@
-"""Batch normalisation over the rows of all processes, on any device."""
+"""Synchronised batch normalisation on any device."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from ibc_pyg.parallel.collectives import gather_rows, world_size
 
 
 class SyncBatchNorm(_BatchNorm):
-    """Batch normalisation whose statistics are those of the global batch.
+    """Batch normalisation with the statistics of the global batch.
 
-    In training, with several processes, mean and variance are taken over the rows of all of them,
-    and the running statistics are the same everywhere (the variance unbiased by the global
-    count). In evaluation, and where there is one process, it is `nn.BatchNorm1d/2d/3d`. Unlike
-    `nn.SyncBatchNorm` it works on CPUs too. Arguments and parameters are those of `nn.BatchNorm2d`.
+    In training with several processes, mean and variance are those of the rows of all processes,
+    and the running statistics are the same in all of them (the variance unbiased by the global
+    count). In evaluation, and with one process, it is `nn.BatchNorm1d/2d/3d`. Unlike
+    `nn.SyncBatchNorm` it also works on CPUs. Arguments and parameters are those of
+    `nn.BatchNorm2d`.
 
     Shapes:
         - **input:** :math:`(N, C)` or :math:`(N, C, *)`; N and * the same in every process
         - **output:** as the input
 
     Raises:
-        ValueError: fewer than 2 dimensions, or one value per channel in all processes together.
-
+        ValueError: If the input has fewer than 2 dimensions, or all processes together have one
+            value per channel.
     """
 
     def _check_input_dim(self, input: Tensor) -> None:
@@ -34,7 +35,7 @@ class SyncBatchNorm(_BatchNorm):
             raise ValueError(f"input must be [N, C] or [N, C, *], got {list(input.shape)}")
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise each channel."""
+        """Normalise each channel; returns a tensor shaped as `input`."""
         if not self.training or world_size() == 1:
             return super().forward(input)
         out: Tensor = self._over_processes(input)
@@ -65,25 +66,24 @@ class SyncBatchNorm(_BatchNorm):
 
 
 def synchronise_batch_norm(module: nn.Module) -> nn.Module:
-    """Replace each batch normalisation inside `module` by one over all processes.
+    """Replace each batch normalisation in `module` by a synchronised one.
 
-    Parameters and statistics are taken over, not copied.
+    Parameters and statistics are shared, not copied.
 
     Returns:
-        `module`, changed in place; or what stands for it, if it is a batch normalisation itself.
-
+        `module`, changed in place; or its replacement, if it is a batch normalisation itself.
     """
     for name, child in module.named_children():
         setattr(module, name, synchronise_batch_norm(child))
     if not isinstance(module, _BatchNorm) or isinstance(module, SyncBatchNorm):
         return module
-    twin = SyncBatchNorm.__new__(SyncBatchNorm)
-    twin.__setstate__(dict(module.__dict__))  # type: ignore[no-untyped-call]
-    return twin
+    synchronised = SyncBatchNorm.__new__(SyncBatchNorm)
+    synchronised.__setstate__(dict(module.__dict__))  # type: ignore[no-untyped-call]
+    return synchronised
 
 
 class _NormaliseOverProcesses(torch.autograd.Function):
-    """(x - mean) / sqrt(var + eps) * weight + bias, with mean and var over all processes."""
+    """Normalisation (x - mean) / sqrt(var + eps) * weight + bias with global mean and var."""
 
     @staticmethod
     def forward(
@@ -91,8 +91,8 @@ class _NormaliseOverProcesses(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         over = [0, *range(2, x.dim())]
         values = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-        # Mean and squared deviations of each process are joined (Chan et al. 1979): a variance
-        # as the difference of two sums would lose its digits where the mean is large.
+        # Means and variances of the processes are combined (Chan et al. 1979). The difference of
+        # two sums would lose the digits of the variance where the mean is large.
         own_var, own_mean = torch.var_mean(values, over, correction=0)  # [C], [C]
         stats = gather_rows(torch.stack([own_mean, own_var]).unsqueeze(0))  # [W, 2, C]
         means, variances = stats.unbind(1)  # [W, C]
@@ -119,7 +119,7 @@ class _NormaliseOverProcesses(torch.autograd.Function):
         shape = (1, -1) + (1,) * (x.dim() - 2)
         normalised = (x - mean.view(shape)) * scale.view(shape)
         grad_out = grad.to(normalised.dtype)
-        # The parameters' gradients stay this process's own: their mean is taken with all others.
+        # Gradients of the parameters stay local; they are averaged with those of all parameters.
         grad_bias = grad_out.sum(over)  # [C]
         grad_weight = (grad_out * normalised).sum(over)  # [C]
         sums = torch.stack([grad_bias, grad_weight])  # [2, C]

@@ -1,4 +1,4 @@
-"""Weights: files read without unpickling, and fitted into modules key by key."""
+"""Weight files, read without unpickling and loaded into modules key by key."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ibc_pyg.errors import ConfigError, RunError, UserError, first_line
 
-_IN_MODEL = "backbone."
+_BACKBONE = "backbone."
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -78,12 +78,12 @@ def read_backbone_weights(path: str | Path) -> dict[str, Tensor]:
         state = read_weight_file(Path(path))
     except RunError as error:
         raise ConfigError(f"model.weights: {error}") from error
-    if isinstance(state, Mapping) and any(str(key).startswith(_IN_MODEL) for key in state):
-        # A run's model.safetensors: the backbone is a part of it.
+    if isinstance(state, Mapping) and any(str(key).startswith(_BACKBONE) for key in state):
+        # The model.safetensors of a run: the backbone is a part of it.
         state = {
-            str(key).removeprefix(_IN_MODEL): value
+            str(key).removeprefix(_BACKBONE): value
             for key, value in state.items()
-            if str(key).startswith(_IN_MODEL)
+            if str(key).startswith(_BACKBONE)
         }
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ConfigError(f"model.weights: {path} is not a state dictionary of tensors")
@@ -99,7 +99,7 @@ def fit_weights(model: nn.Module, weights: Mapping[str, Tensor], source: Path) -
         source: Their file, for the message.
 
     Raises:
-        RunError: Naming the file and the first key that is missing, left over or of another shape.
+        RunError: Naming the file and the first key that is missing, unexpected or of wrong shape.
     """
     _fit(model, weights, RunError(f"{source} does not fit the model"))
 
@@ -117,11 +117,11 @@ def fit_backbone_weights(
         backbone: The backbone.
         weights: Weights by name.
         source: Their file or name, for the message.
-        fresh: Prefixes of keys that keep their own values: they may be missing, and those of
-            `weights` are ignored.
+        fresh: Prefixes of keys that keep their initial values; `weights` need not have them, and
+            they are ignored there.
 
     Raises:
-        ConfigError: Naming the first key that is missing, left over or of another shape.
+        ConfigError: Naming the first key that is missing, unexpected or of wrong shape.
     """
     error = ConfigError(f"model.weights: {source} does not fit the backbone")
     # Files of old networks lack the number of batches seen, which nothing depends on.
@@ -151,8 +151,8 @@ def _mismatch(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str |
     for key, value in own.items():
         if key not in weights:
             return (
-                f"{key} is missing; are these the weights of another network? They begin with "
-                f"{next(iter(weights), 'nothing')}"
+                f"{key} is missing; are these the weights of another network? Their first key is "
+                f"{next(iter(weights), 'missing')}"
             )
         if weights[key].shape != value.shape:
             return f"{key} is {list(weights[key].shape)}, not {list(value.shape)}"

@@ -11,7 +11,7 @@ import torch
 
 from ibc_pyg.config.yaml_file import config_to_yaml
 from ibc_pyg.data.images.decode import decode_image
-from ibc_pyg.data.loading.loader import eval_loader
+from ibc_pyg.data.loading.loader import Loading, eval_loader
 from ibc_pyg.errors import DatasetError
 from ibc_pyg.files import read_json
 from ibc_pyg.inference.eval_set import EvalSet
@@ -195,9 +195,8 @@ def _attention(images: EvalSet, descriptors: EvalDescriptors) -> AttentionMap | 
     trained.model.eval()
     try:
         data = images.data
-        loader = eval_loader(
-            data.table, batch_rows, data.transform, len(batch_rows), device=trained.device
-        )
+        loading = Loading(device=trained.device)
+        loader = eval_loader(data.table, batch_rows, data.transform, len(batch_rows), loading)
         batch = next(iter(loader))
     except DatasetError:
         return None

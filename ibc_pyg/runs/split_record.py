@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ibc_pyg.data.splits import Probe, Splits, test_probe
+from ibc_pyg.data.splits import EvalSplit, Splits, test_split
 from ibc_pyg.data.table import ImageTable, Role
 from ibc_pyg.errors import RunError, UserError
 from ibc_pyg.files import read_json, write_atomically
@@ -121,12 +121,12 @@ def _splits(table: ImageTable, val_rows: list[int] | None) -> Splits:
     train = table.where(Role.TRAIN)
     val = None
     if val_rows is not None:
-        val = Probe(np.array(val_rows, dtype=np.int64))
+        val = EvalSplit(np.array(val_rows, dtype=np.int64))
         if len(np.setdiff1d(val.queries, train)):
             raise ValueError("val_rows are not training images")
         train = np.setdiff1d(train, val.queries)
     _, labels = np.unique(table.labels[train], return_inverse=True)
-    return Splits(train, labels.astype(np.int64), val, test_probe(table))
+    return Splits(train, labels.astype(np.int64), val, test_split(table))
 
 
 def _shape(content: dict[str, Any]) -> tuple[int, int, int] | None:

@@ -14,10 +14,11 @@ import numpy as np
 from rich.console import Console
 
 from ibc_pyg.config import Config
-from ibc_pyg.data.loading.loader import train_loader
+from ibc_pyg.data.loading.loader import Loading, train_loader
 from ibc_pyg.data.registry import dataset_info
 from ibc_pyg.data.sample import make_sample
-from ibc_pyg.data.splits import Probe, Rows
+from ibc_pyg.data.splits import EvalSplit
+from ibc_pyg.data.table import Rows
 from ibc_pyg.errors import ConfigError, RunError
 from ibc_pyg.evaluation.scores import score_retrieval
 from ibc_pyg.inference.extract import extract_split
@@ -129,10 +130,8 @@ def _step_and_score(experiment: Experiment, data: str, weights: str) -> DryRun:
         sources.train_table,
         experiment.sampler,
         sources.transform,
+        Loading(device=experiment.fabric.device, on_error=sources.on_error),
         seed=config.train.seed,
-        workers=0,
-        device=experiment.fabric.device,
-        on_error=sources.on_error,
     )
     experiment.step_model.train()
     batch = next(iter(loader))
@@ -157,7 +156,7 @@ def _step_and_score(experiment: Experiment, data: str, weights: str) -> DryRun:
     )
 
 
-def _few(experiment: Experiment) -> Probe:
+def _few(experiment: Experiment) -> EvalSplit:
     """Return a few images of a few test classes."""
     labels, test = experiment.data.table.labels, experiment.data.splits.test
     classes = np.unique(labels[test.queries])[:TEST_CLASSES]
@@ -166,4 +165,4 @@ def _few(experiment: Experiment) -> Probe:
         picked = [rows[labels[rows] == label][:TEST_IMAGES] for label in classes]
         return np.concatenate(picked)
 
-    return Probe(few(test.queries), None if test.gallery is None else few(test.gallery))
+    return EvalSplit(few(test.queries), None if test.gallery is None else few(test.gallery))

@@ -18,7 +18,7 @@ from ibc_pyg.builders.loss import build_loss
 from ibc_pyg.builders.model import build_model, span_processes
 from ibc_pyg.builders.optimizer import build_optimizer
 from ibc_pyg.config import Config
-from ibc_pyg.data.sampling import PKSampler, make_sampler
+from ibc_pyg.data.sampling import PKSampler, SamplerSettings, make_sampler
 from ibc_pyg.losses.intra_batch import IntraBatchLoss
 from ibc_pyg.nn.model import IntraBatchModel
 from ibc_pyg.nn.recompute import recompute_blocks
@@ -91,11 +91,13 @@ def setup(
     sampler = make_sampler(
         config.data.sampler,
         data.splits.train_labels,
-        config.data.classes_per_batch,
-        config.data.images_per_class,
-        seed=train.seed,
-        rank=fabric.global_rank,
-        world_size=fabric.world_size,
+        SamplerSettings(
+            config.data.classes_per_batch,
+            config.data.images_per_class,
+            seed=train.seed,
+            rank=fabric.global_rank,
+            world_size=fabric.world_size,
+        ),
     )
     torch.manual_seed(train.seed)
     model = build_model(

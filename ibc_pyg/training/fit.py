@@ -97,11 +97,8 @@ class _Fit:
             data.train_table,
             experiment.sampler,
             data.transform,
+            data.loading(experiment.fabric.device),
             seed=config.train.seed,
-            workers=data.workers,
-            device=experiment.fabric.device,
-            cache=data.cache,
-            on_error=data.on_error,
         )
         # Epochs can differ in length (redrawn batches), so the bar counts in nominal steps.
         self.nominal = len(self.loader)

@@ -82,7 +82,7 @@ def fails(capsys, *arguments):
     code = command(["evaluate", *map(str, arguments)])
     error = capsys.readouterr().err
     assert code == 2, error
-    lines = [line for line in error.splitlines() if "the set is not whole" not in line]
+    lines = [line for line in error.splitlines() if "the data set is incomplete" not in line]
     assert len(lines) == 1, error
     return lines[0]
 

@@ -29,7 +29,10 @@ def test_an_unknown_name_is_answered_with_the_nearest():
 
 
 def test_an_unknown_option_is_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"data\.options\.fraction: unknown.*test_fraction, seed"):
+    with pytest.raises(
+        ConfigError,
+        match=r"data\.options: data set folder has no argument 'fraction'.*test_fraction\?",
+    ):
         load_table("folder", tmp_path, fraction=0.1)
 
 

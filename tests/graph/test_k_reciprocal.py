@@ -13,7 +13,7 @@ from ibc_pyg.graph.k_reciprocal import k_reciprocal_groups
 
 
 def one_by_one(x: Any, size: int, k1: int) -> Any:
-    """Work through the definition for each sample, from the full matrix of distances."""
+    """Apply the definition to each sample, with the full matrix of distances."""
     x = np.asarray(x, dtype=np.float64)
     distance = ((x[:, None] - x[None]) ** 2).sum(-1)
     np.fill_diagonal(distance, -1)
@@ -42,7 +42,7 @@ def test_recorded_groups(shared: Path) -> None:
         x, recorded = f["x"], f["batches"]
     assert np.array_equal(found[:, 0].numpy(), recorded[:, 0])
 
-    # Rows tied in distance may swap: the distances of the members are what is recorded.
+    # Rows at equal distance may swap, so the distances of the members are compared.
     def distances(groups: Any) -> Any:
         return np.linalg.norm(x[groups] - x[:, None], axis=2)
 
@@ -55,7 +55,7 @@ def test_recorded_groups(shared: Path) -> None:
         (300, 24, 10, 7, 30),
         (200, 8, 16, 40, 5),  # groups larger than the lists of neighbours
         (150, 3, 100, 60, 20),
-        (50, 4, 4, 50, 60),  # everything in a group, fewer samples than k1
+        (50, 4, 4, 50, 60),  # all samples in a group, fewer samples than k1
         (90, 2, 3, 12, 3),  # k1 / 2 is rounded to even
         (40, 2, 3, 1, 1),
         (1, 2, 1, 1, 30),
@@ -104,7 +104,7 @@ def test_gallery_alone_gives_the_neighbours_of_a_query() -> None:
     q, g = x[:20], x[20:]
     found = k_reciprocal_groups(q, 7, gallery=g)
     assert found.shape == (20, 6)
-    # A query on its own joins the gallery: the same group, but for the query's shifted row.
+    # A query alone in the gallery has the same group, apart from its own row.
     for i in range(20):
         alone = k_reciprocal_groups(q[i : i + 1], 7, gallery=g)
         assert torch.equal(alone[0], found[i])

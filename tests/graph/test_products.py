@@ -27,7 +27,7 @@ def test_as_exact_as_float32_can_be(shape, seed):
 
 @pytest.mark.parametrize("seed", range(40))
 def test_copies_have_equal_products(seed):
-    """Ties of duplicates are then true ties, wherever in the matrix they lie."""
+    """Duplicates tie exactly, at any position in the matrix."""
     draws = torch.Generator().manual_seed(seed)
     n, m, dim = (int(torch.randint(1, 130, (1,), generator=draws)) for _ in range(3))
     which = torch.randint(2, (n,), generator=draws), torch.randint(2, (m,), generator=draws)
@@ -38,7 +38,7 @@ def test_copies_have_equal_products(seed):
             assert len(out[which[0] == i][:, which[1] == j].unique()) <= 1
 
 
-def test_lower_precision_elsewhere_does_not_matter():
+def test_autocast_has_no_effect():
     draws = torch.Generator().manual_seed(0)
     left, right = torch.randn(2, 100, 300, generator=draws)
     with torch.autocast("cpu"):

@@ -15,7 +15,7 @@ def make_x(N: int = 20, C: int = 8) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("similarity", ["correlation", "cosine"])
-def test_similarity_is_numpys(similarity: str) -> None:
+def test_similarity_equals_numpy(similarity: str) -> None:
     x = make_x()
     if similarity == "correlation":
         want = np.corrcoef(x.numpy())
@@ -29,19 +29,19 @@ def test_similarity_is_numpys(similarity: str) -> None:
 @pytest.mark.parametrize("similarity", ["correlation", "cosine"])
 @pytest.mark.parametrize("self_loops", [True, False])
 @pytest.mark.parametrize("limit", [-1.0, 0.0, 0.4, 1.0])
-def test_threshold_keeps_what_lies_above(limit: float, self_loops: bool, similarity: str) -> None:
+def test_threshold_keeps_similar_pairs(limit: float, self_loops: bool, similarity: str) -> None:
     x = make_x()
-    alike = similarity_matrix(x, similarity).clamp(min=0)
+    similarities = similarity_matrix(x, similarity).clamp(min=0)
     graph = threshold(x, limit, similarity=similarity, self_loops=self_loops)
     pairs = [
         (s, t)
         for t in range(20)
         for s in range(20)
-        if alike[t, s] > limit and (self_loops or s != t)
+        if similarities[t, s] > limit and (self_loops or s != t)
     ]
     assert list(map(tuple, graph.edge_index.T.tolist())) == pairs
     source, target = graph.edge_index
-    assert torch.equal(graph.edge_weight, alike[target, source])
+    assert torch.equal(graph.edge_weight, similarities[target, source])
     assert (graph.edge_weight >= 0).all()
     assert graph.num_nodes == 20
     assert graph.validate()
@@ -59,7 +59,7 @@ def test_threshold_weights_have_gradients_and_flat_embeddings_no_edges() -> None
 
 
 @pytest.mark.parametrize("k", [1, 4, 19])
-def test_knn_is_scikit_learns(k: int) -> None:
+def test_knn_equals_scikit_learn(k: int) -> None:
     x = make_x()
     graph = knn(x, k)
     want = NearestNeighbors(n_neighbors=k, metric="cosine").fit(x).kneighbors(return_distance=False)
@@ -75,8 +75,8 @@ def test_knn_self_loops_and_weights() -> None:
     graph = knn(x, 3, similarity="correlation", self_loops=True, weighted=True)
     assert torch.equal(graph.edge_index[0].view(20, 4)[:, 0], torch.arange(20))
     source, target = graph.edge_index
-    alike = similarity_matrix(x, "correlation")
-    torch.testing.assert_close(graph.edge_weight, alike[target, source].clamp(min=0))
+    similarities = similarity_matrix(x, "correlation")
+    torch.testing.assert_close(graph.edge_weight, similarities[target, source].clamp(min=0))
     graph.edge_weight.sum().backward()
     assert torch.isfinite(x.grad).all()
 

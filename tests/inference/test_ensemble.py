@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from ibc_pyg.builders.data import Data
-from ibc_pyg.data.splits import Probe, split
+from ibc_pyg.data.splits import EvalSplit, split
 from ibc_pyg.data.table import ImageTable, Role
 from ibc_pyg.data.transforms import transform_preset
 from ibc_pyg.errors import RunError
@@ -70,8 +70,8 @@ def test_order_of_classes_does_not_matter():
         (data(labels=np.array([0, 0, 1, 1, *[3, 2] * 4])), "4.png has another class"),
         (data(images=np.ones((12, 2, 2, 1), np.uint8)), "pixels of the query images differ"),
         (data(images=None), "one data set is in memory"),
-        (data(test=Probe(np.arange(4, 11))), "7 query images against 8"),
-        (data(test=Probe(np.arange(4, 12), np.arange(4, 12))), "a gallery of its own"),
+        (data(test=EvalSplit(np.arange(4, 11))), "7 query images against 8"),
+        (data(test=EvalSplit(np.arange(4, 12), np.arange(4, 12))), "a gallery of its own"),
     ],
 )
 def test_runs_on_other_images_are_named(other, expected):
@@ -81,7 +81,7 @@ def test_runs_on_other_images_are_named(other, expected):
 
 
 def test_galleries_are_compared():
-    first, other = (data(test=Probe(np.arange(4, 6), np.arange(6, last))) for last in (12, 11))
+    first, other = (data(test=EvalSplit(np.arange(4, 6), np.arange(6, last))) for last in (12, 11))
     with pytest.raises(RunError, match="5 gallery images against 6"):
         check_same_images(["a", "b"], [first, other])
 

@@ -1,11 +1,11 @@
-"""Losses of pytorch-metric-learning by name: the library's own values, and clear mistakes."""
+"""Losses of pytorch-metric-learning by name: values of the library, and messages."""
 
 import pytest
 import torch
 from pytorch_metric_learning import distances, losses, miners
 
 from ibc_pyg.errors import ConfigError
-from ibc_pyg.losses.metric_learning import LEFT_OUT, loss_names, make_metric_learning_loss
+from ibc_pyg.losses.metric_learning import UNSUPPORTED, loss_names, make_metric_learning_loss
 from ibc_pyg.losses.term import TermInput
 
 SIZES = {"num_classes": 6, "embedding_size": 8}
@@ -18,7 +18,7 @@ def batch(seed=0, n=24):
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_is_the_library_s_loss_with_the_library_s_miner(seed):
+def test_equals_the_loss_and_miner_of_the_library(seed):
     x = batch(seed)
     made = make_metric_learning_loss(
         "TripletMarginLoss", {"margin": 0.1}, "TripletMarginMiner",
@@ -30,7 +30,7 @@ def test_is_the_library_s_loss_with_the_library_s_miner(seed):
     assert made(x) == expected
 
 
-def test_sizes_are_filled_in_and_proxies_come_from_torch_s_generator():
+def test_sizes_are_supplied_and_proxies_use_the_generator_of_torch():
     proxies = []
     for _ in range(2):
         torch.manual_seed(3)
@@ -86,7 +86,7 @@ def test_mistakes_are_one_line(name, args, miner, miner_args, says):
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_left_out_exists():
-    for name in LEFT_OUT:
+def test_unsupported_classes_exist():
+    for name in UNSUPPORTED:
         here = [losses, miners]
         assert any(hasattr(module, name) for module in here), name

@@ -1,11 +1,11 @@
-"""Arguments that a loss looks at only when it computes are refused before training."""
+"""Arguments that a loss checks only when it is computed are refused before training."""
 
 import pytest
 import torch
 from pytorch_metric_learning.losses import ProxyAnchorLoss
 
 from ibc_pyg.errors import ConfigError
-from ibc_pyg.losses.factory import OWN, make_loss
+from ibc_pyg.losses.factory import BUILTIN, make_loss
 from ibc_pyg.losses.metric_learning import loss_names
 
 SIZES = {"num_classes": 6, "embedding_size": 8}
@@ -45,7 +45,7 @@ def test_a_mistake_in_a_part_names_the_field_once():
     assert str(caught.value).count("loss.terms") == 1
 
 
-def test_trying_moves_neither_the_generator_nor_the_weights():
+def test_trial_changes_neither_generator_nor_weights():
     torch.manual_seed(3)
     made = make_loss("ProxyAnchorLoss", {}, "DistanceWeightedMiner", {}, **SIZES)
     after = torch.get_rng_state()
@@ -56,7 +56,7 @@ def test_trying_moves_neither_the_generator_nor_the_weights():
 
 
 @pytest.mark.parametrize("classes", [2, 6])
-@pytest.mark.parametrize("name", [*OWN, *loss_names()])
+@pytest.mark.parametrize("name", [*BUILTIN, *loss_names()])
 def test_no_loss_is_refused_for_few_classes(name, classes):
     needs = {"P2SGradLoss": {"descriptors_dim": 8}, "RankedListLoss": {"margin": 0.4, "Tn": 10}}
     make_loss(name, needs.get(name, {}), None, {}, num_classes=classes, embedding_size=8)

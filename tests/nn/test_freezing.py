@@ -52,19 +52,19 @@ def test_in_the_first_epochs_only_new_layers_and_heads_are_trained() -> None:
     assert changed(model, before) == new | {
         "auxiliary_head.linear.weight", "auxiliary_head.linear.bias",
     }  # fmt: skip
-    # No moments either: the optimiser has not seen them.
+    # The optimiser has no moments of them.
     frozen = [v for k, v in model.backbone.named_parameters() if k.startswith(("stem", "stages"))]
     assert not any(parameter in optimizer.state for parameter in frozen)
 
 
-def test_then_everything_is() -> None:
+def test_later_all_layers_are_trained() -> None:
     model = model_of()
     before = snapshot(model)
     train(model, ["--train.freeze_backbone_epochs", "1.5"], [1.0, 1.5, 1.6])
     assert changed(model, before) == set(before)
 
 
-def test_named_parts_stay_for_good() -> None:
+def test_named_parts_stay_frozen() -> None:
     model = model_of("resnet18")
     before = snapshot(model)
     options = ["--model.freeze", "[body.conv1, body.bn1, body.layer1]"]
@@ -77,12 +77,12 @@ def test_named_parts_stay_for_good() -> None:
     assert model.backbone.body.layer2[0].bn1.training  # type: ignore[union-attr, index]
 
 
-def test_a_name_is_not_taken_for_a_longer_one() -> None:
+def test_a_part_is_not_a_prefix_of_a_name() -> None:
     assert is_within("body.layer1.0.weight", ["body.layer1"])
     assert not is_within("body.layer10.weight", ["body.layer1"])
 
 
-def test_a_part_that_is_not_there() -> None:
+def test_unknown_part() -> None:
     config = parse_config(None, ["--model.freeze", "[body.layr1]"])
-    with pytest.raises(ConfigError, match=r"no part 'body\.layr1'; it has body\.layer1"):
+    with pytest.raises(ConfigError, match=r"no part 'body\.layr1'; did you mean body\.layer1"):
         set_frozen(model_of("resnet18"), config, 0.0)

@@ -1,4 +1,4 @@
-"""The method on one screen, against its parts put together by hand."""
+"""The model against its parts, assembled by hand."""
 
 import pytest
 import torch
@@ -43,7 +43,7 @@ def test_nodes_are_normalised_and_the_auxiliary_head_reads_the_raw_embedding(ima
 
 
 @pytest.mark.parametrize("conv", ["IntraBatchConv", "GATv2Conv", "GCNConv"])
-def test_the_complete_graph_is_the_same_with_its_edges_written_out(images, conv):
+def test_complete_graph_equals_explicit_edges(images, conv):
     dense = make(conv=conv)(images).node_logits[0]
     sparse = make(lambda x: complete(x), conv=conv)(images).node_logits[0]
     # Float32 sums in another order.
@@ -71,7 +71,7 @@ def test_descriptors_are_unit_norm_and_do_not_depend_on_the_batch(images):
     torch.testing.assert_close(model.embed(images[3:4]), together[3:4], rtol=1e-5, atol=1e-6)
 
 
-def test_attention_is_returned_when_asked_for(images):
+def test_attention_is_returned_on_request(images):
     model = make(steps=2)
     assert model(images).attention == []
     attention = model(images, return_attention=True).attention

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 from ibc_pyg.graph import complete, threshold
 from ibc_pyg.nn.conv.intra_batch_conv import IntraBatchConv
 from ibc_pyg.nn.mpn import MPN, MPNOutput
+from ibc_pyg.nn.mpn_config import MPNConfig
 
 TOL = {"atol": 1e-5, "rtol": 1e-5}
 
@@ -19,7 +22,7 @@ def make_x(N: int = 11, C: int = 16, seed: int = 0) -> Tensor:
 
 
 def step_by_hand(mpn: MPN, number: int, x: Tensor, **on: bool) -> Tensor:
-    """One step in plain tensor operations, with each part on unless told otherwise."""
+    """Compute one step in plain tensor operations; parts are on by default."""
     step = mpn.steps[number]
     update = step.conv(x)
     x = x + update if on.get("residual_conv", True) else update
@@ -97,7 +100,7 @@ def test_no_step_is_the_identity() -> None:
         assert out.attention == []
 
 
-def test_first_linear_can_be_left_out() -> None:
+def test_first_linear_can_be_omitted() -> None:
     torch.manual_seed(0)
     mpn = MPN(16, 1, first_linear=False).eval()
     x = make_x()
@@ -164,6 +167,15 @@ def test_published_rates_are_the_default() -> None:
     assert isinstance(step.conv, IntraBatchConv)
     assert step.conv.null_node
     assert step.conv.self_loops
+
+
+def test_config_is_frozen_and_has_no_unknown_options() -> None:
+    mpn = MPN(16, 2, heads=4, every_step=True)
+    assert mpn.config == MPNConfig(16, 2, heads=4, every_step=True)
+    with pytest.raises(FrozenInstanceError):
+        mpn.config.heads = 2
+    with pytest.raises(TypeError, match="unexpected keyword argument 'head'"):
+        MPN(16, head=4)
 
 
 def test_single_node() -> None:

@@ -1,4 +1,4 @@
-"""Losses, gradients, statistics and weights of 2 and 4 processes are those of one."""
+"""Losses, gradients, statistics and weights of 2 and 4 processes equal those of one."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -40,8 +40,7 @@ class Case:
 CASES = {
     "one step": Case(),
     "two steps": Case(steps=2, every_step=True),
-    "no self-loops": Case(self_loops=False),
-    "edges": Case(steps=2, fuse=False, self_loops=False),
+    "no self-loops": Case(steps=2, self_loops=False),
     "fused GAT": Case(steps=2, conv="GATConv"),
     "fused GATv2": Case(conv="GATv2Conv", self_loops=False),
     "fused transformer": Case(conv="TransformerConv", self_loops=False),
@@ -68,14 +67,14 @@ def make_model(case):
         every_step=case.every_step, **NO_DROPOUT,
     )  # fmt: skip
     heads = [BNNeckHead(mpn.out_channels, CLASSES) for _ in range(mpn.num_outputs)]
-    for head in heads:  # the small weights they start with would hide mistakes of the nodes
+    for head in heads:  # their small initial weights would hide errors of the nodes
         nn.init.normal_(head.linear.weight, std=0.5)
     auxiliary = nn.Linear(WIDTH, CLASSES)
     return IntraBatchModel(backbone, mpn, heads, auxiliary, GRAPHS[case.graph])
 
 
 def train(rank, world, case):
-    """Three steps; what came out, as lists, which need no shared memory to be sent."""
+    """Train three steps; return losses, gradients of the first step and final state."""
     model = make_model(case)
     if case.recompute:
         recompute_blocks(model.backbone)
@@ -94,10 +93,10 @@ def train(rank, world, case):
         loss = F.cross_entropy(output.auxiliary_logits, labels)
         for logits in output.node_logits:
             loss = loss + F.cross_entropy(logits, labels)
-        # A loss between pairs looks at the embeddings and labels of everybody.
+        # A pairwise loss uses the embeddings and labels of all processes.
         embedding, label = gather_rows(output.embedding), gather_rows(labels)
-        alike = label.unsqueeze(1) == label
-        loss = loss + (torch.cdist(embedding + 1e-3, embedding) * alike).mean()
+        same = label.unsqueeze(1) == label
+        loss = loss + (torch.cdist(embedding + 1e-3, embedding) * same).mean()
         optimizer.zero_grad()
         loss.backward()
         losses.append(float(mean_over_processes(loss.detach())))
@@ -112,7 +111,7 @@ def train(rank, world, case):
 
 
 def train_all(rank, world):
-    """Every case, one after the other; tensors as lists, to send them without shared memory."""
+    """Train every case; return tensors as lists, which need no shared memory to be sent."""
     results = {}
     for name, case in CASES.items():
         losses, gradients, state = train(rank, world, case)
@@ -143,11 +142,11 @@ def test_several_processes_train_as_one(trained, name, world):
 
 
 def attention(rank, world):
-    """Attention of two steps, this process's receivers over all senders."""
+    """Return the attention of two steps, of the receivers of this process over all senders."""
     torch.manual_seed(0)
     found = []
     nodes = torch.randn(8, WIDTH)[rank * 8 // world : (rank + 1) * 8 // world]
-    for conv, fuse in (("IntraBatchConv", True), ("IntraBatchConv", False), ("GATConv", False)):
+    for conv, fuse in (("IntraBatchConv", True), ("GATConv", False)):
         torch.manual_seed(1)
         mpn = MPN(WIDTH, 2, heads=2, conv=conv, fuse=fuse, self_loops=False, **NO_DROPOUT)
         found += [a.tolist() for a in mpn(nodes, return_attention=True).attention]

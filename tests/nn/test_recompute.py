@@ -1,4 +1,4 @@
-"""Gradient checkpointing: the same gradients and statistics as without it, and less memory."""
+"""Gradient checkpointing: equal gradients and statistics, less memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.nn.backbones import make_backbone
-from ibc_pyg.nn.backbones.torchvision_networks import VisionBackbone
+from ibc_pyg.nn.backbones.torchvision_backbone import TorchvisionBackbone
 from ibc_pyg.nn.recompute import Recomputed, recompute_blocks
 
 # Blocks: 4 convolutions, 2 residual ones, BasicBlocks, dense blocks, MBConv, Swin's, ...
@@ -34,13 +34,13 @@ def pair(name: str) -> tuple[nn.Module, nn.Module]:
     args, blocks = BACKBONES[name]
     if name == "vit":  # the named ones have 86 million parameters and more
         small = tv.VisionTransformer(32, 16, 2, 2, hidden_dim=8, mlp_dim=16, dropout=0.1)
-        plain: nn.Module = VisionBackbone(small, 8)
+        plain: nn.Module = TorchvisionBackbone(small, 8)
     else:
         plain = make_backbone(name, 8, **args)
     plain.train()
-    thrifty = copy.deepcopy(plain)
-    assert recompute_blocks(thrifty) == blocks
-    return plain, thrifty
+    checkpointed = copy.deepcopy(plain)
+    assert recompute_blocks(checkpointed) == blocks
+    return plain, checkpointed
 
 
 def step(net: nn.Module, images: torch.Tensor) -> torch.Tensor:
@@ -52,19 +52,20 @@ def step(net: nn.Module, images: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_gradients_statistics_and_names_are_those_of_the_plain_network(name: str) -> None:
-    plain, thrifty = pair(name)
+    plain, checkpointed = pair(name)
     images = torch.randn(4, 3, 32, 32)
-    torch.testing.assert_close(step(thrifty, images), step(plain, images))
-    assert list(thrifty.state_dict()) == list(plain.state_dict())
-    for (key, ours), theirs in zip(thrifty.named_parameters(), plain.parameters(), strict=True):
-        # The same operations, so nearly always bit by bit; sums may run in another order.
-        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-6, atol=1e-6, msg=key)
-    # The second forward pass leaves running means, variances and counts alone.
-    for (key, ours), theirs in zip(thrifty.named_buffers(), plain.buffers(), strict=True):
-        assert torch.equal(ours, theirs), key
+    torch.testing.assert_close(step(checkpointed, images), step(plain, images))
+    assert list(checkpointed.state_dict()) == list(plain.state_dict())
+    parameters = zip(checkpointed.named_parameters(), plain.parameters(), strict=True)
+    for (key, found), expected in parameters:
+        # The same operations; sums may be in another order.
+        torch.testing.assert_close(found.grad, expected.grad, rtol=1e-6, atol=1e-6, msg=key)
+    # The second forward pass does not update running means, variances and counts.
+    for (key, found), expected in zip(checkpointed.named_buffers(), plain.buffers(), strict=True):
+        assert torch.equal(found, expected), key
 
 
-def test_the_second_pass_draws_the_same_dropout() -> None:
+def test_second_pass_has_the_same_dropout() -> None:
     torch.manual_seed(0)
     block = nn.Sequential(nn.Sequential(nn.Linear(64, 64), nn.Dropout(0.5)))
     recompute_blocks(block)
@@ -78,17 +79,17 @@ def test_the_second_pass_draws_the_same_dropout() -> None:
 
 
 def test_frozen_blocks_and_evaluation_need_no_gradient() -> None:
-    _, thrifty = pair("resnet18")
-    thrifty.body.layer1.requires_grad_(False)  # type: ignore[union-attr, operator]
-    step(thrifty, torch.randn(2, 3, 32, 32))
-    assert thrifty.body.conv1.weight.grad is not None  # type: ignore[union-attr]
-    assert thrifty.body.layer1[0].conv1.weight.grad is None  # type: ignore[union-attr, index]
+    _, checkpointed = pair("resnet18")
+    checkpointed.body.layer1.requires_grad_(False)  # type: ignore[union-attr, operator]
+    step(checkpointed, torch.randn(2, 3, 32, 32))
+    assert checkpointed.body.conv1.weight.grad is not None  # type: ignore[union-attr]
+    assert checkpointed.body.layer1[0].conv1.weight.grad is None  # type: ignore[union-attr, index]
     with torch.no_grad():
-        assert thrifty.eval()(torch.randn(2, 3, 32, 32)).grad_fn is None
+        assert checkpointed.eval()(torch.randn(2, 3, 32, 32)).grad_fn is None
 
 
 def saved_bytes(net: nn.Module, images: torch.Tensor) -> int:
-    """What a forward pass keeps for the way back; each storage counts once."""
+    """Bytes that a forward pass stores for the backward pass; each storage counts once."""
     kept: dict[int, int] = {}
     own = {each.data_ptr() for each in net.parameters()}
     alive = []
@@ -102,7 +103,7 @@ def saved_bytes(net: nn.Module, images: torch.Tensor) -> int:
     def note_input(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
         note(args[0])
 
-    # What a checkpoint keeps is no saved tensor: it is the block's input.
+    # A checkpoint stores the block's input, which is not a saved tensor.
     for block in net.modules():
         if isinstance(block, Recomputed):
             block.register_forward_pre_hook(note_input)
@@ -112,10 +113,10 @@ def saved_bytes(net: nn.Module, images: torch.Tensor) -> int:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "timm:test_vit"])
-def test_less_is_kept(name: str) -> None:
-    plain, thrifty = pair(name)
+def test_less_is_stored(name: str) -> None:
+    plain, checkpointed = pair(name)
     images = torch.randn(4, 3, 32, 32)
-    assert saved_bytes(thrifty, images) < 0.6 * saved_bytes(plain, images)
+    assert saved_bytes(checkpointed, images) < 0.6 * saved_bytes(plain, images)
 
 
 def test_a_network_without_blocks_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Which layers a process can compute for its own nodes alone."""
+"""Layers that a process can compute for its own nodes alone."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Batch normalisation over processes against torch's in one."""
+"""Synchronised batch normalisation against torch in one process."""
 
 import itertools
 
@@ -11,14 +11,14 @@ from tests.helpers.processes import assert_close, run_processes, to_lists
 
 
 def normalise(rank, world, shape, momentum, affine):
-    """Output, gradients and statistics of two batches, this process's share of each."""
+    """Return output, gradients and statistics of this process for two batches."""
     norm = SyncBatchNorm(shape[1], momentum=momentum, affine=affine)
     draws = torch.Generator().manual_seed(3)
     if affine:
         nn.init.normal_(norm.weight, generator=draws)
     share = slice(rank * shape[0] // world, (rank + 1) * shape[0] // world)
     for _ in range(2):
-        # A mean far from zero: a variance as a difference of sums would be lost.
+        # With a mean far from zero, a variance as a difference of sums would be lost.
         x = (100 + torch.randn(shape, generator=draws))[share].requires_grad_()
         weight = torch.randn(shape, generator=draws)[share]
         out = norm(x)
@@ -49,7 +49,7 @@ def test_batch_norm_over_processes_is_that_of_torch_in_one(world):
             (out * weight).sum().backward()
         found = [result[number] for result in results]
         joined = [list(itertools.chain(*(part[i] for part in found))) for i in (0, 1)]
-        # Values of about 100 have errors of 1e-5 before anything is done to them.
+        # Values of about 100 have rounding errors of 1e-5.
         assert_close(joined[0], out.detach(), "output", 5e-5)
         assert_close(joined[1], x.grad, "gradient", 5e-5)
         for part in found:
@@ -58,12 +58,12 @@ def test_batch_norm_over_processes_is_that_of_torch_in_one(world):
                 assert_close(part[2][key], value, key)
 
 
-def test_a_process_alone_normalises_as_torch_does():
-    ours, torchs = SyncBatchNorm(4), nn.BatchNorm2d(4)
+def test_one_process_normalises_as_torch():
+    norm, reference = SyncBatchNorm(4), nn.BatchNorm2d(4)
     x = torch.randn(3, 4, 2, 2, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(ours(x), torchs(x))
-    assert torch.equal(ours.eval()(x), torchs.eval()(x))
-    assert torch.equal(ours.running_var, torchs.running_var)
+    assert torch.equal(norm(x), reference(x))
+    assert torch.equal(norm.eval()(x), reference.eval()(x))
+    assert torch.equal(norm.running_var, reference.running_var)
 
 
 def test_a_conversion_keeps_names_values_and_parameters():

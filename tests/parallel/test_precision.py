@@ -6,7 +6,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
 
 from ibc_pyg.config import TrainConfig
-from ibc_pyg.data.loading.loader import train_loader
+from ibc_pyg.data.loading.loader import Loading, train_loader
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.parallel import fabric as fabric_module
 from ibc_pyg.parallel.precision import check_device, fabric_devices, set_multiplication
@@ -85,8 +85,8 @@ def test_infinite_gradients_under_scaling_skip_the_step_and_halve_the_scale(scal
         experiment.data.train_table,
         experiment.sampler,
         experiment.data.transform,
+        Loading(device=experiment.fabric.device),
         seed=0,
-        device=experiment.fabric.device,
     )
     batch = next(iter(loader))
     weights = [parameter.detach().clone() for parameter in experiment.model.parameters()]

@@ -159,7 +159,7 @@ def test_a_run_of_a_gpu_is_used_without_one(run, tmp_path, caplog):
     assert text != copy.config.read_text()
     trained = load_run(copy.path)
     assert trained.fabric.device.type == "cpu"
-    assert "cuda:1, which is not here" in caplog.text
+    assert "cuda:1, which is unavailable" in caplog.text
     scores = score(EvalSet(trained).extract(), trained.config.evaluate, seed=0)
     assert scores["R@1"] == run.read_summary()["R@1"]
 
@@ -172,7 +172,7 @@ def test_weights_of_another_model_are_refused_by_the_first_key(run, tmp_path):
     for number, (changed, says) in enumerate(
         [
             ({k: v for k, v in weights.items() if k != name}, f"{name} is missing"),
-            ({**weights, "extra": torch.zeros(1)}, "it has extra"),
+            ({**weights, "extra": torch.zeros(1)}, "unexpected key extra"),
             ({**weights, name: torch.zeros(3, 3)}, name),
         ]
     ):

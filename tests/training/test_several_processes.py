@@ -140,8 +140,7 @@ def batches_and_descriptors(rank, world):
     """Labels of the first batches, descriptors of some rows, random numbers of dropout."""
     experiment = setup(brief())
     loader = train_loader(
-        experiment.data.train_table, experiment.sampler, experiment.data.transform, seed=0,
-        workers=0, device=experiment.fabric.device, cache=None, on_error="stop",
+        experiment.data.train_table, experiment.sampler, experiment.data.transform, seed=0
     )  # fmt: skip
     labels = [batch.labels.tolist() for batch, _ in zip(loader, range(3), strict=False)]
     rows = np.arange(100, 171)
@@ -215,7 +214,7 @@ def start(rank, world, *words):
     ("world", "fields", "line"),
     [
         (2, ["--data.classes_per_batch", "1", "--data.images_per_class", "32"], "start at most 1"),
-        (3, ["--data.images_per_class", "8"], "cannot be shared equally by 3 processes"),
+        (3, ["--data.images_per_class", "8"], "cannot be divided equally among 3 processes"),
         (2, ["--model.conv", "GCNConv"], "GCNConv cannot span several processes"),
         (2, ["--out", "HERE"], "already holds a run"),
     ],

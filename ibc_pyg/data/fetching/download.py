@@ -1,4 +1,4 @@
-"""Fetching whole data sets, where that is allowed, and saying how to get the others."""
+"""Download of data sets, and instructions for those that cannot be downloaded."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from ibc_pyg.data.annotations import printable
 from ibc_pyg.data.fetching.archive import Progress, unpack
 from ibc_pyg.data.fetching.fetch import Remote, fetch
 from ibc_pyg.data.registry import dataset_info, load_table
-from ibc_pyg.errors import DatasetError
+from ibc_pyg.errors import DatasetError, printable
 
 TFDS = "tensorflow/datasets, url_checksums/"
 
@@ -71,8 +70,8 @@ REMOTES: Mapping[str, tuple[Remote, ...]] = MappingProxyType(
 INSTRUCTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "cars": (
-            "Cars196 has no official address any more: https://ai.stanford.edu/~jkrause/cars/ is",
-            "gone (pytorch/vision issue 7545). Copies are on Kaggle, such as",
+            "Cars196 has no official address: https://ai.stanford.edu/~jkrause/cars/ is offline",
+            "(pytorch/vision issue 7545). Copies are on Kaggle, such as",
             "https://www.kaggle.com/datasets/jessicali9530/stanford-cars-dataset; the labels of",
             "the test images, cars_test_annos_withlabels.mat, are linked in that issue.",
             "SHA-256 of the original files (tensorflow/datasets, url_checksums/cars196.txt):",
@@ -81,22 +80,22 @@ INSTRUCTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "  b97deb463af7d58b6bfaa18b2a4de9829f0f79e8ce663dfa9261bf7810e9accd  car_devkit.tgz",
             "  790f75be8ea34eeded134cc559332baf23e30e91367e9ddca97d26ed9b895f05"
             "  cars_test_annos_withlabels.mat",
-            "The folder must hold one of these:",
+            "The folder must contain one of these layouts:",
             "  cars_annos.mat  car_ims/000001.jpg ...",
             "  devkit/  cars_train/00001.jpg ...  cars_test/00001.jpg ..."
             "  cars_test_annos_withlabels.mat",
             "  images/<class>/*.jpg",
         ),
         "inshop": (
-            "In-Shop Clothes is given on request: follow the instructions on",
+            "In-Shop Clothes is available on request: follow the instructions on",
             "https://mmlab.ie.cuhk.edu.hk/projects/DeepFashion/InShopRetrieval.html and sign the",
-            "agreement (research only), then unpack Img/img.zip. The folder must hold:",
+            "agreement (research only), then unpack Img/img.zip. The folder must contain:",
             "  Eval/list_eval_partition.txt (or in Anno/)",
             "  img/WOMEN/... or Img/img/WOMEN/... (or img_highres/ in place of img/)",
         ),
-        "folder": ("folder is your own: one folder per class with its images in it.",),
-        "csv": ("csv is your own: images.csv with the columns path,label[,split].",),
-        "glyphs": ("glyphs needs no download: it is drawn from matplotlib's typefaces.",),
+        "folder": ("folder reads your images: one folder per class.",),
+        "csv": ("csv reads your images: images.csv with the columns path,label[,split].",),
+        "glyphs": ("glyphs needs no download: it is drawn with matplotlib's fonts.",),
         "digits": ("digits needs no download: it comes with scikit-learn.",),
     }
 )
@@ -104,14 +103,14 @@ INSTRUCTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class DownloadReport:
-    """What became of a download.
+    """Result of a download.
 
     Attributes:
         name: Name of the data set.
         root: Its folder.
-        fetched: Files that were fetched, or found there and checked.
-        complete: Whether the set now loads as a whole.
-        text: What a person needs to know, a line each.
+        fetched: Files that were downloaded, or existed and were checked.
+        complete: Whether the data set is complete.
+        text: Lines of text for the user.
     """
 
     name: str
@@ -121,7 +120,7 @@ class DownloadReport:
     text: tuple[str, ...]
 
     def lines(self) -> list[str]:
-        """Return the report, a line each."""
+        """Return the report as lines of text."""
         return list(self.text)
 
 
@@ -132,28 +131,28 @@ def download(
     progress: Progress | None = None,
     remotes: Mapping[str, tuple[Remote, ...]] = REMOTES,
 ) -> DownloadReport:
-    """Fetch and unpack a data set, or say where to get it.
+    """Download and unpack a data set, or return instructions.
 
-    A set that is there already is left alone; a broken transfer is continued; archives stay
-    beside the unpacked folder.
+    A complete data set is not downloaded again; an interrupted transfer is resumed; archives are
+    kept beside the unpacked folder.
 
     Args:
         name: A key of `DATASETS`.
-        root: The folder to put it in.
-        progress: Called with a label, the bytes done and the bytes in all (None if unknown).
-        remotes: Where the files are.
+        root: Destination folder.
+        progress: Called with a label, the bytes done and the total bytes (None if unknown).
+        remotes: The files of each data set.
 
     Raises:
-        ConfigError: If there is no such data set.
-        DatasetError: If the files cannot be fetched, are not the published ones, or do not
-            unpack to the whole set.
+        ConfigError: If the data set is unknown.
+        DatasetError: If the files cannot be downloaded, differ from the published ones, or do not
+            unpack to the complete set.
     """
     dataset_info(name)
     root = Path(root).expanduser()
     if name not in remotes:
         return DownloadReport(name, root, (), False, INSTRUCTIONS[name])
     if _is_complete(name, root):
-        text = (f"{name}: the whole set is in {printable(root)} already",)
+        text = (f"{name}: already complete in {printable(root)}",)
         return DownloadReport(name, root, (), True, text)
     fetched = []
     for remote in remotes[name]:
@@ -164,11 +163,11 @@ def download(
     sizes = load_table(name, root).sizes()
     lines = [f"{name}: {sizes}, in {printable(root)}"]
     lines += [
-        f"{file.name}: {remote.digest or 'no digest is published for it'}"
+        f"{file.name}: {remote.digest or 'no published digest'}"
         for file, remote in zip(fetched, remotes[name], strict=True)
     ]
     if any(remote.unpacked for remote in remotes[name]):
-        lines.append("The archive was unpacked and may be removed.")
+        lines.append("The archive was unpacked and can be deleted.")
     return DownloadReport(name, root, tuple(fetched), True, tuple(lines))
 
 

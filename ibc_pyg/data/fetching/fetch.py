@@ -1,4 +1,4 @@
-"""Fetching one file over HTTP, resumed where a broken transfer stopped."""
+"""Download of one file over HTTP, with resume."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from ibc_pyg.data.annotations import printable, reason
 from ibc_pyg.data.fetching.archive import BLOCK, Progress, require_space
-from ibc_pyg.errors import DatasetError
+from ibc_pyg.errors import DatasetError, printable, reason
 from ibc_pyg.files import file_digest
 
-log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 TIMEOUT_S = 30.0
 ATTEMPTS = 6
@@ -29,12 +28,12 @@ class Remote:
     """A file on a server.
 
     Attributes:
-        url: Its address, http or https.
-        name: File name to save it under.
-        size: Its bytes, if known.
+        url: Address, http or https.
+        name: Name of the saved file.
+        size: Size in bytes, if known.
         digest: `md5:...` or `sha256:...`, if known.
-        source: Where size and digest are published.
-        unpacked: Bytes when unpacked, about; 0 if it is used as it is.
+        source: Publication of size and digest.
+        unpacked: Approximate size in bytes when unpacked; 0 for files that are not unpacked.
     """
 
     url: str
@@ -54,16 +53,16 @@ def check(file: Path, remote: Remote) -> None:
     size = file.stat().st_size
     if remote.size is not None and size != remote.size:
         raise DatasetError(
-            f"{printable(file)}: {size:,} bytes, but {remote.size:,} by {remote.source}; remove "
-            "it and fetch it again"
+            f"{printable(file)}: {size:,} bytes, but {remote.size:,} in {remote.source}; delete "
+            "it and download it again"
         )
     if remote.digest:
         algorithm, _, wanted = remote.digest.partition(":")
         found = file_digest(file, algorithm)
         if found != wanted:
             raise DatasetError(
-                f"{printable(file)}: {algorithm} {found}, but {wanted} by {remote.source}; remove "
-                "it and fetch it again"
+                f"{printable(file)}: {algorithm} {found}, but {wanted} in {remote.source}; delete "
+                "it and download it again"
             )
 
 
@@ -75,24 +74,24 @@ def fetch(
     attempts: int = ATTEMPTS,
     pause_s: float = 1.0,
 ) -> Path:
-    """Fetch a file into `folder`; what a broken transfer left as `NAME.part` is continued.
+    """Download a file into `folder`; an interrupted transfer, `NAME.part`, is resumed.
 
     Args:
         remote: The file.
-        folder: Where to save it; made if absent.
+        folder: Destination; created if absent.
         progress: Called with a label, the bytes done and the bytes in all (None if unknown).
-        attempts: How often in a row a transfer may fail without any byte having come.
-        pause_s: Seconds before the second attempt; doubled each time.
+        attempts: Number of consecutive attempts without a received byte before giving up.
+        pause_s: Pause before the second attempt in seconds; doubled each time.
 
     Returns:
-        The file, its size and digest checked. If it was there already, nothing is fetched.
+        The file, with size and digest checked. An existing file is not downloaded again.
 
     Raises:
-        DatasetError: If the server refuses, the transfer keeps failing, the disk is too small,
-            or the file is not the published one (it is then removed).
+        DatasetError: If the server refuses, the transfer keeps failing, the disk has too little
+            space, or the file differs from the published one (it is then deleted).
     """
     if not remote.url.startswith(("http://", "https://")):
-        raise DatasetError(f"{remote.url}: only http and https addresses are fetched")
+        raise DatasetError(f"{remote.url}: only http and https addresses are supported")
     target, part = folder / remote.name, folder / f"{remote.name}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -109,51 +108,51 @@ def fetch(
                 code = getattr(error, "code", None)
                 if code in FATAL or _disk_error(error):
                     raise DatasetError(
-                        f"{remote.url}: cannot be fetched: {reason(error)}"
+                        f"{remote.url}: cannot be downloaded: {reason(error)}"
                     ) from error
                 came = (part.stat().st_size if part.exists() else 0) > before
                 failures = 0 if came else failures + 1
                 if failures >= attempts:
                     raise DatasetError(
-                        f"{remote.url}: cannot be fetched: {reason(error)}; run the command "
-                        "again to continue where it stopped"
+                        f"{remote.url}: cannot be downloaded: {reason(error)}; run the "
+                        "command again to resume"
                     ) from error
-                log.warning("%s: transfer broken (%s), continuing", remote.url, error)
+                _logger.warning("%s: transfer interrupted (%s), resuming", remote.url, error)
                 time.sleep(pause_s * 2**failures)
         try:
             check(part, remote)
         except DatasetError:
-            _forget(part)
+            _discard(part)
             raise
         part.replace(target)
-        _forget(part)
+        _discard(part)
     except OSError as error:
         raise DatasetError(f"{printable(folder)}: cannot be written: {error.strerror}") from error
     return target
 
 
 def _disk_error(error: BaseException) -> bool:
-    """Return whether the error is about a file here and not about the network."""
+    """Return whether the error concerns a local file and not the network."""
     if not isinstance(error, OSError) or isinstance(error, urllib.error.URLError):
         return False
     return error.filename is not None or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def _forget(part: Path) -> None:
+def _discard(part: Path) -> None:
     part.unlink(missing_ok=True)
     _validator_file(part).unlink(missing_ok=True)
 
 
 def _validator_file(part: Path) -> Path:
-    """Return the file that keeps the server's word for the version that `part` belongs to."""
+    """Return the file that stores the ETag of the version of `part`."""
     return part.with_name(part.name + ".etag")
 
 
 def _transfer(remote: Remote, part: Path, progress: Progress | None) -> None:
-    """Make one request and append to `part` what comes.
+    """Make one request and append the response to `part`.
 
     Raises:
-        OSError: If the transfer breaks.
+        OSError: If the transfer is interrupted.
     """
     keep = _validator_file(part)
     done = part.stat().st_size if part.exists() else 0
@@ -167,11 +166,11 @@ def _transfer(remote: Remote, part: Path, progress: Progress | None) -> None:
     except urllib.error.HTTPError as error:
         if error.code != 416:
             raise
-        # Nothing is left to fetch, or the part belongs to another file: the size decides.
+        # Either the part is complete, or it belongs to another file: the size tells.
         if remote.size is not None and done == remote.size:
             return
-        _forget(part)
-        raise ConnectionError("the server does not have that range; starting anew") from error
+        _discard(part)
+        raise ConnectionError("the server does not have that range; restarting") from error
     with response:
         start, total = _span(response.headers, response.status, done)
         if start != done:
@@ -180,8 +179,8 @@ def _transfer(remote: Remote, part: Path, progress: Progress | None) -> None:
         keep.write_text("" if etag.startswith("W/") else etag)
         if total is not None and remote.size is not None and total != remote.size:
             raise DatasetError(
-                f"{remote.url}: {total:,} bytes offered, but {remote.size:,} by {remote.source}; "
-                "the file has changed, get it from elsewhere"
+                f"{remote.url}: {total:,} bytes offered, but {remote.size:,} in {remote.source}; "
+                "the file has changed, use another copy"
             )
         size = total if total is not None else remote.size
         require_space(part.parent, (size or 0) - done + remote.unpacked, f"for {remote.name}")
@@ -190,17 +189,17 @@ def _transfer(remote: Remote, part: Path, progress: Progress | None) -> None:
                 out.write(block)
                 done += len(block)
                 if progress:
-                    progress(f"fetching {remote.name}", done, size)
+                    progress(f"downloading {remote.name}", done, size)
     if size is not None and done < size:
         raise ConnectionError(f"connection closed after {done:,} of {size:,} bytes")
 
 
 def _span(headers: http.client.HTTPMessage, status: int, done: int) -> tuple[int, int | None]:
-    """Return where the body starts in the file, and the size of the whole file."""
+    """Return the position of the body in the file, and the size of the whole file."""
     if status == 206:
         match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("Content-Range", ""))
         if match is None or int(match[1]) != done:
-            raise ConnectionError("the server answered with another range than asked for")
+            raise ConnectionError("the server returned another range than requested")
         return done, None if match[2] == "*" else int(match[2])
     length = headers.get("Content-Length", "")
     return 0, int(length) if length.isdigit() else None

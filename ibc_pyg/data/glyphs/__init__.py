@@ -1,1 +1,1 @@
-"""The embedded data set: characters drawn in many typefaces."""
+"""Glyphs, the built-in data set: characters drawn in many fonts."""

@@ -1,7 +1,7 @@
-"""Characters of matplotlib's bundled fonts, drawn small: the raw material of Glyphs.
+"""Drawing of the characters of matplotlib's bundled fonts.
 
 A class is a character, an image is that character in one face. Code points that some face draws
-with the very same pixels (Latin A and Greek Alpha) are one class: no picture has two labels.
+with identical pixels (Latin A and Greek Alpha) are one class, so that no image has two labels.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from ibc_pyg.errors import DatasetError
 SIDE = 28
 """Height and width of an image in pixels."""
 EM = 20
-"""Size of the type in pixels an em; a character that would not fit is drawn smaller."""
+"""Font size in pixels per em; a character that does not fit is drawn smaller."""
 MAX_INK = 24
-"""Largest height or width of the ink in pixels, so that a jittered character stays inside."""
-LEFT_OUT = ("LastResort", "cm", "DejaVuSansDisplay", "DejaVuSerifDisplay", "STIXSiz", "STIXNonUni")
-"""Faces whose characters are placeholders, pieces of large signs, or stand at private codes."""
+"""Largest height or width of the ink in pixels, so that jitter keeps a character inside."""
+EXCLUDED = ("LastResort", "cm", "DejaVuSansDisplay", "DejaVuSerifDisplay", "STIXSiz", "STIXNonUni")
+"""Faces of placeholders, of parts of large symbols, or of characters at private code points."""
 
 
 @dataclass(frozen=True)
 class DrawnGlyphs:
-    """One picture per character and face, characters that look alike merged into one class.
+    """One image per character and face; characters with identical images form one class.
 
     Attributes:
         images: uint8 `[M, SIDE, SIDE]`, white ink on black, sorted by class and then face.
@@ -48,17 +48,17 @@ class DrawnGlyphs:
 
 
 def font_files(folder: Path | None = None) -> list[Path]:
-    """Return the font files that Glyphs is drawn from, by name.
+    """Return the font files of Glyphs, sorted by name.
 
     Args:
-        folder: Folder of `.ttf` files; None takes the one that matplotlib ships.
+        folder: Folder of `.ttf` files; None takes the folder of matplotlib.
 
     Raises:
-        DatasetError: If the folder holds no such file.
+        DatasetError: If the folder has no such file.
 
     """
     folder = folder or Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    files = sorted(f for f in folder.glob("*.ttf") if not f.stem.startswith(LEFT_OUT))
+    files = sorted(f for f in folder.glob("*.ttf") if not f.stem.startswith(EXCLUDED))
     if not files:
         raise DatasetError(
             f"glyphs: no font files in {folder}; reinstall matplotlib with its fonts "
@@ -73,10 +73,10 @@ def is_drawable(code: int) -> bool:
 
 
 def draw_character(fonts: dict[int, ImageFont.FreeTypeFont], path: Path, code: int) -> bytes:
-    """Draw one character, its ink centred.
+    """Draw one character with centred ink.
 
     Args:
-        fonts: Open fonts of this file by size; sizes that are missing are added.
+        fonts: Open fonts of this file by size; missing sizes are added.
         path: The font file.
         code: Code point.
 
@@ -110,7 +110,7 @@ def merge_twins(drawn: dict[int, dict[str, bytes]]) -> dict[int, int]:
     """Join code points that at least one face draws with identical pixels (union-find).
 
     Args:
-        drawn: Picture of each code point in each face.
+        drawn: Image of each code point in each face.
 
     Returns:
         For each code point the lowest one of its class.
@@ -126,8 +126,8 @@ def merge_twins(drawn: dict[int, dict[str, bytes]]) -> dict[int, int]:
 
     first: dict[bytes, int] = {}
     for code in sorted(drawn):
-        for picture in drawn[code].values():
-            a, b = root(first.setdefault(picture, code)), root(code)
+        for image in drawn[code].values():
+            a, b = root(first.setdefault(image, code)), root(code)
             parent[max(a, b)] = min(a, b)
     return {code: root(code) for code in drawn}
 
@@ -135,19 +135,19 @@ def merge_twins(drawn: dict[int, dict[str, bytes]]) -> dict[int, int]:
 def draw_glyphs(
     folder: Path | None = None, *, min_faces: int = 8, max_faces: int = 17, min_images: int = 4
 ) -> DrawnGlyphs:
-    """Draw every character that has enough faces.
+    """Draw every character that enough faces have.
 
-    A class takes one picture per face, that of its lowest code point there. Faces that draw the
-    same pixels (an upright sign in an oblique face) count once, so no picture occurs twice.
+    A class has one image per face, that of its lowest code point there. Faces that draw the same
+    pixels (an upright sign in an oblique face) count once, so that no image occurs twice.
 
     Args:
-        folder: Folder of `.ttf` files; None takes the one that matplotlib ships.
-        min_faces: Fewest faces that must have the character.
-        max_faces: Most faces that may have it.
-        min_images: Fewest different pictures of a class; classes with fewer are dropped.
+        folder: Folder of `.ttf` files; None takes the folder of matplotlib.
+        min_faces: Least number of faces with the character.
+        max_faces: Greatest number of faces with the character.
+        min_images: Least number of different images of a class; smaller classes are dropped.
 
     Raises:
-        DatasetError: If there are no fonts, or they leave fewer than two classes.
+        DatasetError: If there are no fonts, or they give fewer than two classes.
 
     """
     files = font_files(folder)
@@ -158,14 +158,14 @@ def draw_glyphs(
         fonts: dict[int, ImageFont.FreeTypeFont] = {}
         for code in codes[file]:
             if min_faces <= count[code] <= max_faces:
-                picture = draw_character(fonts, file, code)
-                if picture:
-                    drawn[code][file.stem] = picture
+                image = draw_character(fonts, file, code)
+                if image:
+                    drawn[code][file.stem] = image
     representative = merge_twins(drawn)
     classes: dict[int, dict[str, bytes]] = defaultdict(dict)
     for code in sorted(drawn):
-        for face, picture in drawn[code].items():
-            classes[representative[code]].setdefault(face, picture)
+        for face, image in drawn[code].items():
+            classes[representative[code]].setdefault(face, image)
 
     characters: list[int] = []
     rows: list[tuple[int, str, bytes]] = []
@@ -174,16 +174,16 @@ def draw_glyphs(
         for face in sorted(classes[code]):
             distinct.setdefault(classes[code][face], face)
         if len(distinct) >= min_images:
-            rows += [(len(characters), face, picture) for picture, face in distinct.items()]
+            rows += [(len(characters), face, image) for image, face in distinct.items()]
             characters.append(code)
     if len(characters) < 2:
         raise DatasetError(
-            f"glyphs: the {len(files)} font files leave {len(characters)} usable characters; "
+            f"glyphs: the {len(files)} font files give {len(characters)} usable characters; "
             "reinstall matplotlib with its fonts (pip install --force-reinstall matplotlib)"
         )
-    labels, faces, pictures = zip(*rows, strict=True)
+    labels, faces, images = zip(*rows, strict=True)
     return DrawnGlyphs(
-        images=np.frombuffer(b"".join(pictures), np.uint8).reshape(-1, SIDE, SIDE),
+        images=np.frombuffer(b"".join(images), np.uint8).reshape(-1, SIDE, SIDE),
         labels=np.array(labels, np.int64),
         faces=faces,
         characters=tuple(characters),

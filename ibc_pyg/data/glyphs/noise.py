@@ -1,4 +1,4 @@
-"""Affine jitter and noise for small grey images: what keeps raw pixels from solving Glyphs."""
+"""Affine jitter and noise for small grey images, the test images of Glyphs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Distortion:
-    """How strongly an image is distorted; every range is symmetric and uniform.
+    """Strength of the distortion; every range is symmetric and uniform.
 
     Attributes:
         degrees: Largest rotation, in degrees.
@@ -35,16 +35,16 @@ def distort(
     *,
     chunk: int = 4096,
 ) -> npt.NDArray[np.uint8]:
-    """Turn, scale, shear, shift and blur each image by its own draw, then add noise.
+    """Rotate, scale, shear and shift each image by its own random amounts, then add noise.
 
     Args:
         images: uint8 `[M, H, W]`.
-        rng: Source of every draw.
-        distortion: Strengths; None takes the defaults.
-        chunk: Images worked on at once. It bounds the memory and leaves the result as it is.
+        rng: Source of all random numbers.
+        distortion: Strength; None takes the defaults.
+        chunk: Images processed together; bounds the memory, the result does not depend on it.
 
     Returns:
-        New images, uint8 `[M, H, W]`, black where the source ends.
+        New images, uint8 `[M, H, W]`, black outside of the source image.
 
     """
     d = distortion or Distortion()
@@ -53,7 +53,7 @@ def distort(
     scale = rng.uniform(1 - d.scale, 1 + d.scale, count)
     shear = rng.uniform(-d.shear, d.shear, count)
     shift = rng.uniform(-d.shift, d.shift, (count, 2))
-    # Inverse map, target to source: undo the shift, turn back, unshear, unscale.
+    # Inverse map, target to source: undo the shift, rotation, shear and scale.
     cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
     matrix = np.stack([cos, sin, -sin - shear * cos, cos - shear * sin], 1)  # [M, 4] = yy yx xy xx
     y, x = np.mgrid[:height, :width].astype(np.float32).reshape(2, -1)  # each [H * W]
@@ -67,21 +67,21 @@ def distort(
         dx = x - np.float32(centre_x) - shift[rows, 1:].astype(np.float32)
         source_y = m[:, :1] * dy + m[:, 1:2] * dx + np.float32(centre_y)
         source_x = m[:, 2:3] * dy + m[:, 3:] * dx + np.float32(centre_x)
-        picture = bilinear(padded[rows], source_y, source_x)  # [n, H * W]
-        picture += rng.standard_normal(picture.shape, dtype=np.float32) * np.float32(255 * d.noise)
-        out[rows] = np.rint(picture.clip(0, 255)).astype(np.uint8).reshape(-1, height, width)
+        image = bilinear(padded[rows], source_y, source_x)  # [n, H * W]
+        image += rng.standard_normal(image.shape, dtype=np.float32) * np.float32(255 * d.noise)
+        out[rows] = np.rint(image.clip(0, 255)).astype(np.uint8).reshape(-1, height, width)
     return out
 
 
 def bilinear(
     padded: npt.NDArray[np.uint8], y: npt.NDArray[np.float32], x: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float32]:
-    """Read images between their pixels; outside of them is black.
+    """Interpolate images bilinearly; outside they are black.
 
     Args:
-        padded: uint8 `[n, H + 3, W + 3]`: the images with one black line before, two after.
-        y: Rows to read in pixels of the unpadded image, `[n, P]`.
-        x: Columns, `[n, P]`.
+        padded: The images with one black line before and two after, uint8 `[n, H + 3, W + 3]`.
+        y: Vertical coordinates in pixels of the unpadded image, `[n, P]`.
+        x: Horizontal coordinates, `[n, P]`.
 
     Returns:
         Values in [0, 255], float32 `[n, P]`.

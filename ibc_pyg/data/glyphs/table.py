@@ -1,14 +1,13 @@
-"""Glyphs: an embedded data set of about 28,000 images of 2,700 characters, drawn in a second.
+"""Glyphs: a built-in data set of about 28,000 images of 2,700 characters, drawn in seconds.
 
-Like the product benchmarks it has many classes of few images, and test classes that training
-never sees. Training images are clean; test images carry a fixed affine jitter and noise.
+Like the product benchmarks it has many classes of few images, and test classes that are unseen
+in training. Training images are clean; test images have fixed affine jitter and noise.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import tempfile
 import unicodedata
 import zipfile
 from collections.abc import Callable
@@ -23,23 +22,24 @@ from ibc_pyg.data.glyphs.fonts import draw_glyphs, font_files
 from ibc_pyg.data.glyphs.noise import Distortion, distort
 from ibc_pyg.data.images.cache_dir import default_cache_dir
 from ibc_pyg.data.table import ImageTable, Role
-from ibc_pyg.errors import DatasetError
+from ibc_pyg.errors import DatasetError, RunError
+from ibc_pyg.files import atomic_writer
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 FORMAT = 1
-"""Raised when the drawing changes, so that older cached tables are not read."""
+"""Incremented when the drawing changes, so that older cached tables are not read."""
 
 
 def glyphs_table(*, cache_dir: Path | None = None, seed: int = 0) -> ImageTable:
-    """Return Glyphs, drawn or read from the cache; the same bytes each time.
+    """Return Glyphs, drawn or read from the cache with identical pixels.
 
-    Half of the characters train, the other half test; no character does both.
+    Half of the characters are training classes, the other half are test classes.
 
     Args:
-        cache_dir: Folder for the drawn table; None takes `default_cache_dir()`. Drawing goes on
-            without a cache, with a warning in the log, where the folder cannot be written.
-        seed: Decides the split of the characters, the jitter and the noise.
+        cache_dir: Folder for the drawn table; None takes `default_cache_dir()`. If it cannot be
+            written, a warning is logged and the table is not cached.
+        seed: Seed of the split of the characters, the jitter and the noise, >= 0.
 
     Returns:
         Table of uint8 images `[M, 28, 28, 1]`, white on black. A class name is a code point and
@@ -47,16 +47,16 @@ def glyphs_table(*, cache_dir: Path | None = None, seed: int = 0) -> ImageTable:
         ('U+0416/DejaVuSerif-Bold').
 
     Raises:
-        DatasetError: If matplotlib's fonts are missing.
+        DatasetError: If matplotlib's fonts are missing, or the seed is negative.
 
     """
     if seed < 0:
-        raise DatasetError(f"glyphs: seed is {seed}; take a whole number from 0 up")
+        raise DatasetError(f"data.options.seed: {seed} is negative; it must be >= 0")
     return cached_table(cache_dir or default_cache_dir(), cache_key(seed), lambda: build(seed))
 
 
 def cache_key(seed: int) -> str:
-    """Return the file name of a table: it changes with all that could change the pixels."""
+    """Return the file name of a table, a hash of everything that determines the pixels."""
     fonts = [(f.name, f.stat().st_size) for f in font_files()]
     parts = (FORMAT, matplotlib.__version__, PIL.__version__, np.__version__, Distortion(), fonts)
     digest = hashlib.sha256(repr((parts, seed)).encode()).hexdigest()[:16]
@@ -90,65 +90,59 @@ def build(seed: int) -> ImageTable:
 
 
 def printable(code: int) -> str:
-    """Return the character, a combining mark on a dotted circle as Unicode's charts show it."""
+    """Return the character; a combining mark is put on a dotted circle, as in Unicode's charts."""
     mark = unicodedata.category(chr(code)).startswith("M")
     return "\u25cc" + chr(code) if mark else chr(code)
 
 
 def cached_table(folder: Path, key: str, draw: Callable[[], ImageTable]) -> ImageTable:
-    """Read a table from `folder / key`; where that fails, draw it and try to keep it there."""
+    """Read a table from `folder / key`; if that fails, draw it and try to save it there."""
     path = folder / key
     try:
         return load(path)
     except FileNotFoundError:
         pass
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, DatasetError) as error:
-        logger.warning("%s cannot be read (%s); drawing the characters again", path, error)
+        _logger.warning("%s cannot be read (%s); drawing the characters again", path, error)
     table = draw()
     try:
         save(table, path)
-    except OSError as error:
-        logger.warning("%s cannot be written (%s); going on without a cache", path, error)
+    except (OSError, RunError) as error:
+        _logger.warning("%s cannot be written (%s); continuing without a cache", path, error)
     return table
 
 
 def save(table: ImageTable, path: Path) -> None:
-    """Write a table in memory to an `.npz` file, whole or not at all.
+    """Write a table held in memory to an `.npz` file, atomically.
 
     Raises:
-        OSError: If the folder cannot be made or written.
-
+        OSError: If the folder cannot be made.
+        RunError: If the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-        try:
-            np.savez(
-                file,
-                name=np.array(table.name),
-                paths=np.array(table.paths),
-                labels=table.labels,
-                roles=table.roles,
-                class_names=np.array(table.class_names),
-                images=np.asarray(table.images),
-            )
-            file.close()
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+    with atomic_writer(path) as file:
+        np.savez(
+            file,
+            name=np.array(table.name),
+            paths=np.array(table.paths),
+            labels=table.labels,
+            roles=table.roles,
+            class_names=np.array(table.class_names),
+            images=np.asarray(table.images),
+        )
 
 
 def load(path: Path) -> ImageTable:
     """Read a table that `save` wrote.
 
     Raises:
-        OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile: If it is not there or damaged.
-        DatasetError: If its columns do not belong together.
+        OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile: If it is missing or damaged.
+        DatasetError: If its columns do not match.
 
     """
     archive = np.load(path, allow_pickle=False)
     if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise ValueError("it is no npz file")
+        raise ValueError("not an npz file")
     with archive as file:
         return ImageTable(
             name=str(file["name"]),
@@ -161,7 +155,7 @@ def load(path: Path) -> ImageTable:
 
 
 def raw_pixels(table: ImageTable, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    """Return pixels as descriptors: the floor that a trained embedding has to clear.
+    """Return pixels as descriptors, the baseline of a trained embedding.
 
     Args:
         table: A table in memory.

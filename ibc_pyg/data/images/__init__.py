@@ -1,1 +1,1 @@
-"""Pictures: decoding, where they lie, and the cache of decoded ones."""
+"""Decoding of images, their sources, and the cache of decoded images."""

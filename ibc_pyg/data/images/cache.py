@@ -1,4 +1,4 @@
-"""A cache of decoded and resized pictures, mapped into memory."""
+"""Memory-mapped cache of decoded and resized images."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 from ibc_pyg.data.images.cache_index import (
@@ -23,21 +24,19 @@ from ibc_pyg.data.images.cache_index import (
     load_index,
     save_index,
 )
-from ibc_pyg.data.images.cpu_count import available_cores
+from ibc_pyg.data.images.cpu_count import cpu_count
 from ibc_pyg.data.images.decode import decode_image
-from ibc_pyg.data.images.filelock import file_lock
-from ibc_pyg.data.images.sources import ImageSource
-from ibc_pyg.data.loading.dataset import OnError
+from ibc_pyg.data.images.sources import ImageSource, OnError
 from ibc_pyg.data.table import ImageTable
 from ibc_pyg.data.transforms.pixels import resize_shorter
 from ibc_pyg.errors import DatasetError
 
-_LOGGER = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 _DAMAGED = "damaged"
-_CHUNK = 64  # pictures decoded at once; bounds the memory of the build
+_CHUNK = 64  # images decoded at once; bounds the memory of the build
 
 Progress = Callable[[int, int], None]
-"""Called with the number of pictures done and their total."""
+"""Called with the number of images done and their total."""
 
 
 def open_cache(
@@ -49,21 +48,21 @@ def open_cache(
     progress: Progress | None = None,
     threads: int | None = None,
 ) -> ImageCache:
-    """Open the cache of `table`, and make it first if it is missing, damaged or out of date.
+    """Open the cache of `table`; build it first if it is missing, damaged or out of date.
 
-    Pictures whose shorter side is longer than `resize` are scaled to it, as the first step of the
-    test transform does; training crops then come from the scaled picture. The cache lies in
-    `folder / NAME-KEY`, KEY being a hash of names, lengths and times of the files and of
-    `resize`. If several processes start at once, one makes it and the others wait.
+    Images whose shorter side is longer than `resize` are scaled to it, as in the first step of
+    the test transform; training crops are then taken from the scaled image. The cache is stored in
+    `folder / NAME-RESIZE-KEY`, where KEY is a hash of `resize` and of the names, sizes and
+    modification times of the files. Of several processes, one builds it and the others wait.
 
     Args:
-        table: The images; a part of it can be read from the same cache.
+        table: The images; a subset can be read from the same cache.
         resize: Shorter side in pixels.
-        folder: Where caches lie.
-        on_error: "stop" refuses a table with images that cannot be read, and names them; "skip"
-            leaves them to the loader, which lists them.
-        progress: Called now and then while the cache is made.
-        threads: Threads that decode; None takes one for each core.
+        folder: Folder of all caches.
+        on_error: "stop" raises an error that names the images that cannot be read; "skip" leaves
+            them to the loader, which lists them.
+        progress: Called repeatedly while the cache is built.
+        threads: Decoding threads; None takes one per CPU core.
 
     Raises:
         DatasetError: If images cannot be read, or the cache cannot be written.
@@ -72,12 +71,12 @@ def open_cache(
     place = folder / f"{table.name}-{resize}-{key[:16]}"
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        with file_lock(place.with_name(place.name + ".lock")):
+        with FileLock(place.with_name(place.name + ".lock")):
             index = _open_or_build(place, key, table, resize, progress, threads)
     except OSError as error:
         raise DatasetError(
             f"{place}: the image cache cannot be written ({error.strerror or error}); free some "
-            "space, choose another folder with IBC_PYG_CACHE, or go without: --data.cache false"
+            "space, choose another folder with IBC_PYG_CACHE, or disable it: --data.cache false"
         ) from None
     if index.broken and on_error == "stop":
         reasons = list(index.broken.values())
@@ -91,10 +90,10 @@ def open_cache(
 
 
 class ImageCache(ImageSource):
-    """Pictures from the pixel file of a cache; make it with `open_cache`.
+    """Images in the pixel file of a cache; made by `open_cache`.
 
-    Each picture is checked against its checksum when a process reads it for the first time. One
-    that fails is decoded from its file, and the cache is made anew when it is next opened.
+    Each image is compared with its checksum when a process first reads it. A damaged image is
+    decoded from its file instead, and the cache is rebuilt when it is next opened.
     """
 
     def __init__(self, place: Path, index: CacheIndex, table: ImageTable, resize: int) -> None:
@@ -107,21 +106,23 @@ class ImageCache(ImageSource):
         self._pixels = self._map()
 
     def source(self, table: ImageTable) -> ImageSource:
-        """Return the pictures of `table`, which is the cached one or a part of it.
+        """Return the source of the images of `table`, the cached table or a subset of it.
 
         Raises:
             DatasetError: If an image of `table` is not in the cache.
         """
         missing = next((path for path in table.paths if path not in self._row_of_path), None)
         if missing is not None:
-            raise DatasetError(f"{missing}: not in the image cache {self.place}; make it anew")
+            raise DatasetError(
+                f"{missing}: not in the image cache {self.place}; delete the cache to rebuild it"
+            )
         return _Part(self, [self._row_of_path[path] for path in table.paths])
 
     def read(self, row: int) -> Tensor:
-        """Return one picture of the cached table, uint8 `[3, H, W]`.
+        """Return one image of the cached table, uint8 `[3, H, W]`.
 
         Raises:
-            DatasetError: If the picture could not be read when the cache was made.
+            DatasetError: If the image could not be read when the cache was built.
         """
         height, width = self.index.sizes[row].tolist()
         if not height:
@@ -135,9 +136,9 @@ class ImageCache(ImageSource):
         return flat.view(height, width, 3).permute(2, 0, 1)  # [3, H, W]
 
     def _read_file(self, row: int) -> Tensor:
-        _LOGGER.warning(
-            "%s: picture %d is damaged; its file is read instead, and the cache will be made anew "
-            "when it is next opened",
+        _logger.warning(
+            "%s: image %d is damaged; its file is read instead, and the cache will be rebuilt when "
+            "it is next opened",
             self.place,
             row,
         )
@@ -149,11 +150,11 @@ class ImageCache(ImageSource):
         path = self.place / PIXELS
         if not path.stat().st_size:
             return torch.empty(0, dtype=torch.uint8)
-        # Mode "c" gives torch the writable pages it asks for; nothing reaches the file.
+        # torch asks for writable memory; with mode "c" (copy on write) the file stays unchanged.
         return torch.from_numpy(np.memmap(path, dtype=np.uint8, mode="c"))  # [bytes]
 
     def __getstate__(self) -> dict[str, Any]:
-        # A worker that is not forked maps the file itself, instead of receiving a copy of it.
+        # A spawned worker maps the file itself instead of receiving a copy of its content.
         return {k: v for k, v in self.__dict__.items() if k != "_pixels"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -162,14 +163,14 @@ class ImageCache(ImageSource):
 
 
 class _Part(ImageSource):
-    """Some rows of a cache."""
+    """Images of some rows of a cache."""
 
     def __init__(self, cache: ImageCache, rows: list[int]) -> None:
         self._cache = cache
         self._rows = rows
 
     def read(self, row: int) -> Tensor:
-        """Return one picture, uint8 `[3, H, W]`; raises as `ImageCache.read` does."""
+        """Return one image, uint8 `[3, H, W]`; raises as `ImageCache.read` does."""
         return self._cache.read(self._rows[row])
 
 
@@ -183,13 +184,13 @@ def _open_or_build(
 ) -> CacheIndex:
     try:
         if (place / _DAMAGED).exists():
-            raise StaleCacheError("a picture in it was found damaged")
+            raise StaleCacheError("an image in it is damaged")
         return load_index(place, key)
     except StaleCacheError as reason:
         if place.exists():
-            _LOGGER.warning("%s: %s; making the image cache anew", place, reason)
+            _logger.warning("%s: %s; rebuilding the image cache", place, reason)
             shutil.rmtree(place)
-    # What an interrupted process left behind: the lock says that nobody works on it any more.
+    # Left by an interrupted process: the lock guarantees that no process is building.
     building = place.with_name(place.name + ".building")
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir()
@@ -220,15 +221,15 @@ def _build(
     at = 0
     with (
         (folder / PIXELS).open("wb") as file,
-        ThreadPoolExecutor(threads or available_cores()) as pool,
+        ThreadPoolExecutor(threads or cpu_count()) as pool,
     ):
         for start in range(0, count, _CHUNK):
             rows = range(start, min(start + _CHUNK, count))
-            for row, picture in zip(rows, pool.map(decode, rows), strict=True):
-                if isinstance(picture, DatasetError):
-                    index.broken[row] = str(picture)
+            for row, image in zip(rows, pool.map(decode, rows), strict=True):
+                if isinstance(image, DatasetError):
+                    index.broken[row] = str(image)
                     continue
-                pixels = picture.permute(1, 2, 0).contiguous()  # [H, W, 3]
+                pixels = image.permute(1, 2, 0).contiguous()  # [H, W, 3]
                 data = pixels.numpy().data
                 index.offsets[row] = at
                 index.sizes[row] = pixels.shape[:2]
@@ -242,7 +243,7 @@ def _build(
 
 
 def _decode(path: Path, resize: int) -> Tensor:
-    picture = decode_image(path)
-    if min(picture.shape[1:]) > resize:
-        picture = resize_shorter(picture[None], resize)[0]
-    return picture  # [3, H, W]
+    image = decode_image(path)
+    if min(image.shape[1:]) > resize:
+        image = resize_shorter(image[None], resize)[0]
+    return image  # [3, H, W]

@@ -1,4 +1,4 @@
-"""The index of an image cache: where each picture lies, and what makes the cache valid."""
+"""Index of an image cache: offsets of the images, and validity of the cache."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ibc_pyg.data.table import ImageTable
 
 FORMAT = 1
-"""Raised when the layout or the pixels change, so that older caches are made anew."""
+"""Incremented when the layout or the pixels change, so that older caches are rebuilt."""
 
 PIXELS = "pixels.bin"
 _INDEX = "index.npz"
@@ -23,18 +23,18 @@ _META = "meta.json"
 
 
 class StaleCacheError(Exception):
-    """The cache is not there, is damaged, or belongs to other images."""
+    """The cache is missing, damaged, or belongs to other images."""
 
 
 @dataclass
 class CacheIndex:
-    """Places of the pictures in the pixel file.
+    """Offsets and sizes of the images in the pixel file.
 
     Attributes:
-        offsets: First byte of each picture, int64 `[M]`.
-        sizes: Height and width, int32 `[M, 2]`; 0 for a picture that could not be read.
-        checksums: CRC-32 of the bytes of each picture, uint32 `[M]`.
-        broken: Why a picture could not be read, by its row.
+        offsets: First byte of each image, int64 `[M]`.
+        sizes: Height and width, int32 `[M, 2]`; 0 for an image that could not be read.
+        checksums: CRC-32 of the bytes of each image, uint32 `[M]`.
+        broken: Why an image could not be read, by its row.
     """
 
     offsets: npt.NDArray[np.int64]
@@ -44,14 +44,14 @@ class CacheIndex:
 
     @property
     def num_bytes(self) -> int:
-        """Length of the pixel file."""
+        """Size of the pixel file in bytes."""
         return int((self.sizes.astype(np.int64).prod(axis=1) * 3).sum())
 
 
 def content_key(table: ImageTable, resize: int) -> str:
-    """Return a hash of what the pixels depend on: names, lengths and times of the files, size.
+    """Return a hash of `resize` and of the names, sizes and modification times of the files.
 
-    Where the files lie is left out, so that a moved data set keeps its cache.
+    The folder is left out, so that a moved data set keeps its cache.
     """
     digest = hashlib.sha256(f"{FORMAT} {resize} {len(table)}\n".encode())
     root = table.root or Path()
@@ -86,13 +86,13 @@ def load_index(folder: Path, key: str) -> CacheIndex:
     """Read the index in `folder`.
 
     Raises:
-        StaleCacheError: If the cache is not there, is damaged, or was made from other images.
+        StaleCacheError: If the cache is missing, damaged, or was built from other images.
     """
     try:
         meta = json.loads((folder / _META).read_text(encoding="utf-8"))
         data = (folder / _INDEX).read_bytes()
         if meta["key"] != key:
-            raise StaleCacheError("it was made from other images")
+            raise StaleCacheError("it was built from other images")
         if meta["index_sha256"] != hashlib.sha256(data).hexdigest():
             raise StaleCacheError("its index is damaged")
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
@@ -104,9 +104,9 @@ def load_index(folder: Path, key: str) -> CacheIndex:
             )
         length = (folder / PIXELS).stat().st_size
     except FileNotFoundError:
-        raise StaleCacheError("it is not there") from None
+        raise StaleCacheError("it is missing") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise StaleCacheError(f"it is damaged ({error})") from None
     if length < index.num_bytes:
-        raise StaleCacheError(f"its pixels end at byte {length} of {index.num_bytes}")
+        raise StaleCacheError(f"its pixel file has {length} of {index.num_bytes} bytes")
     return index

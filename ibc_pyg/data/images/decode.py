@@ -1,4 +1,4 @@
-"""From an image file to RGB pixels."""
+"""Decoding of image files to RGB pixels."""
 
 from __future__ import annotations
 
@@ -10,54 +10,54 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from ibc_pyg.data.images.formats import FORMATS
 from ibc_pyg.errors import DatasetError
 
 try:
     from torchvision.io import ImageReadMode, decode_jpeg
-except ImportError:  # torchvision 0.29 announces that its decoders will go one day
+except ImportError:  # torchvision 0.29 announces the removal of its decoders
     decode_jpeg = None
 
 MAX_PIXELS = 89_478_485
-"""Larger pictures are refused: as RGB they take more than 256 MiB (Pillow's bound, too)."""
+"""Larger images are refused: as RGB they take more than 256 MiB (also Pillow's limit)."""
 
-_MEND = "restore it or remove it from the data set, or go on without it: --data.on_error skip"
+_ADVICE = "restore it, remove it from the data set, or skip it: --data.on_error skip"
 
 
 def decode_image(path: Path | str, *, shrink_to: int | None = None) -> Tensor:
-    """Read a picture as 8-bit RGB.
+    """Read an image as 8-bit RGB.
 
-    JPEG files go through torchvision; CMYK JPEGs and all other formats through Pillow. Both
-    routes turn the picture upright as its EXIF tag says. Grey is repeated to RGB, palettes are
-    looked up, 16-bit values keep their high byte, transparent parts become white, and of an
-    animation the first frame is taken.
+    torchvision decodes JPEG files; Pillow decodes CMYK JPEGs and all other formats. Both apply
+    the EXIF orientation. Grey is repeated to RGB, palettes are converted, 16-bit values keep
+    their high byte, transparent parts become white, and an animation gives its first frame.
 
     Args:
         path: The file.
         shrink_to: Decode a large JPEG at 1/2, 1/4 or 1/8 of its size, several times as fast, as
-            long as its shorter side stays this many pixels or more. None decodes it in full.
+            long as its shorter side keeps at least this many pixels. None: full size.
 
     Returns:
-        uint8 `[3, H, W]`, in channels-last memory order if the route gives it.
+        uint8 `[3, H, W]`, usually in channels-last memory order.
 
     Raises:
-        DatasetError: If the file cannot be read, is empty, truncated or no picture, or has more
-            than `MAX_PIXELS` pixels; names the file.
+        DatasetError: If the file cannot be read, is empty, truncated or not an image, or has
+            more than `MAX_PIXELS` pixels; names the file.
     """
     path = Path(path)
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror}); {_MEND}") from None
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}); {_ADVICE}") from None
     if not data:
-        raise DatasetError(f"{path}: the file is empty (0 bytes); {_MEND}")
+        raise DatasetError(f"{path}: the file is empty (0 bytes); {_ADVICE}")
     try:
         return decode_bytes(data, shrink_to=shrink_to)
     except UndecodableError as error:
-        raise DatasetError(f"{path}: {error}; {_MEND}") from None
+        raise DatasetError(f"{path}: {error}; {_ADVICE}") from None
 
 
 class UndecodableError(Exception):
-    """Why bytes cannot be decoded."""
+    """The bytes cannot be decoded; the message is the reason."""
 
 
 def decode_bytes(data: bytes, *, shrink_to: int | None = None) -> Tensor:
@@ -70,22 +70,22 @@ def decode_bytes(data: bytes, *, shrink_to: int | None = None) -> Tensor:
     shrinks = shrink_to is not None and min(height, width) >= 2 * shrink_to
     if decode_jpeg is None or components not in (1, 3) or shrinks:
         return decode_with_pillow(data, shrink_to=shrink_to)
-    # torch wants memory that may be written; copying compressed bytes costs a microsecond.
+    # torch asks for writable memory; copying the compressed bytes costs a microsecond.
     buffer = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     try:
         pixels: Tensor = decode_jpeg(
             buffer, mode=ImageReadMode.RGB, apply_exif_orientation=True
         )  # [3, H, W]
     except RuntimeError:
-        # Pillow may know the variant, and words what is wrong with a broken file better.
+        # Pillow supports more variants, and its messages about damaged files are better.
         return decode_with_pillow(data, shrink_to=shrink_to)
     return pixels
 
 
 def decode_with_pillow(data: bytes, *, shrink_to: int | None = None) -> Tensor:
-    """Decode the contents of an image file by Pillow alone; see `decode_image`."""
+    """Decode the contents of an image file with Pillow only; see `decode_image`."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             check_size(*image.size)
             if shrink_to is not None and image.format == "JPEG" and image.mode != "CMYK":
                 image.draft("RGB", _at_least(image.size, shrink_to))
@@ -93,23 +93,23 @@ def decode_with_pillow(data: bytes, *, shrink_to: int | None = None) -> Tensor:
     except (UndecodableError, MemoryError):
         raise
     except Image.DecompressionBombError:
-        raise UndecodableError(f"the picture has more than {MAX_PIXELS:,} pixels") from None
+        raise UndecodableError(f"the image has more than {MAX_PIXELS:,} pixels") from None
     except UnidentifiedImageError:
-        raise UndecodableError(f"no picture in a known format ({len(data):,} bytes)") from None
+        raise UndecodableError(f"not an image in a known format ({len(data):,} bytes)") from None
     except Exception as error:
         # Pillow's plug-ins raise OSError, SyntaxError, ValueError, struct.error and others on
-        # damaged files; whatever it is, this file is the cause.
+        # damaged files.
         raise UndecodableError(f"truncated or damaged ({error})") from None
 
 
 def picture_pixels(image: Image.Image) -> Tensor:
-    """Return the pixels of an opened picture, as `decode_image` does for files.
+    """Return the pixels of an open Pillow image, converted as by `decode_image`.
 
     Returns:
         uint8 `[3, H, W]`.
 
     Raises:
-        Exception: What Pillow raises on damaged files.
+        Exception: Of any kind that Pillow raises on damaged files.
     """
     upright = ImageOps.exif_transpose(image)
     pixels = np.array(_as_rgb(upright))  # [H, W, 3]
@@ -138,10 +138,10 @@ def jpeg_frame(data: bytes) -> tuple[int, int, int] | None:
 
 
 def check_size(width: int, height: int) -> None:
-    """Raise UndecodableError for a picture of more than `MAX_PIXELS`."""
+    """Raise UndecodableError for an image of more than `MAX_PIXELS`."""
     if width * height > MAX_PIXELS:
         raise UndecodableError(
-            f"{width} x {height} pixels, more than the {MAX_PIXELS:,} that are allowed; scale it"
+            f"{width} x {height} pixels, more than the allowed {MAX_PIXELS:,}; scale it down"
         )
 
 
@@ -151,7 +151,7 @@ def _at_least(size: tuple[int, int], shorter: int) -> tuple[int, int]:
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits, which some formats hand out as 32
+    if image.mode.startswith("I"):  # 16 bits, which some formats return as 32
         high = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
         return Image.fromarray(high).convert("RGB")
     if image.mode == "F":

@@ -18,6 +18,7 @@ from ibc_pyg.data.images.decode import (
     decode_image,
     picture_pixels,
 )
+from ibc_pyg.data.images.formats import SUFFIXES
 from ibc_pyg.errors import DatasetError, first_line
 
 Picture: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
@@ -84,12 +85,11 @@ def _from_array(array: npt.NDArray[Any], name: str) -> Image.Image:
 def list_pictures(folder: Path) -> list[Path]:
     """Return the image files in a folder and its subfolders, sorted by path.
 
-    Hidden files and files of other suffixes than Pillow reads are left out.
+    Hidden files and files with other suffixes than `SUFFIXES` are left out.
 
     Raises:
         DatasetError: If the folder cannot be read.
     """
-    suffixes = set(Image.registered_extensions())
     found = []
 
     def refuse(error: OSError) -> None:
@@ -100,6 +100,6 @@ def list_pictures(folder: Path) -> list[Path]:
         found += [
             Path(place) / file
             for file in files
-            if not file.startswith(".") and Path(file).suffix.lower() in suffixes
+            if not file.startswith(".") and Path(file).suffix.lower() in SUFFIXES
         ]
     return sorted(found)

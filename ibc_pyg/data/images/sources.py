@@ -1,9 +1,10 @@
-"""Where pictures come from: memory or files."""
+"""Sources of images: memory or files."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,25 +12,26 @@ import torch
 from torch import Tensor
 
 from ibc_pyg.data.images.decode import decode_image
-from ibc_pyg.data.table import ImageTable
+from ibc_pyg.data.table import ImageTable, Rows
 from ibc_pyg.data.transforms.base import Images
 
-Rows = npt.NDArray[np.int64]
+OnError = Literal["stop", "skip"]
+"""Whether an image that cannot be read stops the work or is skipped."""
 
 
 class ImageSource(ABC):
-    """Gives the pictures of a table by row."""
+    """Images of a table, read by row."""
 
     @abstractmethod
     def read(self, row: int) -> Tensor:
-        """Return one picture, uint8 `[C, H, W]`.
+        """Return one image, uint8 `[C, H, W]`.
 
         Raises:
             DatasetError: If it cannot be read; names the file.
         """
 
     def read_all(self, rows: Rows) -> Images:
-        """Return the pictures of `rows`.
+        """Return the images of `rows`.
 
         Raises:
             DatasetError: If one cannot be read; names the file.
@@ -38,7 +40,7 @@ class ImageSource(ABC):
 
 
 class MemorySource(ImageSource):
-    """Pictures of one size that lie in memory.
+    """Images of one size held in memory.
 
     Args:
         images: uint8 `[M, H, W, C]`.
@@ -46,23 +48,23 @@ class MemorySource(ImageSource):
 
     def __init__(self, images: npt.NDArray[np.uint8]) -> None:
         channels_first = np.moveaxis(images, -1, 1)  # [M, C, H, W]
-        # torch wants memory that may be written, and a table may hold a read-only array.
+        # torch asks for writable memory, and a table may hold a read-only array.
         self._images = torch.from_numpy(np.require(channels_first, requirements=["C", "W"]))
 
     def read(self, row: int) -> Tensor:
-        """Return one picture, uint8 `[C, H, W]`."""
+        """Return one image, uint8 `[C, H, W]`."""
         return self._images[row]
 
     def read_all(self, rows: Rows) -> Images:
-        """Return the pictures of `rows`, uint8 `[B, C, H, W]`."""
+        """Return the images of `rows`, uint8 `[B, C, H, W]`."""
         return self._images[torch.tensor(rows)]  # [B, C, H, W]
 
 
 class FileSource(ImageSource):
-    """Pictures that are decoded from their files each time.
+    """Images decoded from their files at each read.
 
     Args:
-        table: Names the files.
+        table: The image files.
         shrink_to: Decode large JPEGs at a smaller size; see `decode_image`.
     """
 
@@ -72,7 +74,7 @@ class FileSource(ImageSource):
         self._shrink_to = shrink_to
 
     def read(self, row: int) -> Tensor:
-        """Return one picture, uint8 `[3, H, W]`.
+        """Return one image, uint8 `[3, H, W]`.
 
         Raises:
             DatasetError: If it cannot be read; names the file.
@@ -81,7 +83,7 @@ class FileSource(ImageSource):
 
 
 def open_source(table: ImageTable, *, shrink_to: int | None = None) -> ImageSource:
-    """Return the pictures of `table`, from memory if it has them there, else from its files."""
+    """Return the source of the images of `table`: memory if it holds them, else its files."""
     if table.images is not None:
         return MemorySource(table.images)
     return FileSource(table, shrink_to=shrink_to)

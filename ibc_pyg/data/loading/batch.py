@@ -1,4 +1,4 @@
-"""What a loader hands out."""
+"""Batches of images, finished and on their way from a worker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Skipped:
 
     Attributes:
         row: Its row in the table.
-        reason: What is wrong with it; names the file.
+        reason: Error message; names the file.
     """
 
     row: int
@@ -54,7 +54,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Pixels:
-    """A batch on its way from a worker: everything but the last part of the transform.
+    """A batch as a worker sends it, before the last part of the transform.
 
     Attributes:
         pixels: uint8 `[B, S, S, C]`.
@@ -63,7 +63,7 @@ class Pixels:
         labels: int64 `[B]`.
         rows: int64 `[B]`.
         skipped: Images that could not be read.
-        first: Place of the first image in the global batch.
+        first: Index of the first image in the global batch.
     """
 
     pixels: Tensor
@@ -79,7 +79,7 @@ class Pixels:
 
 
 @dataclass(frozen=True)
-class Failure:
-    """A `DatasetError` on its way from a worker, where raising it would add a traceback."""
+class ReadFailure:
+    """Message of a `DatasetError` in a worker; raising it there would add a traceback."""
 
     message: str

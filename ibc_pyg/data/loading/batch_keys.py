@@ -1,4 +1,4 @@
-"""The batches of a pass, as keys for a `BatchDataset`."""
+"""Keys of the batches of a pass, for a `BatchDataset`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 from torch.utils.data import Sampler
 
-from ibc_pyg.data.images.sources import Rows
 from ibc_pyg.data.loading.dataset import BatchKey
 from ibc_pyg.data.sampling import PKSampler
+from ibc_pyg.data.table import Rows
 
 
 class TrainKeys(Sampler[BatchKey]):
-    """Keys of the batches that remain in the sampler's epoch."""
+    """Keys of the remaining batches of the sampler's epoch."""
 
     def __init__(self, sampler: PKSampler) -> None:
         self._sampler = sampler
@@ -36,7 +36,7 @@ class EvalKeys(Sampler[BatchKey]):
         self._batch_size = batch_size
 
     def __len__(self) -> int:
-        """Return the number of batches, the last one perhaps smaller."""
+        """Return the number of batches; the last one may be smaller."""
         return -(-len(self._rows) // self._batch_size)
 
     def __iter__(self) -> Iterator[BatchKey]:

@@ -1,35 +1,33 @@
-"""From the rows of a batch to its images."""
+"""Data set of whole batches: from row numbers to pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ibc_pyg.data.images.sources import ImageSource, Rows
-from ibc_pyg.data.loading.batch import Failure, Pixels, Skipped
+from ibc_pyg.data.images.sources import ImageSource, OnError
+from ibc_pyg.data.loading.batch import Pixels, ReadFailure, Skipped
+from ibc_pyg.data.table import Rows
 from ibc_pyg.data.transforms.base import Images, Transform
 from ibc_pyg.errors import DatasetError
 
-OnError = Literal["stop", "skip"]
-
-# Leading word of the seed sequence of augmentation; see `ibc_pyg.data.sampling.base`.
+# First word of the seed sequences of augmentation; see `ibc_pyg.data.sampling.base`.
 _STREAM = 2
 
 
 @dataclass(frozen=True)
 class BatchKey:
-    """Which rows make a batch, and where in the run it stands.
+    """Rows of a batch and its position in the run.
 
     Attributes:
         rows: Rows of the table, int64 `[B]`.
         epoch: Epoch of training; None for test images.
-        step: Number of the batch in its epoch.
-        first: Place of `rows[0]` in the global batch.
+        step: Index of the batch in its epoch.
+        first: Index of `rows[0]` in the global batch.
         batch_size: Images in the global batch.
     """
 
@@ -40,22 +38,22 @@ class BatchKey:
     batch_size: int = 0
 
 
-class BatchDataset(Dataset["Pixels | Failure"]):
-    """Makes the pixels of the batch of a `BatchKey`.
+class BatchDataset(Dataset["Pixels | ReadFailure"]):
+    """Pixels of whole batches, by `BatchKey`.
 
     The random numbers of a training batch are drawn for the global batch from
-    `(seed, epoch, step)`, and each process takes those of its share: they depend neither on the
-    number of workers nor on that of processes, and resuming needs no saved state.
+    `(seed, epoch, step)`, and each process takes those of its share: they are independent of the
+    numbers of workers and processes, and resuming needs no saved state.
 
-    An image that cannot be read stops the run, or with `on_error="skip"` is replaced by the next
-    readable image of its class (training), or left out (test); the batch's `skipped` names it.
+    An image that cannot be read stops the run. With `on_error="skip"` it is listed in the batch's
+    `skipped` and replaced by the next readable image of its class (training) or left out (test).
 
     Args:
-        source: Where the pictures come from.
+        source: Source of the images.
         labels: Class of each row, int64 `[M]`.
-        transform: What is done to them.
+        transform: Transform of the images.
         seed: Seed of the run.
-        on_error: What to do with an image that cannot be read.
+        on_error: Handling of an image that cannot be read.
     """
 
     def __init__(
@@ -73,12 +71,12 @@ class BatchDataset(Dataset["Pixels | Failure"]):
         self.seed = seed
         self.on_error = on_error
 
-    def __getitem__(self, key: BatchKey) -> Pixels | Failure:
-        """Return the batch, or why there is none."""
+    def __getitem__(self, key: BatchKey) -> Pixels | ReadFailure:
+        """Return the batch, or the reason why it cannot be read."""
         try:
             return self.load(key)
         except DatasetError as error:
-            return Failure(str(error))
+            return ReadFailure(str(error))
 
     def load(self, key: BatchKey) -> Pixels:
         """Return the batch.
@@ -97,7 +95,7 @@ class BatchDataset(Dataset["Pixels | Failure"]):
             own = draws[key.first : key.first + len(rows)]
             pixels = self.transform.pixels(images, own)  # [B, S, S, C]
         labels = torch.from_numpy(self.labels[rows])
-        # A copy: rows is a view of the sampler's plan, and a batch belongs to its user.
+        # A copy, because `rows` is a view of the sampler's plan and batches may be modified.
         return Pixels(pixels, draws, labels, torch.from_numpy(rows.copy()), skipped, key.first)
 
     def _read(self, key: BatchKey) -> tuple[Images, Rows, tuple[Skipped, ...]]:

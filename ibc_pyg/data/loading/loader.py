@@ -5,57 +5,83 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
 from ibc_pyg.data.images.cache import ImageCache
-from ibc_pyg.data.images.cpu_count import available_cores
-from ibc_pyg.data.images.sources import ImageSource, Rows, open_source
-from ibc_pyg.data.loading.batch import Batch, Failure, Pixels
+from ibc_pyg.data.images.cpu_count import cpu_count
+from ibc_pyg.data.images.sources import ImageSource, OnError, open_source
+from ibc_pyg.data.loading.batch import Batch, Pixels, ReadFailure
 from ibc_pyg.data.loading.batch_keys import EvalKeys, TrainKeys
-from ibc_pyg.data.loading.buffers import Buffers
-from ibc_pyg.data.loading.dataset import BatchDataset, OnError
+from ibc_pyg.data.loading.dataset import BatchDataset
 from ibc_pyg.data.sampling import PKSampler
-from ibc_pyg.data.table import ImageTable
+from ibc_pyg.data.table import ImageTable, Rows
 from ibc_pyg.data.transforms.base import Transform
 from ibc_pyg.errors import DatasetError, RunError
 
-_LOGGER = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Loading:
+    """Settings of a loader.
+
+    Attributes:
+        workers: Processes that read images; 0 reads in the main process, which is fastest for
+            data sets held in memory. See `suggested_workers`.
+        device: Device of the batches; the last part of the transform runs there.
+        pin_memory: Whether 8-bit pixels pass through page-locked memory, so that the copy to a
+            GPU overlaps with computation; None enables it if `device` is a GPU.
+        cache: Decoded images, read instead of the files.
+        on_error: Handling of an image that cannot be read. "stop" raises DatasetError while
+            iterating. "skip" lists it in `loader.skipped`; a training batch takes another image
+            of the class, a test batch is smaller.
+        shrink: Whether large JPEGs are decoded at 1/2, 1/4 or 1/8 of their size, as long as the
+            shorter side keeps `transform.resize` pixels: about twice as fast at 2,000 px.
+            Training crops are then taken from the smaller image, as they are from the cache; test
+            pixels differ by less than half a grey level on average.
+    """
+
+    workers: int = 0
+    device: torch.device | str = "cpu"
+    pin_memory: bool | None = None
+    cache: ImageCache | None = None
+    on_error: OnError = "stop"
+    shrink: bool = False
+
+    def source(self, table: ImageTable, transform: Transform) -> ImageSource:
+        """Return the source of the images of `table`."""
+        if self.cache is None or table.images is not None:
+            return open_source(table, shrink_to=transform.resize if self.shrink else None)
+        return self.cache.source(table)
 
 
 class Loader:
-    """Batches in the order of their keys, read by worker processes or in this one.
+    """Batches in the order of their keys.
 
     Attributes:
-        skipped: Why each image that could not be read was skipped, by its row in the table.
+        skipped: Why each skipped image could not be read, by its row in the table.
     """
 
-    def __init__(
-        self,
-        dataset: BatchDataset,
-        keys: TrainKeys | EvalKeys,
-        *,
-        workers: int,
-        device: torch.device,
-        pin_memory: bool | None = None,
-    ) -> None:
+    def __init__(self, dataset: BatchDataset, keys: TrainKeys | EvalKeys, loading: Loading) -> None:
         self.skipped: dict[int, str] = {}
         self.transform = dataset.transform
-        self.device = device
-        self._buffers = Buffers()
+        self.device = torch.device(loading.device)
         self._keys = keys
-        self._loader: DataLoader[Pixels | Failure] = DataLoader(
+        pin_memory = loading.pin_memory
+        self._loader: DataLoader[Pixels | ReadFailure] = DataLoader(
             dataset,
             batch_size=None,
             sampler=keys,
-            num_workers=workers,
-            collate_fn=_as_it_is,
-            pin_memory=device.type == "cuda" if pin_memory is None else pin_memory,
-            persistent_workers=workers > 0,
-            worker_init_fn=_leave_ctrl_c_to_the_main_process,
-            # DataLoader draws a base seed; from its own generator it leaves torch's alone.
+            num_workers=loading.workers,
+            collate_fn=_identity,
+            pin_memory=self.device.type == "cuda" if pin_memory is None else pin_memory,
+            persistent_workers=loading.workers > 0,
+            worker_init_fn=_ignore_interrupts,
+            # DataLoader draws a base seed; its own generator leaves the global one untouched.
             generator=torch.Generator(),
         )
 
@@ -65,55 +91,44 @@ class Loader:
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in self._raw():
-            if isinstance(batch, Failure):
+            if isinstance(batch, ReadFailure):
                 raise DatasetError(batch.message)
             for image in batch.skipped:
                 if image.row not in self.skipped:
-                    _LOGGER.warning("skipped: %s", image.reason)
+                    _logger.warning("skipped: %s", image.reason)
                 self.skipped[image.row] = image.reason
             yield self._finish(batch)
 
-    def _raw(self) -> Iterator[Pixels | Failure]:
+    def _raw(self) -> Iterator[Pixels | ReadFailure]:
         try:
             yield from self._loader
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise
             raise RunError(
-                "a process that reads images was killed, perhaps for want of memory or of shared "
-                "memory (/dev/shm; in a container: --shm-size); lower data.workers"
+                "a worker process that reads images was killed, possibly because memory or shared "
+                "memory (/dev/shm; in a container: --shm-size) ran out; lower data.workers"
             ) from None
 
     def _finish(self, batch: Pixels) -> Batch:
         pixels = batch.pixels.to(self.device, non_blocking=True)  # [B, S, S, C]
         labels = batch.labels.to(self.device, non_blocking=True)  # [B]
-        out = self._buffers.empty(*pixels.shape) if pixels.device.type == "cpu" else None
         if batch.draws is None:
-            images = self.transform.normalise(pixels, out)  # [B, C, S, S]
+            images = self.transform.normalise(pixels)  # [B, C, S, S]
         else:
-            images = self.transform.finish(pixels, batch.draws, out, batch.first)  # [B, C, S, S]
+            images = self.transform.finish(pixels, batch.draws, batch.first)  # [B, C, S, S]
         return Batch(images, labels, batch.rows, batch.skipped)
 
 
 class TrainLoader(Loader):
-    """Training batches, from the sampler's position on.
+    """Training batches, starting at the sampler's position.
 
-    The sampler's position follows the batches that were handed out, not those that workers have
-    read ahead, so that its `state_dict()` taken after a step resumes behind that step.
+    The sampler's position follows the batches that were yielded, not those that workers have
+    prefetched, so that a `state_dict()` taken after a step resumes after that step.
     """
 
-    def __init__(
-        self,
-        dataset: BatchDataset,
-        sampler: PKSampler,
-        *,
-        workers: int,
-        device: torch.device,
-        pin_memory: bool | None,
-    ) -> None:
-        super().__init__(
-            dataset, TrainKeys(sampler), workers=workers, device=device, pin_memory=pin_memory
-        )
+    def __init__(self, dataset: BatchDataset, sampler: PKSampler, loading: Loading) -> None:
+        super().__init__(dataset, TrainKeys(sampler), loading)
         self.sampler = sampler
 
     def __iter__(self) -> Iterator[Batch]:
@@ -128,14 +143,9 @@ def train_loader(
     table: ImageTable,
     sampler: PKSampler,
     transform: Transform,
+    loading: Loading | None = None,
     *,
     seed: int,
-    workers: int = 0,
-    device: torch.device | str = "cpu",
-    pin_memory: bool | None = None,
-    cache: ImageCache | None = None,
-    on_error: OnError = "stop",
-    shrink: bool = False,
 ) -> TrainLoader:
     """Make the loader of training batches.
 
@@ -143,30 +153,18 @@ def train_loader(
         table: The training images; the sampler's rows are rows of this table.
         sampler: Draws the batches, sharded if the run has several processes.
         transform: Its `augment` makes the images.
-        seed: Seed of the augmentation, 0 or more.
-        workers: Processes that read images; 0 reads in this one, which is the fastest for sets in
-            memory. `suggested_workers` makes a choice.
-        device: Where the batches go; the last part of the transform is done there.
-        pin_memory: Pass 8-bit pixels through page-locked memory, so that the copy to a GPU runs
-            beside its work; None does so if `device` is one.
-        cache: Where the pictures are read from, instead of their files.
-        on_error: What to do with an image that cannot be read: "stop" raises DatasetError while
-            iterating; "skip" takes another image of the class and lists the broken one in
-            `loader.skipped`.
-        shrink: Decode large JPEGs at 1/2, 1/4 or 1/8, as long as the shorter side keeps
-            `transform.resize` pixels: about twice as fast at 2,000 px, but crops come from the
-            smaller picture, as they do from the cache.
+        loading: Workers, device, cache and handling of errors; None takes the defaults.
+        seed: Seed of the augmentation, >= 0.
     """
+    loading = loading or Loading()
     dataset = BatchDataset(
-        _source(table, cache, transform, shrink),
+        loading.source(table, transform),
         table.labels,
         transform,
         seed=seed,
-        on_error=on_error,
+        on_error=loading.on_error,
     )
-    return TrainLoader(
-        dataset, sampler, workers=workers, device=torch.device(device), pin_memory=pin_memory
-    )
+    return TrainLoader(dataset, sampler, loading)
 
 
 def eval_loader(
@@ -174,73 +172,48 @@ def eval_loader(
     rows: Rows,
     transform: Transform,
     batch_size: int,
-    *,
-    workers: int = 0,
-    device: torch.device | str = "cpu",
-    pin_memory: bool | None = None,
-    cache: ImageCache | None = None,
-    on_error: OnError = "stop",
-    shrink: bool = False,
+    loading: Loading | None = None,
 ) -> Loader:
-    """Make the loader of test batches: `rows` in their order, none twice.
+    """Make the loader of test batches: `rows` in order, each exactly once.
 
     Args:
         table: The images.
         rows: Rows of the table, int64 `[n]`; for several processes, `shard_rows` of them.
         transform: Its `test` makes the images.
-        batch_size: Images of a batch; the last one may be smaller.
-        workers: Processes that read images; 0 reads in this one.
-        device: Where the batches go.
-        pin_memory: As for `train_loader`.
-        cache: Where the pictures are read from, instead of their files.
-        on_error: "stop" raises DatasetError while iterating; with "skip" batches lack the images
-            that cannot be read, and `loader.skipped` lists them.
-        shrink: As for `train_loader`; pixels differ by less than half a grey level on average.
+        batch_size: Images per batch; the last batch may be smaller.
+        loading: Workers, device, cache and handling of errors; None takes the defaults.
 
     Raises:
         ValueError: If `batch_size` is not positive.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be >= 1, got {batch_size}")
+    loading = loading or Loading()
     dataset = BatchDataset(
-        _source(table, cache, transform, shrink), table.labels, transform, on_error=on_error
+        loading.source(table, transform), table.labels, transform, on_error=loading.on_error
     )
-    return Loader(
-        dataset,
-        EvalKeys(rows, batch_size),
-        workers=workers,
-        device=torch.device(device),
-        pin_memory=pin_memory,
-    )
+    return Loader(dataset, EvalKeys(rows, batch_size), loading)
 
 
 def suggested_workers(table: ImageTable, *, cached: bool = False, processes: int = 1) -> int:
-    """Return a sane number of worker processes for this machine.
+    """Return a suitable number of worker processes for this machine.
 
-    A set in memory is read fastest by the main process itself: 96 glyphs take about a millisecond,
-    and handing them over costs more. Decoding gets all cores but one, at most 8, shared among the
-    `processes` of a run on this machine; cached pictures need half as many.
+    0 for a data set held in memory: transforming 96 glyphs takes about a millisecond, less than
+    sending them between processes. Decoding takes all CPU cores but one, at most 8, divided among
+    the `processes` of a run on this machine; cached images need half as many.
     """
     if table.images is not None:
         return 0
-    cores = available_cores() // max(processes, 1)
+    cores = cpu_count() // max(processes, 1)
     workers = max(1, min(cores - 1, 8))
     return max(1, workers // 2) if cached else workers
 
 
-def _source(
-    table: ImageTable, cache: ImageCache | None, transform: Transform, shrink: bool
-) -> ImageSource:
-    if cache is None or table.images is not None:
-        return open_source(table, shrink_to=transform.resize if shrink else None)
-    return cache.source(table)
-
-
-def _as_it_is(batch: Any) -> Any:
-    """Hand on what the data set made; a lambda could not be sent to a worker."""
+def _identity(batch: Any) -> Any:
+    """Return the batch unchanged; unlike a lambda, a function can be sent to a worker."""
     return batch
 
 
-def _leave_ctrl_c_to_the_main_process(_worker: int) -> None:
-    """Keep workers from printing tracebacks of their own."""
+def _ignore_interrupts(_worker: int) -> None:
+    """Leave Ctrl-C to the main process; workers would print tracebacks of their own."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,7 +1,7 @@
-"""Tiny synthetic sets in the exact layout and file formats of the real ones.
+"""Small synthetic data sets in the exact layouts and file formats of the real ones.
 
-They let every loader, and the whole way from files to results, be run without the real pictures.
-Each class has a shape and a colour of its own, so that a network can learn to tell them apart.
+They test every loader and whole runs without the real images. Each class has its own shape and
+colour, so that a network can learn to distinguish them.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
-from ibc_pyg.data.annotations import printable
-from ibc_pyg.errors import ConfigError, DatasetError
+from ibc_pyg.errors import ConfigError, DatasetError, did_you_mean, printable
 
 SAMPLES = ("cub", "cars", "sop", "inshop", "omniglot", "grocery_store", "folder", "csv")
 
@@ -23,26 +22,26 @@ def make_sample(
     """Write a synthetic data set that `load_table(name, out, allow_partial=True)` reads.
 
     Args:
-        name: Name of the data set that is imitated.
-        out: Folder to write to; it must be empty or absent.
-        classes: Classes in the training part, and as many in the test part; at least 2.
-        images: Images of each class, at least 2.
+        name: Name of the imitated data set.
+        out: Destination; it must be empty or absent.
+        classes: Number of training classes, and of test classes, 2 to 40.
+        images: Images per class, 2 to 100.
         seed: Seed of the drawings.
 
     Returns:
         The folder.
 
     Raises:
-        ConfigError: If the name or a number is out of range.
+        ConfigError: If the name is unknown or a number is out of range.
         DatasetError: If the folder is not empty or cannot be written.
     """
     out = Path(out).expanduser()
     if name not in SAMPLES:
-        raise ConfigError(f"name: no sample of {name!r}, there are {', '.join(SAMPLES)}")
+        raise ConfigError(f"name: no sample of {name!r}; {did_you_mean(name, SAMPLES)}")
     if not 2 <= classes <= 40:
-        raise ConfigError(f"classes: {classes} is not between 2 and 40")
+        raise ConfigError(f"classes: must be 2 to 40, got {classes}")
     if not 2 <= images <= 100:
-        raise ConfigError(f"images: {images} is not between 2 and 100")
+        raise ConfigError(f"images: must be 2 to 100, got {images}")
     module = importlib.import_module(f"ibc_pyg.data.sample.{name}")
     write = cast("Callable[[Path, int, int, int], None]", module.write)
     try:

@@ -1,4 +1,4 @@
-"""A synthetic set of one's own: `images.csv` with the columns `path,label,split`."""
+"""A synthetic CSV data set: `images.csv` with the columns `path,label,split`."""
 
 from __future__ import annotations
 

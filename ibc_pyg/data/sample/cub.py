@@ -1,4 +1,4 @@
-"""A synthetic CUB-200-2011: `images.txt` and friends, `images/<class>/*.jpg`."""
+"""A synthetic CUB-200-2011: `images.txt` and related lists, `images/<class>/*.jpg`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ibc_pyg.data.sets.cub import CLASSES, TRAIN_CLASSES
 
 
 def write(out: Path, classes: int, images: int, seed: int) -> None:
-    """Write the set below `out / "CUB_200_2011"`, as the archive unpacks."""
+    """Write the set below `out / "CUB_200_2011"`, the layout of the archive."""
     base = out / "CUB_200_2011"
     names = {number: f"{number:03d}.Sample_Bird_{number}" for number in range(1, CLASSES + 1)}
     used = [first + n for first in (1, 1 + TRAIN_CLASSES) for n in range(classes)]

@@ -1,4 +1,4 @@
-"""Drawing the pictures of a synthetic class."""
+"""Drawing of the images of synthetic classes."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 SHAPES = 5
-GOLDEN = 0.618034  # steps of the golden section keep hues apart however many classes there are
+GOLDEN = 0.618034  # steps of the golden ratio separate the hues of any number of classes
 
 
 def draw_image(label: int, index: int, seed: int, *, size: tuple[int, int]) -> Image.Image:
-    """Draw one image of a class: its shape in its colour, placed at random on noise.
+    """Draw one image of a class: its shape in its colour at a random position on noise.
 
     Args:
-        label: The class; it decides shape and colour.
-        index: Number of the image in the class; with `seed` it decides place and noise.
+        label: The class, which determines shape and colour.
+        index: Index of the image, which with `seed` determines position and noise.
         seed: Seed of the set.
         size: Width and height in pixels.
     """
@@ -42,6 +42,6 @@ def draw_image(label: int, index: int, seed: int, *, size: tuple[int, int]) -> I
 def save_jpeg(
     file: Path, label: int, index: int, seed: int, *, size: tuple[int, int] = (96, 80)
 ) -> None:
-    """Draw an image and save it as JPEG, its folder made if absent."""
+    """Draw an image and save it as JPEG; its folder is created if absent."""
     file.parent.mkdir(parents=True, exist_ok=True)
     draw_image(label, index, seed, size=size).save(file, "JPEG", quality=90)

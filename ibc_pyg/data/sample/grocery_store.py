@@ -1,4 +1,4 @@
-"""A synthetic GroceryStoreDataset: three lists, `classes.csv`, and folders as deep as the real."""
+"""A synthetic GroceryStoreDataset: three lists, `classes.csv`, and nested folders."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TITLES = (
 
 
 def write(out: Path, classes: int, images: int, seed: int) -> None:
-    """Write the set; the images of a class are dealt out to the three lists in turn."""
+    """Write the set; the images of a class are assigned to the three lists in turn."""
     lines: dict[str, list[str]] = {part: [] for part in PARTS}
     for number in (first + n for first in (0, TRAIN_CLASSES) for n in range(classes)):
         for index in range(images):

@@ -15,7 +15,7 @@ SIDE = 105
 
 
 def _drawing(label: int, index: int, seed: int) -> bytes:
-    """Return a PNG: the strokes of the class, each end moved a little."""
+    """Return a PNG: the strokes of the class with jittered points."""
     strokes = np.random.default_rng([seed, label]).uniform(15, 90, (3, 4, 2))
     shift = np.random.default_rng([seed, label, index]).normal(0, 3, strokes.shape)
     image = Image.new("1", (SIDE, SIDE), 1)

@@ -11,7 +11,7 @@ GROUPS = ("bicycle", "cabinet", "chair", "coffee_maker")
 
 
 def write(out: Path, classes: int, images: int, seed: int) -> None:
-    """Write the set below `out / "Stanford_Online_Products"`, as the archive unpacks."""
+    """Write the set below `out / "Stanford_Online_Products"`, the layout of the archive."""
     base = out / "Stanford_Online_Products"
     image = 0
     for name, first in (("Ebay_train.txt", 1), ("Ebay_test.txt", 1 + TRAIN_CLASSES)):

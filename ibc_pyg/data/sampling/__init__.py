@@ -1,6 +1,6 @@
 """Batch samplers that draw P classes x K images."""
 
-from ibc_pyg.data.sampling.base import PKSampler
+from ibc_pyg.data.sampling.base import PKSampler, SamplerSettings
 from ibc_pyg.data.sampling.distinct import DistinctSampler
 from ibc_pyg.data.sampling.factory import SamplerKind, make_sampler
 from ibc_pyg.data.sampling.redrawn import RedrawnSampler
@@ -12,6 +12,7 @@ __all__ = [
     "PKSampler",
     "RedrawnSampler",
     "SamplerKind",
+    "SamplerSettings",
     "WalkSampler",
     "make_sampler",
     "shard_batch",

@@ -1,38 +1,38 @@
-"""PK batches whose P classes are all different."""
+"""PK batches of P different classes."""
 
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ibc_pyg.data.sampling.base import PKSampler, Rows, chunks_of_class
+from ibc_pyg.data.sampling.base import PKSampler, SamplerSettings, chunks_of_class
+from ibc_pyg.data.table import Rows
 
-_LOGGER = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 Counts = npt.NDArray[np.int64]
 
 
 class DistinctSampler(PKSampler):
-    """Chunks of K images as in the walk, put together so that no class occurs twice in a batch.
+    """Chunks of K images as in `WalkSampler`, combined so that no class repeats within a batch.
 
-    Every image is seen in each epoch. A class with more chunks than there would be batches makes
-    the epoch longer; batches that lack classes are filled up with classes drawn anew. With
-    `drop_last` no class is drawn anew: the epoch has as many batches as can be filled, and
-    chunks that find no place are left out of it.
+    Every epoch contains every image. A class with more chunks than there would be batches makes
+    the epoch longer; batches that lack classes are filled up with redrawn classes. With
+    `drop_last` no class is redrawn: the epoch has as many batches as can be filled, and the
+    remaining chunks are left out.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        P, K = self.classes_per_batch, self.images_per_class
+    def __init__(self, labels: npt.NDArray[np.integer], settings: SamplerSettings) -> None:
+        super().__init__(labels, settings)
+        P, K = settings.classes_per_batch, settings.images_per_class
         counts = [-(-len(rows) // K) for rows in self.rows_of_class]
         shortest = -(-sum(counts) // P)
-        if max(counts) > 2 * shortest and not self.drop_last:
-            _LOGGER.warning(
-                "the largest class fills %d chunks of %d images, so an epoch has as many batches "
-                "instead of %d, and small classes are repeated; the sampler 'walk' does without",
+        if max(counts) > 2 * shortest and not settings.drop_last:
+            _logger.warning(
+                "the largest class fills %d chunks of %d images, so an epoch has that many batches "
+                "instead of %d, and small classes repeat; the sampler 'walk' avoids this",
                 max(counts),
                 K,
                 shortest,
@@ -40,10 +40,10 @@ class DistinctSampler(PKSampler):
 
     def make_plan(self, rng: np.random.Generator) -> Rows:
         """Return the rows of all global batches of an epoch, int64 `[steps, P * K]`."""
-        P, K = self.classes_per_batch, self.images_per_class
+        P, K = self.settings.classes_per_batch, self.settings.images_per_class
         chunks = [chunks_of_class(rows, K, rng) for rows in self.rows_of_class]
         counts = np.array([len(own) for own in chunks])  # [C]
-        if self.drop_last:
+        if self.settings.drop_last:
             steps = _fillable_steps(counts, P)
             counts = np.minimum(counts, steps)
         else:
@@ -59,14 +59,14 @@ class DistinctSampler(PKSampler):
 
 
 def _pick(left: Counts, P: int, steps_left: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
-    """Pick P different classes, with chances in proportion to the chunks they have left.
+    """Draw P different classes with probabilities proportional to their remaining chunks.
 
-    A class that has a chunk left for every step that is left must come now. There are never more
-    than P of those: at the start `sum(left) <= P * steps_left`, and each pick keeps that true.
+    A class with a remaining chunk for every remaining step must be picked now. There are never
+    more than P of those: at the start `sum(left) <= P * steps_left`, and each pick preserves it.
     """
     # Gumbel's trick: the P largest of log(weight) + noise are P weighted draws without
-    # replacement (Efraimidis and Spirakis 2006). Classes that are through get a weight so small
-    # that they only fill up.
+    # replacement (Efraimidis and Spirakis 2006). The tiny weight of exhausted classes lets them
+    # only fill up a batch.
     weight = np.where(left > 0, left, 1e-9)
     score = np.log(weight) + rng.gumbel(size=len(left))
     score[left >= steps_left] = np.inf

@@ -7,11 +7,11 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from ibc_pyg.data.sampling.base import PKSampler
+from ibc_pyg.data.sampling.base import PKSampler, SamplerSettings
 from ibc_pyg.data.sampling.distinct import DistinctSampler
 from ibc_pyg.data.sampling.redrawn import RedrawnSampler
 from ibc_pyg.data.sampling.walk import WalkSampler
-from ibc_pyg.errors import ConfigError
+from ibc_pyg.errors import ConfigError, did_you_mean
 
 SamplerKind = Literal["walk", "distinct", "redrawn"]
 
@@ -23,30 +23,14 @@ _SAMPLERS: dict[str, type[PKSampler]] = {
 
 
 def make_sampler(
-    kind: SamplerKind,
-    labels: npt.NDArray[np.integer],
-    classes_per_batch: int,
-    images_per_class: int,
-    *,
-    seed: int,
-    rank: int = 0,
-    world_size: int = 1,
-    drop_last: bool = False,
+    kind: SamplerKind, labels: npt.NDArray[np.integer], settings: SamplerSettings
 ) -> PKSampler:
     """Make the PK sampler called `kind`; the other arguments are those of `PKSampler`.
 
     Raises:
-        ConfigError: If there is no such kind, the labels cannot fill a batch, or the batch cannot
-            be shared among the processes.
+        ConfigError: If the kind is unknown, the labels cannot fill a batch, or the batch cannot
+            be sharded.
     """
     if kind not in _SAMPLERS:
-        raise ConfigError(f"data.sampler: no sampler {kind!r}; choose one of {list(_SAMPLERS)}")
-    return _SAMPLERS[kind](
-        labels,
-        classes_per_batch,
-        images_per_class,
-        seed=seed,
-        rank=rank,
-        world_size=world_size,
-        drop_last=drop_last,
-    )
+        raise ConfigError(f"data.sampler: no sampler {kind!r}; {did_you_mean(kind, _SAMPLERS)}")
+    return _SAMPLERS[kind](labels, settings)

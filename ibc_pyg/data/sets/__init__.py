@@ -1,1 +1,1 @@
-"""One small file per data set; `ibc_pyg.data.registry` finds them by name."""
+"""The loaders, one file per data set; `ibc_pyg.data.registry` finds them by name."""

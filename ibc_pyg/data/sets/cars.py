@@ -8,19 +8,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ibc_pyg.data.annotations import Line, printable, read_lines
-from ibc_pyg.data.sets.class_folders import ordered_split
-from ibc_pyg.data.sets.common import (
-    Row,
-    build_table,
-    checked_root,
-    class_base,
-    find_base,
-    finish,
-)
-from ibc_pyg.data.sets.matfile import MatEntry, read_strings, read_struct
+from ibc_pyg.data.annotations.completeness import check_complete
+from ibc_pyg.data.annotations.folders import checked_root, find_base, ordered_split
+from ibc_pyg.data.annotations.listed_images import ListedImage, build_table, class_base
+from ibc_pyg.data.annotations.matlab import MatEntry, read_strings, read_struct
+from ibc_pyg.data.annotations.text import Line, read_lines
 from ibc_pyg.data.table import ImageTable, Role, SplitSizes
-from ibc_pyg.errors import DatasetError
+from ibc_pyg.errors import DatasetError, printable
 
 TRAIN_CLASSES = 98
 CLASSES = 196
@@ -34,13 +28,13 @@ Listed = tuple[str, int, MatEntry | Line]
 
 
 def _find(base: Path, name: str) -> Path | None:
-    """Return a devkit file, which may lie in the folder itself or in `devkit/`."""
+    """Return a devkit file, in the folder itself or in `devkit/`, or None."""
     files = (base / name, base / "devkit" / name, base / "car_devkit" / "devkit" / name)
     return next((file for file in files if file.exists()), None)
 
 
 def _images_folder(base: Path, name: str) -> str:
-    """Return the folder of the images; some copies have it twice, one in the other."""
+    """Return the folder of the images; some copies nest it in a folder of the same name."""
     return f"{name}/{name}" if (base / name / name).is_dir() else name
 
 
@@ -71,22 +65,22 @@ def _from_devkit(base: Path, train: Path) -> list[Listed]:
     else:
         raise DatasetError(
             f"cars: {printable(base)} has no labels of the test images; the devkit's "
-            f"cars_test_annos.mat lacks them, so put {LABELLED_LIST} or {TEXT_LIST} beside it"
+            f"cars_test_annos.mat lacks them: add {LABELLED_LIST} or {TEXT_LIST}"
         )
     return rows
 
 
 def cars_annotations(base: Path) -> ImageTable:
-    """Return what `cars_annos.mat`, or else the devkit, says.
+    """Return the table of `cars_annos.mat`, or of the devkit if there is no such file.
 
-    The devkit's own split is pooled: classes 1-98 are for training, 99-196 for test. Images need
-    not be there.
+    The devkit's own split is pooled: classes 1-98 are for training, 99-196 for test. The image
+    files are not checked.
 
     Args:
         base: Folder with `cars_annos.mat`, or with the devkit's files in it or in `devkit/`.
 
     Raises:
-        DatasetError: With the file and its entry or line.
+        DatasetError: If an entry or line is invalid; names it.
     """
     one, train = _find(base, "cars_annos.mat"), _find(base, TRAIN_LIST)
     if one is not None:
@@ -99,16 +93,16 @@ def cars_annotations(base: Path) -> ImageTable:
     rows = []
     for path, label, source in listed:
         if not first <= label < first + CLASSES:
-            raise source.error(f"class {label} is not within {first} ... {first + CLASSES - 1}")
+            raise source.error(f"class {label} is not in {first} ... {first + CLASSES - 1}")
         role = Role.TRAIN if label - first < TRAIN_CLASSES else Role.TEST
-        rows.append(Row(path, label, role, source))
+        rows.append(ListedImage(path, label, role, source))
     names_file = one or _find(base, "cars_meta.mat")
     names = read_strings(names_file, "class_names") if names_file is not None else []
     return build_table("cars", base, rows, dict(enumerate(names, start=first)))
 
 
 def cars_table(root: Path, *, allow_partial: bool = False) -> ImageTable:
-    """Load Cars196 in any of the layouts in use.
+    """Load Cars196 from any of its common layouts.
 
     Args:
         root: Folder (or the one above) with `cars_annos.mat` and `car_ims/`; or with `devkit/`,
@@ -116,10 +110,10 @@ def cars_table(root: Path, *, allow_partial: bool = False) -> ImageTable:
             `cars_test_annos_withlabels.mat` or `test_labels.txt` (`file class`); or with
             `images/<class>/`, `<class>/`, or `train/<class>/` and `test/<class>/`, classes in
             natural order.
-        allow_partial: Whether to go on with the images that are there.
+        allow_partial: Whether missing images are allowed.
 
     Raises:
-        DatasetError: If the set is not whole.
+        DatasetError: If the set is incomplete.
     """
     root = checked_root(root)
     markers = [f"{part}{n}" for part in ("", "devkit/") for n in ("cars_annos.mat", TRAIN_LIST)]
@@ -136,4 +130,4 @@ def cars_table(root: Path, *, allow_partial: bool = False) -> ImageTable:
                 f"{printable(root)}"
             )
         table = build_table("cars", base, rows)
-    return finish(table, expected=SIZES, allow_partial=allow_partial)
+    return check_complete(table, expected=SIZES, allow_partial=allow_partial)

@@ -1,4 +1,4 @@
-"""The user's own pictures: a CSV file `path,label[,split]`."""
+"""Images listed in a CSV file `path,label[,split]`."""
 
 from __future__ import annotations
 
@@ -7,30 +7,32 @@ import io
 from dataclasses import replace
 from pathlib import Path
 
-from ibc_pyg.data.annotations import Line, printable, read_text, shown
-from ibc_pyg.data.sets.common import Row, build_table, checked_root
+from ibc_pyg.data.annotations.completeness import check_user_set
+from ibc_pyg.data.annotations.folders import checked_root
+from ibc_pyg.data.annotations.listed_images import ListedImage, build_table
+from ibc_pyg.data.annotations.text import Line, read_text
+from ibc_pyg.data.annotations.user_split import split_by_class
 from ibc_pyg.data.sets.folder import PARTS
-from ibc_pyg.data.sets.user_split import finish_own, split_by_class
 from ibc_pyg.data.table import ImageTable, Role
-from ibc_pyg.errors import DatasetError
+from ibc_pyg.errors import DatasetError, printable, shown
 
 COLUMNS = ("path", "label", "split")
 
 
-def read_csv(file: Path) -> tuple[list[Row], bool]:
+def read_csv(file: Path) -> tuple[list[ListedImage], bool]:
     """Read the rows of a CSV file, separated by commas, semicolons or tabs.
 
     Returns:
-        The rows, and whether the file has a column `split`.
+        The images, and whether the file has a column `split`.
 
     Raises:
-        DatasetError: With file and line, if anything in it is wrong.
+        DatasetError: If a line is invalid; names file and line.
     """
     text = read_text(file)
     first = text.split("\n", 1)[0]
     delimiter = next((mark for mark in ",;\t" if mark in first), ",")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows: list[Row] = []
+    rows: list[ListedImage] = []
     lines: dict[str, tuple[int, int]] = {}  # path -> (place in rows, line number)
     header: list[str] | None = None
     try:
@@ -68,7 +70,7 @@ def _header(line: Line, cells: list[str]) -> list[str]:
     return names
 
 
-def _row(line: Line, header: list[str], cells: list[str]) -> Row:
+def _row(line: Line, header: list[str], cells: list[str]) -> ListedImage:
     if len(cells) != len(header):
         raise line.error(f"{len(cells)} fields, but the header has {len(header)}")
     path, label, split = (
@@ -80,11 +82,11 @@ def _row(line: Line, header: list[str], cells: list[str]) -> Row:
         raise line.error(f"label {shown(label)} has control characters")
     if "\\" in path and "/" not in path:
         path = path.replace("\\", "/")  # written on Windows
-    # The list is the user's own, so unlike an archive's it may point anywhere.
+    # Unlike the list of an archive, the user's own may contain absolute paths and `..`.
     line.relative_path(path.replace("..", "").lstrip("/"))
     if split.lower() not in PARTS:
-        raise line.error(f"split {shown(split)} is none of {', '.join(PARTS)}")
-    return Row(path, label, PARTS[split.lower()])
+        raise line.error(f"split {shown(split)} is not one of {', '.join(PARTS)}")
+    return ListedImage(path, label, PARTS[split.lower()])
 
 
 def csv_table(
@@ -95,20 +97,20 @@ def csv_table(
     test_fraction: float = 0.5,
     seed: int = 0,
 ) -> ImageTable:
-    """List the images of a CSV file with the columns `path`, `label` and perhaps `split`.
+    """Load the images of a CSV file with the columns `path`, `label` and optionally `split`.
 
-    Labels are any text. `split` is one of train, test, query and gallery; without that column
-    whole classes are drawn for the test.
+    Labels are any text. `split` is one of train, test, query and gallery; without that column,
+    test classes are drawn at random.
 
     Args:
-        root: The CSV file itself, or a folder: that of the images, with `images.csv` in it.
-        allow_partial: Whether to go on without missing files and classes of one image.
+        root: The CSV file, or the folder of the images with `images.csv` in it.
+        allow_partial: Whether missing files and classes of one image are allowed.
         file: The CSV file, if it is not `root/images.csv`.
-        test_fraction: Share of classes for test, in [0, 1], where there is no split.
+        test_fraction: Fraction of test classes, in [0, 1], if there is no column `split`.
         seed: Seed of that draw.
 
     Raises:
-        DatasetError: With file and line if the CSV file is wrong; if images are missing.
+        DatasetError: If a line is invalid, or images are missing.
         ConfigError: If `test_fraction` is out of range.
     """
     root = root.expanduser()
@@ -120,4 +122,4 @@ def csv_table(
     rows, has_split = read_csv(Path(file))
     if not has_split:
         rows = split_by_class("csv", rows, test_fraction=test_fraction, seed=seed)
-    return finish_own(build_table("csv", root, rows), allow_partial=allow_partial)
+    return check_user_set(build_table("csv", root, rows), allow_partial=allow_partial)

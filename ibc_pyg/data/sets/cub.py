@@ -1,4 +1,4 @@
-"""CUB-200-2011: photographs of 200 kinds of birds.
+"""CUB-200-2011: photographs of 200 bird species.
 
 Wah, Branson, Welinder, Perona, Belongie, *The Caltech-UCSD Birds-200-2011 Dataset*, technical
 report CNS-TR-2011-001, https://www.vision.caltech.edu/datasets/cub_200_2011.
@@ -8,18 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ibc_pyg.data.annotations import Line, printable, read_lines
-from ibc_pyg.data.sets.class_folders import ordered_split
-from ibc_pyg.data.sets.common import (
-    Row,
-    build_table,
-    checked_root,
-    class_base,
-    find_base,
-    finish,
-)
+from ibc_pyg.data.annotations.completeness import check_complete
+from ibc_pyg.data.annotations.folders import checked_root, find_base, ordered_split
+from ibc_pyg.data.annotations.listed_images import ListedImage, build_table, class_base
+from ibc_pyg.data.annotations.text import Line, read_lines
 from ibc_pyg.data.table import ImageTable, Role, SplitSizes
-from ibc_pyg.errors import DatasetError
+from ibc_pyg.errors import DatasetError, printable
 
 TRAIN_CLASSES = 100
 CLASSES = 200
@@ -31,7 +25,7 @@ def read_pairs(file: Path, names: str) -> dict[int, tuple[Line, str]]:
     """Read `number rest` lines, such as `images.txt`.
 
     Raises:
-        DatasetError: With file and line, also if a number occurs twice.
+        DatasetError: If a line is invalid or a number occurs twice; names file and line.
     """
     pairs: dict[int, tuple[Line, str]] = {}
     for line in read_lines(file):
@@ -44,15 +38,15 @@ def read_pairs(file: Path, names: str) -> dict[int, tuple[Line, str]]:
 
 
 def cub_annotations(base: Path) -> ImageTable:
-    """Return what `images.txt`, `image_class_labels.txt` and `classes.txt` say.
+    """Return the table of `images.txt`, `image_class_labels.txt` and `classes.txt`.
 
-    Classes 1-100 are for training, 101-200 for test. Images need not be there.
+    Classes 1-100 are for training, 101-200 for test. The image files are not checked.
 
     Args:
-        base: Folder with these files; `classes.txt` may be absent.
+        base: Folder with these files; `classes.txt` is optional.
 
     Raises:
-        DatasetError: With file and line.
+        DatasetError: If a line is invalid; names file and line.
     """
     images = read_pairs(base / "images.txt", "image_id path")
     labels = {
@@ -68,9 +62,9 @@ def cub_annotations(base: Path) -> ImageTable:
             raise line.error(f"image {image} has no class in image_class_labels.txt")
         label_line, label = labels[image]
         if not first <= label < first + CLASSES:
-            raise label_line.error(f"class {label} is not within {first} ... {first + 199}")
+            raise label_line.error(f"class {label} is not in {first} ... {first + 199}")
         role = Role.TRAIN if label - first < TRAIN_CLASSES else Role.TEST
-        rows.append(Row(f"images/{line.relative_path(path)}", label, role, line))
+        rows.append(ListedImage(f"images/{line.relative_path(path)}", label, role, line))
     if extra := sorted(set(labels) - set(images)):
         raise labels[extra[0]][0].error(f"image {extra[0]} is not in images.txt")
     names: dict[int, str] = {}
@@ -86,10 +80,10 @@ def cub_table(root: Path, *, allow_partial: bool = False) -> ImageTable:
     Args:
         root: Folder with `images.txt` and `images/`, or the one above; or a folder with
             `images/<class>/`, classes in natural order, as the paper's code reads them.
-        allow_partial: Whether to go on with the images that are there.
+        allow_partial: Whether missing images are allowed.
 
     Raises:
-        DatasetError: If the set is not whole.
+        DatasetError: If the set is incomplete.
     """
     root = checked_root(root)
     base = find_base(root, ("images.txt",), SUBFOLDERS)
@@ -104,4 +98,4 @@ def cub_table(root: Path, *, allow_partial: bool = False) -> ImageTable:
                 "CUB_200_2011.tgz there"
             )
         table = build_table("cub", base, rows)
-    return finish(table, expected=SIZES, allow_partial=allow_partial)
+    return check_complete(table, expected=SIZES, allow_partial=allow_partial)

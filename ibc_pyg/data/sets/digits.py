@@ -1,4 +1,4 @@
-"""Scikit-learn's digits: 1,797 drawings of 8 x 8 pixels, made for unit tests."""
+"""Scikit-learn's digits: 1,797 drawings of 8 x 8 pixels, for unit tests."""
 
 from __future__ import annotations
 

@@ -1,15 +1,15 @@
-"""The user's own pictures: a folder per class."""
+"""Images in one folder per class."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from ibc_pyg.data.annotations import printable
-from ibc_pyg.data.sets.class_folders import class_rows, subfolders
-from ibc_pyg.data.sets.common import Row, build_table, checked_root
-from ibc_pyg.data.sets.user_split import finish_own, split_by_class
+from ibc_pyg.data.annotations.completeness import check_user_set
+from ibc_pyg.data.annotations.folders import checked_root, class_rows, subfolders
+from ibc_pyg.data.annotations.listed_images import ListedImage, build_table
+from ibc_pyg.data.annotations.user_split import split_by_class
 from ibc_pyg.data.table import ImageTable, Role
-from ibc_pyg.errors import DatasetError
+from ibc_pyg.errors import DatasetError, printable
 
 PARTS = {
     "train": Role.TRAIN,
@@ -22,16 +22,16 @@ PARTS = {
 def folder_table(
     root: Path, *, allow_partial: bool = False, test_fraction: float = 0.5, seed: int = 0
 ) -> ImageTable:
-    """List `root/<class>/*.jpg`, or `root/<part>/<class>/*.jpg` with the parts ready-made.
+    """Load `root/<class>/*.jpg`, or `root/<part>/<class>/*.jpg` with given parts.
 
     Parts are `train` with `test`, or `train` with `query` and `gallery`; any of them may be
-    absent as long as test images have something to be found in. Classes in different parts are
-    the same class if their folders have the same name.
+    absent as long as queries have a gallery. Folders of the same name in different parts are the
+    same class.
 
     Args:
         root: The folder.
-        allow_partial: Whether to go on with classes of one image; see `finish_own`.
-        test_fraction: Share of classes for test, in [0, 1], where there are no parts.
+        allow_partial: Whether classes of one image are allowed; see `check_user_set`.
+        test_fraction: Fraction of test classes, in [0, 1], if there are no parts.
         seed: Seed of that draw.
 
     Raises:
@@ -40,16 +40,16 @@ def folder_table(
     """
     root = checked_root(root)
     names = subfolders(root)
-    rows: list[Row]
+    rows: list[ListedImage]
     if names and set(names) <= set(PARTS):
         rows = [row for name in names for row in class_rows(root, name, PARTS[name])]
     else:
         rows = class_rows(root, ".", Role.TRAIN)
     if not rows:
         raise DatasetError(
-            f"data.root: no images in {printable(root)}; it must hold one folder per class "
+            f"data.root: no images in {printable(root)}; expected one folder per class "
             "with images in it, or train/ and test/ with such folders"
         )
     if not set(names) <= set(PARTS):
         rows = split_by_class("folder", rows, test_fraction=test_fraction, seed=seed)
-    return finish_own(build_table("folder", root, rows), allow_partial=allow_partial)
+    return check_user_set(build_table("folder", root, rows), allow_partial=allow_partial)

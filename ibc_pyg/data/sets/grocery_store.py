@@ -1,4 +1,4 @@
-"""GroceryStoreDataset: photographs of 81 groceries taken in shops.
+"""GroceryStoreDataset: photographs of 81 grocery products, taken in shops.
 
 Klasson, Zhang, Kjellström, *A Hierarchical Grocery Store Image Dataset with Visual and Semantic
 Labels*, WACV 2019, https://arxiv.org/abs/1901.00711.
@@ -10,10 +10,12 @@ import csv
 import io
 from pathlib import Path
 
-from ibc_pyg.data.annotations import Line, printable, read_lines, read_text
-from ibc_pyg.data.sets.common import Row, build_table, checked_root, find_base, finish
+from ibc_pyg.data.annotations.completeness import check_complete
+from ibc_pyg.data.annotations.folders import checked_root, find_base
+from ibc_pyg.data.annotations.listed_images import ListedImage, build_table
+from ibc_pyg.data.annotations.text import Line, read_lines, read_text
 from ibc_pyg.data.table import ImageTable, Role, SplitSizes
-from ibc_pyg.errors import DatasetError
+from ibc_pyg.errors import DatasetError, printable
 
 TRAIN_CLASSES = 41
 CLASSES = 81
@@ -31,7 +33,7 @@ def read_list(file: Path) -> list[tuple[str, int, Line]]:
     """Read `path, fine class, coarse class` lines; return path, fine class and line.
 
     Raises:
-        DatasetError: With file and line.
+        DatasetError: If a line is invalid; names file and line.
     """
     rows = []
     for line in read_lines(file):
@@ -45,7 +47,7 @@ def read_class_names(file: Path) -> dict[int, str]:
     """Read the first two columns, name and number, of `classes.csv`.
 
     Raises:
-        DatasetError: With file and line.
+        DatasetError: If a line is invalid; names file and line.
     """
     names: dict[int, str] = {}
     reader = csv.reader(io.StringIO(read_text(file), newline=""), strict=True)
@@ -63,10 +65,10 @@ def read_class_names(file: Path) -> dict[int, str]:
 
 
 def grocery_store_annotations(base: Path) -> ImageTable:
-    """Pool the three lists; classes 0-40 are for training, 41-80 for test.
+    """Return the table of the three lists; classes 0-40 are for training, 41-80 for test.
 
     Raises:
-        DatasetError: With file and line.
+        DatasetError: If a line is invalid; names file and line.
     """
     listed = [row for name in LISTS for row in read_list(base / name)]
     names = read_class_names(base / "classes.csv") if (base / "classes.csv").exists() else {}
@@ -75,9 +77,9 @@ def grocery_store_annotations(base: Path) -> ImageTable:
     rows = []
     for path, label, line in listed:
         if not first <= label < first + CLASSES:
-            raise line.error(f"class {label} is not within {first} ... {first + CLASSES - 1}")
+            raise line.error(f"class {label} is not in {first} ... {first + CLASSES - 1}")
         role = Role.TRAIN if label - first < TRAIN_CLASSES else Role.TEST
-        rows.append(Row(path, label, role, line))
+        rows.append(ListedImage(path, label, role, line))
     return build_table("grocery_store", base, rows, names)
 
 
@@ -85,11 +87,11 @@ def grocery_store_table(root: Path, *, allow_partial: bool = False) -> ImageTabl
     """Load GroceryStoreDataset from the folder with `train.txt`, `val.txt` and `test.txt`.
 
     Args:
-        root: That folder, or the repository's folder with `dataset/` in it.
-        allow_partial: Whether to go on with the images that are there.
+        root: That folder, or the folder of the repository, which contains `dataset/`.
+        allow_partial: Whether missing images are allowed.
 
     Raises:
-        DatasetError: If the set is not whole.
+        DatasetError: If the set is incomplete.
     """
     root = checked_root(root)
     base = find_base(root, LISTS, SUBFOLDERS)
@@ -97,4 +99,6 @@ def grocery_store_table(root: Path, *, allow_partial: bool = False) -> ImageTabl
         raise DatasetError(
             f"grocery_store: no train.txt, val.txt and test.txt in {printable(root)}"
         )
-    return finish(grocery_store_annotations(base), expected=SIZES, allow_partial=allow_partial)
+    return check_complete(
+        grocery_store_annotations(base), expected=SIZES, allow_partial=allow_partial
+    )

@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ibc_pyg.data.annotations import path_problem, printable, reason, shown
-from ibc_pyg.data.sets.class_folders import images_below
-from ibc_pyg.data.sets.common import Row, build_table, checked_root, finish, natural
+from ibc_pyg.data.annotations.completeness import check_complete
+from ibc_pyg.data.annotations.folders import checked_root, images_below
+from ibc_pyg.data.annotations.listed_images import ListedImage, build_table, natural
+from ibc_pyg.data.annotations.text import path_problem
 from ibc_pyg.data.table import ImageTable, Role, SplitSizes
-from ibc_pyg.errors import DatasetError
+from ibc_pyg.errors import DatasetError, printable, reason, shown
 
 TRAIN, TEST = "images_background_small1", "images_background_small2"
 TEST_ALPHABETS = ("Japanese_(katakana)", "Sanskrit", "Tagalog")  # Greek and Latin are in both
@@ -32,17 +33,17 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def omniglot_table(root: Path, *, allow_partial: bool = False) -> ImageTable:
-    """Load the drawings, from the two zip files into memory or from the unpacked folders.
+    """Load the drawings from the two zip files into memory, or from the unpacked folders.
 
     The first archive is for training, Katakana, Sanskrit and Tagalog of the second for test.
-    Zip files are read in place, nothing is unpacked.
+    Zip files are read in place and not unpacked.
 
     Args:
         root: Folder with `images_background_small1` and `..._small2`, as `.zip` or unpacked.
-        allow_partial: Whether to go on with the drawings that are there.
+        allow_partial: Whether missing drawings are allowed.
 
     Raises:
-        DatasetError: If the set is not whole, or an archive is damaged.
+        DatasetError: If the set is incomplete, or an archive is damaged.
     """
     root = checked_root(root)
     if (root / "python").is_dir():  # a clone of the repository
@@ -55,11 +56,11 @@ def omniglot_table(root: Path, *, allow_partial: bool = False) -> ImageTable:
         raise DatasetError(
             f"omniglot: {TRAIN}.zip and {TEST}.zip (or both folders) must be in {printable(root)}"
         )
-    return finish(table, expected=SIZES, allow_partial=allow_partial)
+    return check_complete(table, expected=SIZES, allow_partial=allow_partial)
 
 
-def _row(part: str, path: str) -> Row | None:
-    """Return the row of `<part>/<alphabet>/<character>/<drawing>.png`; None if it is unused."""
+def _row(part: str, path: str) -> ListedImage | None:
+    """Return the row of `<part>/<alphabet>/<character>/<drawing>.png`; None if it is not used."""
     parts = PurePosixPath(path).parts
     if len(parts) != 4 or parts[0] != part or parts[-1].startswith("."):
         return None
@@ -67,7 +68,7 @@ def _row(part: str, path: str) -> Row | None:
         return None
     if part == TEST and parts[1] not in TEST_ALPHABETS:
         return None
-    return Row(path, f"{parts[1]}/{parts[2]}", Role.TRAIN if part == TRAIN else Role.TEST)
+    return ListedImage(path, f"{parts[1]}/{parts[2]}", Role.TRAIN if part == TRAIN else Role.TEST)
 
 
 def _from_folders(root: Path) -> ImageTable:
@@ -76,7 +77,7 @@ def _from_folders(root: Path) -> ImageTable:
 
 
 def _from_archives(root: Path) -> ImageTable:
-    rows: list[Row] = []
+    rows: list[ListedImage] = []
     images: list[Pixels] = []
     for part in (TRAIN, TEST):
         for row, pixels in read_archive(root / f"{part}.zip", part):
@@ -98,25 +99,25 @@ def _from_archives(root: Path) -> ImageTable:
     )
 
 
-def read_archive(file: Path, part: str) -> Iterator[tuple[Row, Pixels]]:
+def read_archive(file: Path, part: str) -> Iterator[tuple[ListedImage, Pixels]]:
     """Yield the drawings of a zip archive as row and uint8 `[H, W, 1]`, without unpacking it.
 
     Raises:
-        DatasetError: Naming the archive and its member, if either is damaged or too large.
+        DatasetError: If the archive or a member is damaged or too large; names both.
     """
     where = printable(file)
     try:
         with zipfile.ZipFile(file) as archive:
             members = sorted(archive.infolist(), key=lambda member: natural(member.filename))
             if len(members) > MAX_MEMBERS:
-                raise DatasetError(f"{where}: {len(members)} members, this is not Omniglot")
+                raise DatasetError(f"{where}: {len(members)} members; this is not Omniglot")
             for member in members:
                 row = None if path_problem(member.filename) else _row(part, member.filename)
                 if row is not None:
                     yield row, _drawing(archive, member, where)
     except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
         raise DatasetError(
-            f"{where}: damaged zip archive ({reason(error)}); fetch it again"
+            f"{where}: damaged zip archive ({reason(error)}); download it again"
         ) from error
 
 
@@ -134,7 +135,7 @@ def _drawing(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> P
             return np.asarray(image.convert("L"), dtype=np.uint8)[..., None]  # [H, W, 1]
     except DatasetError:
         raise
-    except Exception as error:  # a damaged member can fail in zipfile, zlib or PIL in many ways
+    except Exception as error:  # zipfile, zlib and PIL raise many kinds on damaged members
         raise DatasetError(
-            f"{where}: {name} is damaged ({reason(error)}); fetch it again"
+            f"{where}: {name} is damaged ({reason(error)}); download it again"
         ) from error

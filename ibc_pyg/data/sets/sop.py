@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from ibc_pyg.data.annotations import printable, read_lines
-from ibc_pyg.data.sets.class_folders import ordered_split
-from ibc_pyg.data.sets.common import Row, build_table, checked_root, find_base, finish
+from ibc_pyg.data.annotations.completeness import check_complete
+from ibc_pyg.data.annotations.folders import checked_root, find_base, ordered_split
+from ibc_pyg.data.annotations.listed_images import ListedImage, build_table
+from ibc_pyg.data.annotations.text import read_lines
 from ibc_pyg.data.table import ImageTable, Role, SplitSizes
-from ibc_pyg.errors import DatasetError
+from ibc_pyg.errors import DatasetError, printable
 
 TRAIN_CLASSES = 11_318
 SIZES = SplitSizes(11_318, 59_551, 11_316, 60_502, 60_502, 60_502)
@@ -22,11 +23,11 @@ LISTS = (("Ebay_train.txt", Role.TRAIN), ("Ebay_test.txt", Role.TEST))
 COLUMNS = "image_id class_id super_class_id path"
 
 
-def read_list(file: Path, role: Role) -> list[Row]:
+def read_list(file: Path, role: Role) -> list[ListedImage]:
     """Read `image_id class_id super_class_id path` lines.
 
     Raises:
-        DatasetError: With file and line.
+        DatasetError: If a line is invalid; names file and line.
     """
     rows = []
     for place, line in enumerate(read_lines(file)):
@@ -36,26 +37,28 @@ def read_list(file: Path, role: Role) -> list[Row]:
         image, label, group, path = fields
         line.integer(image, "image_id")
         line.integer(group, "super_class_id")
-        rows.append(Row(line.relative_path(path), line.integer(label, "class_id"), role, line))
+        rows.append(
+            ListedImage(line.relative_path(path), line.integer(label, "class_id"), role, line)
+        )
     return rows
 
 
 def sop_annotations(base: Path, *, by_class: bool = False) -> ImageTable:
-    """Return what `Ebay_train.txt` and `Ebay_test.txt` say. Images need not be there.
+    """Return the table of `Ebay_train.txt` and `Ebay_test.txt`. The image files are not checked.
 
     Args:
         base: Folder with these files.
-        by_class: Whether images lie in `images/<class, five digits>/` as the paper's code moves
-            them, rather than where the lists say.
+        by_class: Whether images are in `images/<class, five digits>/`, the layout of the released
+            code, instead of the listed paths.
 
     Raises:
-        DatasetError: With file and line.
+        DatasetError: If a line is invalid; names file and line.
     """
     train, test = (read_list(base / name, role) for name, role in LISTS)
     trained = {row.label for row in train}
     for row in test:
         if row.label in trained and row.source is not None:
-            raise row.source.error(f"class {row.label} is in {LISTS[0][0]} as well")
+            raise row.source.error(f"class {row.label} is also in {LISTS[0][0]}")
     rows = train + test
     if by_class:
         rows = [
@@ -70,12 +73,12 @@ def sop_table(root: Path, *, allow_partial: bool = False) -> ImageTable:
 
     Args:
         root: Folder (or the one above) with `Ebay_train.txt`, `Ebay_test.txt` and the folders
-            `bicycle_final/` ...; or with `images/<class>/` instead of these, with or without
-            the lists.
-        allow_partial: Whether to go on with the images that are there.
+            `bicycle_final/` ...; or with `images/<class>/` instead of these folders, with or
+            without the lists.
+        allow_partial: Whether missing images are allowed.
 
     Raises:
-        DatasetError: If the set is not whole.
+        DatasetError: If the set is incomplete.
     """
     root = checked_root(root)
     base = find_base(root, [name for name, _ in LISTS], SUBFOLDERS)
@@ -90,4 +93,4 @@ def sop_table(root: Path, *, allow_partial: bool = False) -> ImageTable:
                 "Stanford_Online_Products.zip there"
             )
         table = build_table("sop", base, rows)
-    return finish(table, expected=SIZES, allow_partial=allow_partial)
+    return check_complete(table, expected=SIZES, allow_partial=allow_partial)

@@ -1,4 +1,4 @@
-"""Transforms of whole batches: presets for photographs and for small pictures."""
+"""Transforms of whole batches, with presets for photographs and for small images."""
 
 from ibc_pyg.data.transforms.base import Images, Transform
 from ibc_pyg.data.transforms.colour import Colour

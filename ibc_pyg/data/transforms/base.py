@@ -1,4 +1,4 @@
-"""What every transform preset offers."""
+"""Base class of the transforms."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from ibc_pyg.data.transforms.pixels import as_channels, normalised, resize_short
 from ibc_pyg.errors import ConfigError
 
 Images = Tensor | Sequence[Tensor]
-"""uint8 `[B, C, H, W]`, or B pictures uint8 `[C, H, W]` of any sizes; C is 1 or 3."""
+"""uint8 `[B, C, H, W]`, or B images uint8 `[C, H, W]` of any sizes; C is 1 or 3."""
 
 Draws = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Transform(ABC):
-    """Turns pictures into the input of a network, with random changes or without.
+    """Conversion of images into the input of a network, with or without augmentation.
 
-    Transforms work on whole batches, because one operation on a batch costs far less than one an
-    image. All randomness comes from the generator, or from numbers drawn beforehand: torch's
-    global generator keeps its state.
+    Transforms process whole batches, because one operation per batch costs far less than one per
+    image. All randomness comes from a given generator or from given random numbers; the global
+    generator of torch is not used.
 
     Attributes:
         image_size: Height and width of the result in pixels.
-        resize: Shorter side, in pixels, that a test picture is scaled to before the centre
-            `image_size` is cut out; also what the cache stores.
+        resize: Shorter side in pixels that a test image is scaled to before the centre crop;
+            also the size of the images in the cache.
         mean: Mean of each channel, for pixels in [0, 1].
         std: Standard deviation of each channel; the result is `(pixel / 255 - mean) / std`.
     """
@@ -55,7 +55,7 @@ class Transform(ABC):
         if self.resize < self.image_size:
             raise ConfigError(
                 f"data.transform_args.resize: {self.resize} is smaller than image_size "
-                f"{self.image_size}, which is cut out of it; raise resize or lower image_size"
+                f"{self.image_size}, the size of the crop; raise resize or lower image_size"
             )
         if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3):
             raise ConfigError("data.transform_args.mean: mean and std need 1 or 3 values each")
@@ -70,49 +70,45 @@ class Transform(ABC):
     @property
     @abstractmethod
     def num_draws(self) -> int:
-        """Random numbers that one image takes."""
+        """Number of random numbers per image."""
 
     @abstractmethod
     def pixels(self, images: Images, draws: Draws) -> Tensor:
-        """Make pictures of one size: the part of `augment` that worker processes do.
+        """Make images of one size: the part of `augment` that runs in worker processes.
 
         Args:
-            images: B pictures.
+            images: B images.
             draws: Uniform in [0, 1), float64 `[B, num_draws]`.
 
         Returns:
-            uint8 `[B, image_size, image_size, channels]`, a quarter of what floats would take
-            on the way to the main process or the GPU.
+            uint8 `[B, image_size, image_size, channels]`, a quarter of the memory of floats on
+            the way to the main process or the GPU.
         """
 
     @abstractmethod
-    def finish(
-        self, pixels: Tensor, draws: Draws, out: Tensor | None = None, first: int = 0
-    ) -> Tensor:
-        """Normalise the pictures, and change what is changed for a whole batch at once.
+    def finish(self, pixels: Tensor, draws: Draws, first: int = 0) -> Tensor:
+        """Normalise the images, after the augmentations that run on a whole batch.
 
         Args:
-            pixels: What `pixels` returned, on any device.
-            draws: The same numbers, or those of the G images of a global batch that these are a
-                share of, `[G, num_draws]`.
-            out: Memory that may be used for the result, float32
-                `[B, image_size, image_size, channels]`.
-            first: Place of the first image in the global batch.
+            pixels: Result of `pixels`, on any device.
+            draws: The same numbers, or those of all G images of the global batch,
+                `[G, num_draws]`.
+            first: Index of the first image in the global batch.
 
         Returns:
             float32 `[B, channels, image_size, image_size]`, channels last in memory.
         """
 
     def augment(self, images: Images, draws: Draws) -> Tensor:
-        """Change pictures as the random numbers say: `pixels`, then `finish`."""
+        """Augment images by the given random numbers: `pixels`, then `finish`."""
         return self.finish(self.pixels(images, draws), draws)
 
     def train(self, images: Images, rng: np.random.Generator) -> Tensor:
-        """Change pictures at random: `augment` with numbers from `rng`."""
+        """Augment images with random numbers from `rng`."""
         return self.augment(images, rng.random((len(images), self.num_draws)))
 
     def test(self, images: Images) -> Tensor:
-        """Scale the shorter side to `resize`, cut out the centre, normalise.
+        """Scale the shorter side to `resize`, crop the centre, normalise.
 
         Returns:
             float32 `[B, channels, image_size, image_size]`, channels last in memory.
@@ -120,7 +116,7 @@ class Transform(ABC):
         return self.normalise(self.fit(images))
 
     def fit(self, images: Images) -> Tensor:
-        """Scale and cut out the centre, uint8 `[B, image_size, image_size, channels]`."""
+        """Scale and crop the centre, uint8 `[B, image_size, image_size, channels]`."""
         if isinstance(images, Tensor):
             return self._centre(images).contiguous()  # [B, S, S, channels]
         S = self.image_size
@@ -129,9 +125,9 @@ class Transform(ABC):
             out[i].copy_(self._centre(image[None])[0])  # [S, S, channels]
         return out
 
-    def normalise(self, pixels: Tensor, out: Tensor | None = None) -> Tensor:
+    def normalise(self, pixels: Tensor) -> Tensor:
         """Return `(pixels / 255 - mean) / std`, `[B, S, S, channels] -> [B, channels, S, S]`."""
-        return normalised(pixels, self.mean, self.std, out)
+        return normalised(pixels, self.mean, self.std)
 
     def _centre(self, images: Tensor) -> Tensor:
         images = resize_shorter(as_channels(images, self.channels), self.resize)

@@ -1,4 +1,4 @@
-"""Colour jitter and RandAugment for one picture, driven by numbers drawn beforehand."""
+"""Colour jitter and RandAugment for one image, from a given random number."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from torchvision.transforms import v2
 
 @dataclass(frozen=True)
 class Colour:
-    """How much colours change; everything is off by default.
+    """Strength of colour jitter and RandAugment; all are off by default.
 
-    torchvision's transforms draw from torch's global generator. It is set from a number drawn
-    beforehand while they work, and put back afterwards.
+    torchvision's transforms draw from torch's global generator, which is seeded from the given
+    number while they run and restored afterwards.
 
     Attributes:
-        brightness: Largest change, as a share.
-        contrast: Largest change, as a share.
-        saturation: Largest change, as a share.
-        hue: Largest shift, as a share of the colour circle; at most 0.5.
+        brightness: Largest relative change.
+        contrast: Largest relative change.
+        saturation: Largest relative change.
+        hue: Largest shift, as a fraction of the colour circle; at most 0.5.
         operations: RandAugment (Cubuk et al. 2020, https://arxiv.org/abs/1909.13719): operations
-            a picture; 0 is off.
+            per image; 0 is off.
         magnitude: RandAugment's strength, 0 to 30.
     """
 
@@ -37,12 +37,12 @@ class Colour:
 
     @property
     def active(self) -> bool:
-        """Whether there is anything to do."""
+        """Whether any change is enabled."""
         return bool(self._steps)
 
     @property
     def num_draws(self) -> int:
-        """Random numbers that one picture takes: its seed."""
+        """Number of random numbers per image: the seed."""
         return 1
 
     @cached_property
@@ -54,10 +54,10 @@ class Colour:
             steps.append(v2.ColorJitter(self.brightness, self.contrast, self.saturation, self.hue))
         return steps
 
-    def __call__(self, picture: Tensor, draws: np.ndarray) -> Tensor:
-        """Change one picture, uint8 `[3, H, W]`, as the number `draws[0]` in [0, 1) says."""
+    def __call__(self, image: Tensor, draws: np.ndarray) -> Tensor:
+        """Change one image, uint8 `[3, H, W]`, seeded by `draws[0]` in [0, 1)."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(int(draws[0] * 2**32))
             for step in self._steps:
-                picture = step(picture)
-        return picture
+                image = step(image)
+        return image

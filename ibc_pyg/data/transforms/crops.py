@@ -1,4 +1,4 @@
-"""Random boxes for a batch of pictures, from uniform numbers."""
+"""Random boxes for a batch of images, from uniform random numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ibc_pyg.data.transforms.base import Draws
 
 ATTEMPTS = 10
-"""Shapes tried for a crop before the largest central one that the ratio allows is taken."""
+"""Shapes tried for a crop; if none fits, the largest central box of the ratio is taken."""
 
 Boxes = npt.NDArray[np.int64]
 
@@ -23,13 +23,13 @@ def random_resized_crops(
 ) -> Boxes:
     """Draw the boxes of "random resized crop" (Szegedy et al. 2015, https://arxiv.org/abs/1409.4842).
 
-    Area and aspect ratio are drawn up to ten times until the box fits, then its place; the same
-    distribution as torchvision's `RandomResizedCrop`.
+    Area and aspect ratio are drawn up to ten times until the box fits, then its position: the
+    distribution of torchvision's `RandomResizedCrop`.
 
     Args:
-        sizes: Height and width of each picture, int64 `[B, 2]`.
+        sizes: Height and width of each image, int64 `[B, 2]`.
         draws: Uniform numbers, `[B, 2 * ATTEMPTS + 2]`.
-        scale: Range of the box's share of the picture's area.
+        scale: Range of the box's fraction of the image's area.
         ratio: Range of width / height, drawn uniformly on a logarithmic scale.
 
     Returns:
@@ -67,10 +67,10 @@ def erasing_boxes(
     """Draw the boxes of random erasing (Zhong et al. 2020, https://arxiv.org/abs/1708.04896).
 
     Args:
-        side: Height and width of all pictures.
+        side: Height and width of all images.
         draws: Uniform numbers, `[B, 2 * ATTEMPTS + 3]`.
-        probability: Share of the pictures that lose a box.
-        scale: Range of the box's share of the picture's area.
+        probability: Probability that a box of an image is erased.
+        scale: Range of the box's fraction of the image's area.
         ratio: Range of width / height, drawn uniformly on a logarithmic scale.
 
     Returns:

@@ -23,14 +23,14 @@ class PhotoTransform(Transform):
     """Random resized crop, horizontal flip, colour changes, normalisation, random erasing.
 
     Attributes:
-        crop_scale: Range of the crop's share of the picture's area.
+        crop_scale: Range of the crop's fraction of the image's area.
         crop_ratio: Range of the crop's width / height.
-        flip: Share of pictures that are mirrored left to right.
-        erase_probability: Share of pictures that lose a box.
-        erase_scale: Range of the box's share of the area.
+        flip: Probability of a horizontal flip.
+        erase_probability: Probability that a box is erased.
+        erase_scale: Range of the box's fraction of the area.
         erase_ratio: Range of the box's width / height.
-        erase_value: What fills the box, per channel, in units of the normalised result.
-        colour: Changes of colour and RandAugment.
+        erase_value: Value of the erased box per channel, in units of the normalised result.
+        colour: Colour jitter and RandAugment.
     """
 
     image_size: int = 227
@@ -69,34 +69,32 @@ class PhotoTransform(Transform):
 
     @property
     def num_draws(self) -> int:
-        """Those of crop, flip and erasing, and two of colour."""
+        """Number of random numbers per image: those of crop, flip, erasing and colour."""
         return _CROP + 1 + _ERASE + self.colour.num_draws
 
     def pixels(self, images: Images, draws: Draws) -> Tensor:
-        """Crop, scale, mirror and colour, uint8 `[B, S, S, channels]`."""
+        """Crop, scale, flip and change colours, uint8 `[B, S, S, channels]`."""
         crop, flip, _, colour = self._split(draws)
         sizes = np.array([image.shape[-2:] for image in images], dtype=np.int64).reshape(-1, 2)
         boxes = random_resized_crops(sizes, crop, self.crop_scale, self.crop_ratio).tolist()
         mirrored = (flip[:, 0] < self.flip).tolist()
         S = self.image_size
-        # Channels-last order from the decoder to the network: no step has to reorder pixels.
+        # Channels-last order from the decoder to the network avoids reordering pixels.
         out = torch.empty(len(images), S, S, self.channels, dtype=torch.uint8)
         for i, (top, left, height, width) in enumerate(boxes):
-            picture = images[i][None, :, top : top + height, left : left + width]  # [1, C, h, w]
-            picture = resize(picture, S, S)[0]  # [C, S, S]
+            image = images[i][None, :, top : top + height, left : left + width]  # [1, C, h, w]
+            image = resize(image, S, S)[0]  # [C, S, S]
             if mirrored[i]:
-                picture = picture.flip(-1)
+                image = image.flip(-1)
             if self.colour.active:
-                picture = self.colour(as_channels(picture, 3), colour[i])
-            picture = as_channels(picture, self.channels)  # [channels, S, S]
-            out[i].copy_(picture.permute(1, 2, 0))  # [S, S, channels]
+                image = self.colour(as_channels(image, 3), colour[i])
+            image = as_channels(image, self.channels)  # [channels, S, S]
+            out[i].copy_(image.permute(1, 2, 0))  # [S, S, channels]
         return out
 
-    def finish(
-        self, pixels: Tensor, draws: Draws, out: Tensor | None = None, first: int = 0
-    ) -> Tensor:
+    def finish(self, pixels: Tensor, draws: Draws, first: int = 0) -> Tensor:
         """Normalise and erase boxes, float32 `[B, channels, S, S]`."""
-        images = self.normalise(pixels, out)  # [B, channels, S, S]
+        images = self.normalise(pixels)  # [B, channels, S, S]
         if not self.erase_probability:
             return images
         _, _, erase, _ = self._split(draws[first : first + len(pixels)])
@@ -111,5 +109,5 @@ class PhotoTransform(Transform):
         return images
 
     def _split(self, draws: Draws) -> list[Draws]:
-        """Return the numbers of crop, flip, erasing and colour."""
+        """Return the random numbers of crop, flip, erasing and colour."""
         return np.split(draws, [_CROP, _CROP + 1, _CROP + 1 + _ERASE], axis=1)

@@ -1,4 +1,4 @@
-"""The few operations on 8-bit pixels that all presets share, each in its fastest memory order."""
+"""Operations on 8-bit pixels, each in its fastest memory order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torchvision.transforms.v2 import functional as V2
 
 
 def as_channels(images: Tensor, channels: int) -> Tensor:
-    """Turn grey pictures into RGB or RGB into grey, `[..., C, H, W] -> [..., channels, H, W]`."""
+    """Convert grey images to RGB or RGB to grey, `[..., C, H, W] -> [..., channels, H, W]`."""
     if images.shape[-3] == channels:
         return images
     if channels == 1:
@@ -40,9 +40,9 @@ def fit_shape(picture: Tensor, height: int, width: int, channels: int) -> Tensor
 
 
 def resize(images: Tensor, height: int, width: int) -> Tensor:
-    """Scale pictures bilinearly with antialiasing, uint8 `[B, C, H, W] -> [B, C, height, width]`.
+    """Scale images bilinearly with antialiasing, uint8 `[B, C, H, W] -> [B, C, height, width]`.
 
-    The kernel for 8-bit pixels takes about half the time if they come in channels-last order.
+    The kernel for 8-bit pixels takes about half the time in channels-last order.
     """
     if images.shape[-2:] == (height, width):
         return images
@@ -51,38 +51,35 @@ def resize(images: Tensor, height: int, width: int) -> Tensor:
 
 
 def resize_shorter(images: Tensor, size: int) -> Tensor:
-    """Scale pictures so that their shorter side is `size`, uint8 `[B, C, H, W]`."""
+    """Scale images so that their shorter side is `size`, uint8 `[B, C, H, W]`."""
     height, width = images.shape[-2:]
     return resize(images, *scaled_size(height, width, size))
 
 
 def scaled_size(height: int, width: int, shorter: int) -> tuple[int, int]:
-    """Return height and width once the shorter side is `shorter`; the longer is rounded down."""
+    """Return height and width for a shorter side of `shorter`; the longer is rounded down."""
     if height <= width:
         return shorter, int(shorter * width / height)
     return int(shorter * height / width), shorter
 
 
-def normalised(
-    pixels: Tensor, mean: Sequence[float], std: Sequence[float], out: Tensor | None = None
-) -> Tensor:
+def normalised(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Return `(pixels / 255 - mean) / std`.
 
     Args:
         pixels: uint8 `[B, H, W, C]`.
         mean: Mean of each channel, C values.
         std: Standard deviation of each channel, C values.
-        out: Memory for the result, float32 `[B, H, W, C]`, contiguous.
 
     Returns:
         float32 `[B, C, H, W]`, channels last in memory.
     """
     B, H, W, C = pixels.shape
     device = pixels.device
-    # One row of the picture at a time: a loop over three channels inside is ten times slower.
+    # Scale and shift of a whole image row: an inner loop over 3 channels is ten times slower.
     scale = (1 / (255 * torch.tensor(std))).repeat(W).to(device)  # [W * C]
     shift = (-torch.tensor(mean) / torch.tensor(std)).repeat(W).to(device)  # [W * C]
-    out = pixels.to(torch.float32, copy=True) if out is None else out.copy_(pixels)
+    out = pixels.to(torch.float32, copy=True)  # [B, H, W, C]
     rows = out.view(B * H, W * C)
     torch.addcmul(shift, rows, scale, out=rows)
     return out.permute(0, 3, 1, 2)  # [B, C, H, W]

@@ -10,12 +10,12 @@ from ibc_pyg.data.transforms.base import Transform
 from ibc_pyg.data.transforms.colour import Colour
 from ibc_pyg.data.transforms.photo import PhotoTransform
 from ibc_pyg.data.transforms.small import PlainTransform, SmallTransform
-from ibc_pyg.errors import ConfigError
+from ibc_pyg.errors import ConfigError, check_arguments, did_you_mean
 
 _PRESETS: dict[str, tuple[type[Transform], dict[str, Any]]] = {
-    # The paper: ImageNet's statistics, erasing as Zhong et al. propose it.
+    # The paper: ImageNet's statistics, random erasing as proposed by Zhong et al.
     "imagenet": (PhotoTransform, {}),
-    # The released code: its weights were trained with this first std, a typo for 0.229, and with
+    # The released code: its weights were trained with this first std (a typo for 0.229), and with
     # boxes erased to these values after normalisation.
     "released": (
         PhotoTransform,
@@ -40,7 +40,7 @@ _PRESETS: dict[str, tuple[type[Transform], dict[str, Any]]] = {
             "erase_probability": 0.0,
         },
     ),
-    # As strong as the distortion of the data set's test images.
+    # Matches the distortion of the data set's test images.
     "glyphs": (
         SmallTransform,
         {
@@ -60,7 +60,7 @@ _PRESETS: dict[str, tuple[type[Transform], dict[str, Any]]] = {
 
 
 def preset_names() -> list[str]:
-    """Return the names that `transform_preset` knows."""
+    """Return the names of all presets."""
     return list(_PRESETS)
 
 
@@ -72,23 +72,18 @@ def transform_preset(
     Args:
         name: One of `preset_names()`.
         image_size: Height and width of the result in pixels; None takes the preset's.
-        resize: Shorter side before the centre is cut out; None keeps the preset's ratio to
+        resize: Shorter side before the centre crop; None keeps the preset's ratio to
             `image_size`.
-        **changes: Other fields of the preset's dataclass, as `erase_probability=0.0`.
+        **changes: Other fields of the preset's dataclass, such as `erase_probability=0.0`.
 
     Raises:
-        ConfigError: If there is no such preset or field, or a value is out of range.
+        ConfigError: If the preset or a field is unknown, or a value is out of range.
     """
     if name not in _PRESETS:
-        raise ConfigError(f"data.transform: no preset {name!r}; choose one of {preset_names()}")
+        raise ConfigError(f"data.transform: no preset {name!r}; {did_you_mean(name, _PRESETS)}")
     kind, settings = _PRESETS[name]
+    check_arguments(kind, changes, what=f"data.transform_args: preset {name!r}")
     known = {field.name: field for field in fields(kind)}
-    unknown = sorted(set(changes) - set(known))
-    if unknown:
-        raise ConfigError(
-            f"data.transform_args: preset {name!r} has no field {unknown[0]!r}; it has "
-            f"{sorted(known)}"
-        )
     settings = {**settings, **{key: _typed(value) for key, value in changes.items()}}
     if image_size is not None:
         ours = settings.get("image_size", known["image_size"].default)
@@ -100,15 +95,10 @@ def transform_preset(
 
 
 def _typed(value: Any) -> Any:
-    """Return a value from a YAML file as the dataclasses want it."""
+    """Convert a value from a YAML file to the type of the dataclass field."""
     if isinstance(value, list):
         return tuple(value)
     if isinstance(value, Mapping):
-        names = [field.name for field in fields(Colour)]
-        unknown = sorted(set(value) - set(names))
-        if unknown:
-            raise ConfigError(
-                f"data.transform_args.colour: no field {unknown[0]!r}; it has {names}"
-            )
+        check_arguments(Colour, value, what="data.transform_args: colour")
         return Colour(**value)
     return value

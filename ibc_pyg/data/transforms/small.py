@@ -1,4 +1,4 @@
-"""Augmentation of small pictures, a whole batch in one `grid_sample`."""
+"""Augmentation of small images, a whole batch in one `grid_sample`."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ Padding = Literal["border", "zeros", "reflection"]
 
 @dataclass(frozen=True)
 class SmallTransform(Transform):
-    """Random affine maps, contrast and noise for pictures of about 28 to 64 pixels.
+    """Random affine maps, contrast and noise for images of about 28 to 64 pixels.
 
-    Each number gives the width of a uniform range around "no change".
+    Each number is the half width of a uniform range around no change.
 
     Attributes:
-        rotation: Largest turn in degrees, either way.
-        scale: Largest change of size, as a share: 0.15 is 1 / 1.15 to 1.15.
-        shear: Largest shear in degrees, either way.
-        translation: Largest shift, as a share of the picture's side.
-        contrast: Largest change of contrast, as a share.
-        noise: Standard deviation of Gaussian noise, in units of the range from black to white.
-        padding: What lies outside the picture: its border pixels, zero (black), or a reflection.
+        rotation: Largest rotation in degrees, in either direction.
+        scale: Largest relative change of size: 0.15 is 1 / 1.15 to 1.15.
+        shear: Largest shear in degrees, in either direction.
+        translation: Largest shift, as a fraction of the image's side.
+        contrast: Largest relative change of contrast.
+        noise: Standard deviation of Gaussian noise, as a fraction of the range from black to white.
+        padding: Pixels outside the image: its border, zeros (black), or a reflection.
     """
 
     image_size: int = 28
@@ -64,17 +64,15 @@ class SmallTransform(Transform):
 
     @property
     def num_draws(self) -> int:
-        """Rotation, scale, shear, two shifts, contrast, seed of the noise."""
+        """Number per image: rotation, scale, shear, two shifts, contrast, seed of the noise."""
         return 7
 
     def pixels(self, images: Images, draws: Draws) -> Tensor:
-        """Fit pictures as for a test, uint8 `[B, S, S, channels]`."""
+        """Scale and crop images as in `test`, uint8 `[B, S, S, channels]`."""
         return self.fit(images)
 
-    def finish(
-        self, pixels: Tensor, draws: Draws, out: Tensor | None = None, first: int = 0
-    ) -> Tensor:
-        """Map, change contrast, add noise, normalise, float32 `[B, channels, S, S]`."""
+    def finish(self, pixels: Tensor, draws: Draws, first: int = 0) -> Tensor:
+        """Apply affine maps, contrast, noise and normalisation, float32 `[B, channels, S, S]`."""
         device = pixels.device
         pixels = pixels.permute(0, 3, 1, 2) / 255  # [B, C, S, S]
         own = draws[first : first + len(pixels)]
@@ -98,7 +96,7 @@ class SmallTransform(Transform):
         return pixels.clamp_(0, 1).sub_(mean).div_(std)
 
     def _maps(self, symmetric: Tensor) -> Tensor:
-        """Return the maps from result to source, `[B, 2, 3]`, from numbers in [-1, 1), `[B, 6]`."""
+        """Return maps from result to source, `[B, 2, 3]`, from numbers in [-1, 1), `[B, 6]`."""
         angle, size, shear = symmetric[:, 0], symmetric[:, 1], symmetric[:, 2]
         angle = angle * math.radians(self.rotation)
         size = (size * math.log1p(self.scale)).exp()
@@ -115,7 +113,7 @@ class SmallTransform(Transform):
 
 
 def _empty_like(pixels: Tensor, count: int) -> Tensor:
-    """Return memory for `count` pictures, laid out as `pixels`, which says what draw goes where."""
+    """Return memory for `count` images in the layout of `pixels`, the order of the noise."""
     if count == len(pixels):
         return torch.empty_like(pixels)
     one = pixels[:1]
@@ -128,7 +126,7 @@ def _empty_like(pixels: Tensor, count: int) -> Tensor:
 
 @dataclass(frozen=True)
 class PlainTransform(Transform):
-    """No augmentation: training pictures are treated as test pictures are."""
+    """No augmentation: training images are transformed like test images."""
 
     image_size: int = 28
     resize: int = 28
@@ -137,15 +135,13 @@ class PlainTransform(Transform):
 
     @property
     def num_draws(self) -> int:
-        """None."""
+        """Number of random numbers per image: none."""
         return 0
 
     def pixels(self, images: Images, draws: Draws) -> Tensor:
-        """Fit pictures as for a test, uint8 `[B, S, S, channels]`."""
+        """Scale and crop images as in `test`, uint8 `[B, S, S, channels]`."""
         return self.fit(images)
 
-    def finish(
-        self, pixels: Tensor, draws: Draws, out: Tensor | None = None, first: int = 0
-    ) -> Tensor:
+    def finish(self, pixels: Tensor, draws: Draws, first: int = 0) -> Tensor:
         """Normalise, float32 `[B, channels, S, S]`."""
-        return self.normalise(pixels, out)
+        return self.normalise(pixels)

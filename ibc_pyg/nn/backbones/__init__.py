@@ -1,4 +1,4 @@
-"""Backbones: networks that turn images `[B, C, H, W]` into raw embeddings `[B, D]`."""
+"""Backbones: networks from images `[B, C, H, W]` to raw embeddings `[B, D]`."""
 
 from ibc_pyg.nn.backbones.factory import backbone_names, make_backbone
 from ibc_pyg.nn.backbones.residual import SmallResNet

@@ -1,4 +1,4 @@
-"""Global pooling: from a map of features to one vector."""
+"""Global pooling of feature maps to vectors."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ibc_pyg.nn.checks import check_at_least
+
 Pooling = Literal["max", "avg", "gem"]
 
 
 class GeM(nn.Module):
-    r"""Generalised mean over the cells of a map, with one learned power `p`.
+    r"""Generalised mean over the positions of a map, with one learned power `p`.
 
     .. math::
         y_c = \left( \frac{1}{|\Omega|} \sum_{u \in \Omega} \max(x_{c,u}, \epsilon)^p
         \right)^{1/p}
 
     From "Fine-tuning CNN Image Retrieval with No Human Annotation"
-    (https://arxiv.org/abs/1711.02512). With p = 1 it is the average, with large p the maximum.
+    (https://arxiv.org/abs/1711.02512). It is the average for p = 1 and tends to the maximum.
 
     Args:
         grid: The map is pooled in `grid * grid` cells.
-        p: Power at the start.
-        eps: Smallest value; the map has to be non-negative for all below it to be noise.
-
+        p: Initial power.
+        eps: Lower bound of the map's values, which should be non-negative.
     """
 
     def __init__(self, grid: int = 1, p: float = 3.0, eps: float = 1e-6) -> None:
@@ -35,7 +36,7 @@ class GeM(nn.Module):
         self.p = nn.Parameter(torch.tensor(float(p)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pool `[B, C, H, W]` to `[B, C, grid, grid]`, in float32 whatever `x` is."""
+        """Pool `[B, C, H, W]` to float32 `[B, C, grid, grid]`."""
         powers = x.float().clamp(min=self.eps) ** self.p  # [B, C, H, W]
         result: Tensor = F.adaptive_avg_pool2d(powers, self.grid) ** (1 / self.p)  # [B, C, g, g]
         return result
@@ -50,10 +51,8 @@ def make_pooling(name: str, grid: int = 1) -> nn.Module:
 
     Raises:
         ValueError: If the name is unknown or `grid` is below 1.
-
     """
-    if grid < 1:
-        raise ValueError(f"grid must be at least 1, not {grid}")
+    check_at_least(1, grid=grid)
     modules: dict[str, nn.Module] = {
         "max": nn.AdaptiveMaxPool2d(grid),
         "avg": nn.AdaptiveAvgPool2d(grid),
@@ -65,13 +64,11 @@ def make_pooling(name: str, grid: int = 1) -> nn.Module:
 
 
 class CellPooling(nn.Module):
-    """Pooling in cells, then one vector an image.
+    """Pooling in cells, flattened to one vector per image.
 
     Args:
-        pool: Pools `[B, C, H, W]` to `[B, C, grid, grid]`; a map that has this size already is
-            taken as it is.
-        grid: Cells along a side.
-
+        pool: Pools `[B, C, H, W]` to `[B, C, grid, grid]`; a map of this size is not pooled.
+        grid: Number of cells along a side.
     """
 
     def __init__(self, pool: nn.Module, grid: int) -> None:

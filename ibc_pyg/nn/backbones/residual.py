@@ -1,4 +1,4 @@
-"""Residual networks for pictures of about 28 to 64 pixels."""
+"""Residual networks for images of about 28 to 64 pixels."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ibc_pyg.nn.backbones.pooling import Pooling, make_pooling
-from ibc_pyg.nn.backbones.small import check_sizes, conv_bn_relu
+from ibc_pyg.nn.backbones.small import conv_bn_relu
+from ibc_pyg.nn.checks import check_at_least
 
 
 class ResidualBlock(nn.Module):
     """Two convolutions and a shortcut, the basic block of ResNet (https://arxiv.org/abs/1512.03385).
 
-    Where the block changes size, the shortcut averages 2 x 2 pixels and projects, as in ResNet-D
+    If the block changes the size, the shortcut averages 2 x 2 pixels and projects, as in ResNet-D
     (https://arxiv.org/abs/1812.01187).
 
     Args:
@@ -25,7 +26,6 @@ class ResidualBlock(nn.Module):
     Shapes:
         - **input:** :math:`(B, C_{in}, H, W)`
         - **output:** :math:`(B, C_{out}, H / stride, W / stride)`, rounded up
-
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
@@ -49,19 +49,19 @@ class ResidualBlock(nn.Module):
 
 
 class SmallResNet(nn.Module):
-    """A stem that halves the picture, stages of residual blocks, pooling, a linear layer.
+    """A stem that halves the image, stages of residual blocks, pooling, a linear layer.
 
     Args:
-        in_channels: Colour channels of the pictures.
-        embedding_dim: D, width of an embedding.
+        in_channels: Colour channels of the images.
+        embedding_dim: Width D of an embedding.
         width: Channels of the stem.
-        widths: Channels of each stage; each but the first halves the map.
-        blocks: Residual blocks of each stage; one number holds for all.
-        kernel_size: Side of the stem's convolution; odd.
+        widths: Channels of each stage; all but the first halve the map.
+        blocks: Residual blocks of each stage, or one number for all.
+        kernel_size: Kernel size of the stem; odd.
         stem_stride: Stride of the stem.
-        pooling: How the last map becomes a vector: 'max', 'avg' or 'gem'.
+        pooling: Pooling of the last map: 'max', 'avg' or 'gem'.
         grid: The last map is pooled in `grid * grid` cells; with more than one, the embedding
-            knows where in the picture something is.
+            depends on positions in the image.
 
     Shapes:
         - **input:** images :math:`(B, C, H, W)`
@@ -69,7 +69,6 @@ class SmallResNet(nn.Module):
 
     Raises:
         ValueError: If a size is out of range, or `blocks` and `widths` differ in length.
-
     """
 
     def __init__(
@@ -87,7 +86,7 @@ class SmallResNet(nn.Module):
     ) -> None:
         super().__init__()
         depths = [blocks] * len(widths) if isinstance(blocks, int) else list(blocks)
-        check_sizes(in_channels=in_channels, embedding_dim=embedding_dim, width=width)
+        check_at_least(1, in_channels=in_channels, embedding_dim=embedding_dim, width=width)
         if not widths or min(widths) < 1:
             raise ValueError(f"widths must be one or more numbers >= 1, not {list(widths)}")
         if len(depths) != len(widths) or min(depths) < 1:

@@ -1,4 +1,4 @@
-"""Small convolutional networks for pictures of about 28 to 64 pixels."""
+"""Small convolutional networks for images of about 28 to 64 pixels."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from ibc_pyg.nn.backbones.pooling import Pooling, make_pooling
+from ibc_pyg.nn.checks import check_at_least
 
 
 class ConvNet(nn.Module):
-    """Convolutions with batch normalisation and ReLU, each halving the picture, then a layer.
+    """Convolutions with batch normalisation, ReLU and pooling, then a linear layer.
 
-    With `depth=4` and `width=64` it is the Conv-4 of the few-shot literature
-    (https://arxiv.org/abs/1703.05175), with a linear layer on top.
+    Each convolution halves the image. With `depth=4` and `width=64` it is the Conv-4 of few-shot
+    learning (https://arxiv.org/abs/1703.05175), with a linear layer on top.
 
     Args:
-        in_channels: Colour channels of the pictures.
-        embedding_dim: D, width of an embedding.
+        in_channels: Colour channels of the images.
+        embedding_dim: Width D of an embedding.
         width: Channels of every convolution.
         depth: Number of convolutions.
-        widths: Channels of each convolution; takes the place of `width` and `depth`.
-        stem_stride: Stride of the first convolution. With 2 it does not pool, which makes the
-            network about twice as fast.
-        pooling: How the last map becomes a vector: 'max', 'avg' or 'gem'.
+        widths: Channels of each convolution; replaces `width` and `depth`.
+        stem_stride: Stride of the first convolution. With 2 no pooling follows it, and the network
+            is about twice as fast.
+        pooling: Pooling of the last map: 'max', 'avg' or 'gem'.
         grid: The last map is pooled in `grid * grid` cells; with more than one, the embedding
-            knows where in the picture something is.
+            depends on positions in the image.
 
     Shapes:
         - **input:** images :math:`(B, C, H, W)`
@@ -33,7 +34,6 @@ class ConvNet(nn.Module):
 
     Raises:
         ValueError: If a size is below 1, or `widths` is empty.
-
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ConvNet(nn.Module):
         sizes = list(widths) if widths is not None else [width] * depth
         if not sizes or min(sizes) < 1:
             raise ValueError(f"widths must be one or more numbers >= 1, not {sizes}")
-        check_sizes(in_channels=in_channels, embedding_dim=embedding_dim)
+        check_at_least(1, in_channels=in_channels, embedding_dim=embedding_dim)
         if stem_stride not in (1, 2):
             raise ValueError(f"stem_stride must be 1 or 2, not {stem_stride}")
         blocks: list[nn.Module] = []
@@ -89,15 +89,3 @@ def conv_bn_relu(
         nn.BatchNorm2d(out_channels),
         nn.ReLU(inplace=True),
     )
-
-
-def check_sizes(**sizes: int) -> None:
-    """Refuse a size below 1.
-
-    Raises:
-        ValueError: It names the size.
-
-    """
-    for name, value in sizes.items():
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, not {value}")

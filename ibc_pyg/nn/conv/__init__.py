@@ -1,1 +1,1 @@
-"""Graph convolutions: IntraBatchConv, any layer of PyG, user layers, dense counterparts."""
+"""Graph convolutions: `IntraBatchConv`, the layers of PyG, user classes, dense twins."""

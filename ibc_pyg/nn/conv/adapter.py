@@ -1,95 +1,62 @@
-"""One way to call every graph layer: conv(x), conv(x, edge_index), conv(x, edge_index, weight)."""
+"""Adapter that gives every graph layer the call `conv(x, edge_index=None, edge_weight=None)`."""
 
 from __future__ import annotations
 
-import inspect
-from dataclasses import dataclass
-from enum import Enum, auto
+import copy
+import logging
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ibc_pyg.errors import ConfigError
-from ibc_pyg.nn.conv.checks import check_edges, check_nodes
+from ibc_pyg.nn.checks import check_edges, check_nodes
 from ibc_pyg.nn.conv.complete_edges import (
     CompleteEdges,
-    attention_of_rectangle,
-    dense_attention_of,
-    weights_of_edges,
-    weights_of_rectangle,
+    bipartite_attention,
+    bipartite_edge_weight,
+    union_attention,
+    union_edge_weight,
 )
-from ibc_pyg.nn.conv.fused import CompleteGATConv, CompleteGATv2Conv, CompleteTransformerConv
-from ibc_pyg.nn.conv.specs import ConvSpec
+from ibc_pyg.nn.conv.fused import (
+    CompleteGATConv,
+    CompleteGATv2Conv,
+    CompleteTransformerConv,
+    fuse,
+    why_not_fusable,
+)
+from ibc_pyg.nn.conv.inputs import ConvInputs, EdgeInput
+from ibc_pyg.nn.conv.specs import ConvOptions
 from ibc_pyg.nn.senders import Senders
 
+_logger = logging.getLogger(__name__)
+
 _TWINS = (CompleteGATConv, CompleteGATv2Conv, CompleteTransformerConv)
-
-
-class EdgeInput(Enum):
-    """How a layer takes a number per edge."""
-
-    NONE = auto()
-    WEIGHT = auto()
-    ATTRIBUTE = auto()
-
-
-@dataclass(frozen=True)
-class ConvInputs:
-    """What a layer's `forward` asks for besides nodes and edges.
-
-    Attributes:
-        edge: how it takes edge weights; an ATTRIBUTE is always given, ones if there are none.
-        batch: whether it takes the number of the graph that each node belongs to.
-        attention: whether it can return attention weights.
-        initial_features: whether it takes `x_0`.
-        no_negatives: whether an empty `neg_edge_index` keeps it from sampling.
-
-    """
-
-    edge: EdgeInput
-    batch: bool
-    attention: bool
-    initial_features: bool
-    no_negatives: bool
-
-    @classmethod
-    def of(cls, conv: nn.Module, spec: ConvSpec, edge: EdgeInput) -> ConvInputs:
-        """Read them off the signature of `conv.forward`."""
-        names = inspect.signature(conv.forward).parameters
-        return cls(
-            edge=edge,
-            batch="batch" in names,
-            attention="return_attention_weights" in names,
-            initial_features=spec.initial_features,
-            no_negatives=spec.no_negatives,
-        )
+_PROBE_NODES = 4
 
 
 class ConvAdapter(nn.Module):
-    """Any node-level convolution as a layer of the MPN.
+    """A node-level convolution as a layer of the MPN.
 
-    The complete graph needs no edges where the layer is a dense twin; for the others its edges
-    are made once per size and kept. Several graphs in one call are joined to one graph without
-    edges between them.
+    The complete graph needs no edges if the layer is a dense twin; for other layers its edges are
+    cached by size. Several graphs in one call become one graph without edges between them.
 
     Args:
-        conv: the layer, called as `conv(x, edge_index, ...)`.
-        channels: width of a node embedding, in and out.
-        width: what `conv` gives; a linear layer brings it back to `channels` if it differs.
-        inputs: what else `conv.forward` asks for.
-        self_loops: whether the complete graph has self-loops. Layers that add self-loops of
-            their own take out or keep those of the graph first: none is counted twice.
-        check_finite: refuse NaN and infinity in `x`; costs one sum over `x` per call.
+        conv: The layer, called as `conv(x, edge_index, ...)`.
+        channels: Width of a node embedding, in and out.
+        width: Output width of `conv`; if it is not `channels`, a linear layer follows.
+        inputs: Further inputs of `conv.forward`.
+        self_loops: Whether the complete graph has self-loops. Layers that add self-loops replace
+            or keep those of the graph, so that none is counted twice.
+        check_finite: Check `x` for NaN and infinity; costs one sum over `x` per call.
 
     Shapes:
         - **input:** node embeddings :math:`(N, C)`, or :math:`(B, N, C)` for B separate complete
           graphs; edge indices :math:`(2, E)` *(optional)*; edge weights :math:`(E)`, or
-          :math:`(N, N)` receiver first where there are no edge indices *(optional)*
+          :math:`(N, N)` receiver first without edge indices *(optional)*
         - **output:** node embeddings, shaped as the input; with `return_attention_weights` also
           :math:`(H, N, N)` or :math:`(B, H, N, N)`, receiver first, or, with edge indices,
           :math:`((2, E), (E, H))`
-
     """
 
     def __init__(
@@ -114,7 +81,7 @@ class ConvAdapter(nn.Module):
 
     @property
     def has_attention(self) -> bool:
-        """Whether `return_attention_weights` can be asked for."""
+        """Whether `return_attention_weights` is supported."""
         return self.inputs.attention
 
     def forward(
@@ -129,17 +96,16 @@ class ConvAdapter(nn.Module):
         """Pass messages once.
 
         Args:
-            x: node embeddings, [N, C] or [B, N, C].
-            edge_index: (source, target) of each edge, int64 [2, E]; None is the complete graph.
-            edge_weight: [E] with `edge_index`, else [N, N] or [B, N, N], receiver first.
-            return_attention_weights: return `(out, alpha)`.
-            senders: the M nodes that messages come from, if not `x`: sources are numbered among
-                them, and attention has M columns. See `spans_processes` for which layers can.
+            x: Node embeddings, `[N, C]` or `[B, N, C]`.
+            edge_index: (source, target) of each edge, int64 `[2, E]`; None is the complete graph.
+            edge_weight: `[E]` with `edge_index`, else `[N, N]` or `[B, N, N]`, receiver first.
+            return_attention_weights: Return `(out, alpha)`.
+            senders: M source nodes, where they are not `x`; sources index them, and attention has
+                M columns. `spans_processes` tells whether a layer supports this.
 
         Raises:
-            ValueError: inputs out of shape or range; edge weights or attention weights asked of
-                a layer that has none.
-
+            ValueError: If inputs are out of shape or range.
+            ConfigError: If edge weights or attention weights are asked of a layer without them.
         """
         name = type(self.conv).__name__
         check_nodes(x, self.channels, finite=self.check_finite)
@@ -157,32 +123,33 @@ class ConvAdapter(nn.Module):
             )
         if return_attention_weights and not self.has_attention:
             raise ConfigError(f"return_attention_weights: {name} has no attention weights")
+        attention = return_attention_weights or None
         if edge_index is None and isinstance(self.conv, _TWINS):
-            attend = return_attention_weights or None
-            return self._project(self.conv(x, return_attention_weights=attend, senders=senders))
+            return self._project(self.conv(x, return_attention_weights=attention, senders=senders))
         if senders is not None:
-            return self._from(senders, x, edge_index, edge_weight, return_attention_weights)
+            return self._from_senders(senders, x, edge_index, edge_weight, attention)
         if edge_index is not None:
-            keywords = self._keywords(x, edge_index, edge_weight, 1, return_attention_weights)
-            return self._call(keywords)
-        return self._on_edges(x, edge_weight, return_attention_weights)
+            return self._call(self.inputs.keywords(x, edge_index, edge_weight, attention=attention))
+        return self._on_complete_edges(x, edge_weight, attention)
 
-    def _on_edges(self, x: Tensor, edge_weight: Tensor | None, attention: bool | None) -> Any:
-        """Compute the complete graph through its edges."""
+    def _on_complete_edges(
+        self, x: Tensor, edge_weight: Tensor | None, attention: bool | None
+    ) -> Any:
         graphs, nodes = (x.size(0) if x.dim() == 3 else 1), x.size(-2)
         edge_index = self.complete_edges(graphs, nodes, x.device)
         if edge_weight is not None:
-            edge_weight = weights_of_edges(edge_weight, edge_index, graphs, nodes)  # [B * E]
+            edge_weight = union_edge_weight(edge_weight, edge_index, graphs, nodes)  # [B * E]
         flat = x.reshape(graphs * nodes, self.channels)  # [B * N, C]
-        keywords = self._keywords(flat, edge_index, edge_weight, graphs, attention)
-        result = self._call(keywords)
+        result = self._call(
+            self.inputs.keywords(flat, edge_index, edge_weight, graphs=graphs, attention=attention)
+        )
         if not attention:
             return result.view(x.shape)
         out, (edges, alpha) = result
-        alpha = dense_attention_of(alpha, edges, graphs, nodes)  # [B, H, N, N]
+        alpha = union_attention(alpha, edges, graphs, nodes)  # [B, H, N, N]
         return out.view(x.shape), (alpha if x.dim() == 3 else alpha[0])
 
-    def _from(
+    def _from_senders(
         self,
         senders: Senders,
         x: Tensor,
@@ -190,57 +157,32 @@ class ConvAdapter(nn.Module):
         edge_weight: Tensor | None,
         attention: bool | None,
     ) -> Any:
-        """Compute all senders with the edges into our own nodes alone, and keep those rows."""
+        """Apply the layer to all senders with the edges into the nodes `x`; keep their rows."""
         N, first = x.size(0), senders.first
         complete = edge_index is None
         if edge_index is None:
             edge_index = self.complete_edges.into(N, senders)
             if edge_weight is not None:
-                edge_weight = weights_of_rectangle(edge_weight, edge_index)  # [E]
+                edge_weight = bipartite_edge_weight(edge_weight, edge_index)  # [E]
         shift = edge_index.new_tensor([[0], [first]])
         edges = edge_index + shift  # [2, E]
-        result = self._call(self._keywords(senders.x, edges, edge_weight, 1, attention))
+        result = self._call(
+            self.inputs.keywords(senders.x, edges, edge_weight, attention=attention)
+        )
         if not attention:
             return result[first : first + N]
         out, (edges, alpha) = result
-        # The layer's own self-loops reach the other nodes too.
-        ours = (edges[1] >= first) & (edges[1] < first + N)
-        edges, alpha = edges[:, ours] - shift, alpha[ours]
+        # Self-loops that the layer adds also reach the other nodes.
+        kept = (edges[1] >= first) & (edges[1] < first + N)
+        edges, alpha = edges[:, kept] - shift, alpha[kept]
         if complete:
-            alpha = attention_of_rectangle(alpha, edges, (N, senders.num_nodes))  # [H, N, M]
+            alpha = bipartite_attention(alpha, edges, (N, senders.num_nodes))  # [H, N, M]
         return out[first : first + N], (alpha if complete else (edges, alpha))
-
-    def _keywords(
-        self,
-        x: Tensor,
-        edge_index: Tensor,
-        edge_weight: Tensor | None,
-        graphs: int,
-        attention: bool | None,
-    ) -> dict[str, Any]:
-        """Gather what `conv.forward` asks for, by name."""
-        keywords: dict[str, Any] = {"x": x, "edge_index": edge_index}
-        if self.inputs.edge is EdgeInput.WEIGHT:
-            keywords["edge_weight"] = None if edge_weight is None else edge_weight.view(-1)
-        elif self.inputs.edge is EdgeInput.ATTRIBUTE:
-            if edge_weight is None:
-                edge_weight = x.new_ones(edge_index.size(1))
-            keywords["edge_attr"] = edge_weight.view(-1, 1)  # [E, 1]
-        if self.inputs.batch and graphs > 1:
-            number = torch.arange(graphs, device=x.device)
-            keywords["batch"] = number.repeat_interleave(x.size(0) // graphs)  # [B * N]
-        if self.inputs.initial_features:
-            keywords["x_0"] = x
-        if self.inputs.no_negatives:
-            keywords["neg_edge_index"] = edge_index.new_empty(2, 0)
-        if attention:
-            keywords["return_attention_weights"] = True
-        return keywords
 
     def _call(self, keywords: dict[str, Any]) -> Any:
         result = self.conv(**keywords)
         if self.inputs.no_negatives:
-            # Scores for a loss that is not used here; they would keep the graph of autograd.
+            # Scores of SuperGATConv's auxiliary loss, which is not used; they hold the graph.
             self.conv.att_x = self.conv.att_y = None  # type: ignore[assignment]
         return self._project(result)
 
@@ -248,3 +190,54 @@ class ConvAdapter(nn.Module):
         if isinstance(result, tuple):
             return self.lin_out(result[0]), result[1]
         return self.lin_out(result)
+
+
+def adapt(name: str, conv: nn.Module, inputs: ConvInputs, options: ConvOptions) -> ConvAdapter:
+    """Wrap a layer, as its dense twin if `options.fuse` and there is one.
+
+    Args:
+        name: Name of the layer, for messages.
+        conv: The layer.
+        inputs: Inputs of its `forward`.
+        options: Width, self-loops and fusion.
+
+    Raises:
+        ConfigError: If the layer cannot be called on a batch graph.
+    """
+    channels, self_loops = options.channels, options.self_loops
+    width = output_width(name, conv, channels, inputs)
+    if options.fuse:
+        reason = why_not_fusable(conv)
+        if reason is None:
+            conv = fuse(conv, self_loops=self_loops)
+        else:
+            _logger.debug("conv %s runs on edges: %s", name, reason)
+    return ConvAdapter(conv, channels, width, inputs, self_loops=self_loops)
+
+
+def output_width(name: str, conv: nn.Module, channels: int, inputs: ConvInputs) -> int:
+    """Return the output width of a layer, by calling a copy of it on a small graph.
+
+    Raises:
+        ConfigError: If the call fails or does not give one embedding per node.
+    """
+    reference = next(conv.parameters(), torch.empty(0))
+    x = torch.linspace(-1.0, 1.0, _PROBE_NODES * channels, device=reference.device)
+    x = x.to(reference.dtype).view(_PROBE_NODES, channels)  # [N, C]
+    edge_index = CompleteEdges(self_loops=True)(1, _PROBE_NODES, x.device)  # [2, E]
+    try:
+        trial = ConvAdapter(copy.deepcopy(conv), channels, channels, inputs).eval()
+        with torch.no_grad():
+            out = trial(x, edge_index)
+    except Exception as error:  # a layer of any origin may raise anything
+        raise ConfigError(
+            f"conv: {name} cannot be called as conv(x, edge_index) on a batch graph: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(out, Tensor) or out.dim() != 2 or out.size(0) != _PROBE_NODES:
+        found = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        raise ConfigError(
+            f"conv: {name} must give one embedding per node, [N, width]; for N={_PROBE_NODES} "
+            f"it gave {found}"
+        )
+    return out.size(1)

@@ -1,104 +1,182 @@
-"""Graph layers by name: `IntraBatchConv`, PyG's convolutions, the user's own."""
+"""Graph layers by name: `IntraBatchConv`, the convolutions of PyG, user classes."""
 
 from __future__ import annotations
 
-import logging
+import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+import torch
+import torch_geometric.nn
 from torch import nn
+from torch_geometric.nn import conv as pyg
 
-from ibc_pyg.errors import ConfigError
-from ibc_pyg.nn.conv.adapter import ConvAdapter, ConvInputs
-from ibc_pyg.nn.conv.build import (
-    check_args,
-    construct,
-    constructor_arguments,
-    edge_input,
-    probe_width,
-)
-from ibc_pyg.nn.conv.checks import check_rate
-from ibc_pyg.nn.conv.edgewise import EdgewiseIntraBatchConv
-from ibc_pyg.nn.conv.fused import fuse as make_twin
-from ibc_pyg.nn.conv.fused import why_not_fusable
+from ibc_pyg.errors import ConfigError, check_arguments, did_you_mean
+from ibc_pyg.nn.conv.adapter import adapt, output_width
+from ibc_pyg.nn.conv.inputs import ConvInputs
 from ibc_pyg.nn.conv.intra_batch_conv import IntraBatchConv
-from ibc_pyg.nn.conv.lookup import find_conv
 from ibc_pyg.nn.conv.no_messages import NoMessages
-from ibc_pyg.nn.conv.specs import ConvSize
-
-_log = logging.getLogger(__name__)
+from ibc_pyg.nn.conv.specs import SPECS, UNSUPPORTED, ConvOptions, ConvSpec
+from ibc_pyg.nn.conv.user_conv import load_class
 
 
 def make_conv(
-    name: str,
-    channels: int,
-    *,
-    heads: int = 1,
-    dropout: float = 0.0,
-    conv_args: Mapping[str, Any] | None = None,
-    null_node: bool = True,
-    self_loops: bool = True,
-    fuse: bool = True,
+    name: str, channels: int, *, conv_args: Mapping[str, Any] | None = None, **options: Any
 ) -> nn.Module:
-    """Make a graph layer, [N, channels] to [N, channels], from its name.
+    """Make a graph layer, `[N, channels]` to `[N, channels]`, by name.
 
-    The result is called as `conv(x, edge_index=None, edge_weight=None)`: no edges mean the
-    complete graph, and `x` [B, N, C] B separate ones. `has_attention` says whether
-    `return_attention_weights=True` gives `(out, alpha)`. What the layer's constructor needs is
+    The layer is called as `conv(x, edge_index=None, edge_weight=None)`. Without edges the graph is
+    complete, and `x` `[B, N, C]` stands for B separate graphs. If `has_attention`,
+    `return_attention_weights=True` gives `(out, alpha)`. Required constructor arguments are
     supplied; `docs/layers.md` lists the layers.
 
     Args:
         name: `IntraBatchConv`; `none`, which passes no messages; a node-level convolution of
-            `torch_geometric.nn`; or a class of your own, as `package.module.Class` or
-            `path/to/file.py:Class`. The latter executes the file. A class of your own takes
-            `in_channels` and `out_channels` (or `channels`), if it likes `heads` and `dropout`,
+            `torch_geometric.nn`; or a user class, as `package.module.Class` or
+            `path/to/file.py:Class`. The latter executes the file. A user class takes
+            `in_channels` and `out_channels` (or `channels`), optionally `heads` and `dropout`,
             and is called as `conv(x, edge_index)`, with `edge_weight` if it takes that.
-        channels: width of a node embedding, in and out.
-        heads: number of attention heads, for layers that have them. Where heads are concatenated
-            each is `channels // heads` wide, and a linear layer makes up what is missing.
-        dropout: rate at which attention weights are dropped, for layers that have attention.
-        conv_args: further arguments of the constructor; they override what is supplied. A
+        channels: Width of a node embedding, in and out.
+        conv_args: Further arguments of the constructor; they override the supplied ones. A
             layer inside the layer (`conv` of GPSConv and DirGNNConv, `phi` of AntiSymmetricConv)
             may be given by name.
-        null_node: softmax-plus-one in `IntraBatchConv`; other layers have none.
-        self_loops: whether the complete graph has self-loops.
-        fuse: use the layer's dense twin on complete graphs if there is one, and the dense path
-            of `IntraBatchConv`; otherwise edges are made.
+        **options: `heads`, `dropout`, `null_node`, `self_loops`, `fuse`: see `ConvOptions`.
 
     Returns:
         An `IntraBatchConv`, a `NoMessages`, or a `ConvAdapter` around the layer.
 
     Raises:
-        ConfigError: unknown name (with the closest ones), a layer that cannot work on a batch
-            graph (with the reason), or constructor arguments that do not fit.
-        ValueError: `channels`, `heads` or `dropout` out of range.
-
+        ConfigError: If the name is unknown (the message has the closest ones), the layer cannot
+            work on a batch graph (with the reason), or constructor arguments do not fit.
+        ValueError: If an option is out of range.
     """
-    for argument, value in (("channels", channels), ("heads", heads)):
-        if value < 1:
-            raise ValueError(f"{argument} must be at least 1, got {value}")
-    check_rate("dropout", dropout)
-    if name == "none":
-        if conv_args:
-            raise ConfigError(f"conv_args: the layer none takes no {next(iter(conv_args))}")
-        return NoMessages()
+    shared = ConvOptions(channels, **options)
     args = dict(conv_args or {})
-    size = ConvSize(channels, heads)
-    cls, spec = find_conv(name)
-    check_args(name, cls, args)
+    if name == "none":
+        if args:
+            raise ConfigError(f"conv_args: the layer none takes no {next(iter(args))}")
+        return NoMessages()
+    cls, spec = _find(name)
+    _check_args(name, cls, args)
     if issubclass(cls, IntraBatchConv):
-        if cls is IntraBatchConv and not fuse:
-            cls = EdgewiseIntraBatchConv
-        given = {"heads": heads, "null_node": null_node, "self_loops": self_loops}
-        return construct(name, cls, {**given, "dropout": dropout, **args}, channels)
-    arguments = constructor_arguments(cls, spec, size, dropout, args)
-    conv = construct(name, cls, arguments, channels)
-    inputs = ConvInputs.of(conv, spec, edge_input(name, conv, arguments))
-    width = probe_width(name, conv, channels, inputs)
-    if fuse:
-        reason = why_not_fusable(conv)
-        if reason is None:
-            conv = make_twin(conv, self_loops=self_loops)
-        else:
-            _log.debug("conv %s runs on edges: %s", name, reason)
-    return ConvAdapter(conv, channels, width, inputs, self_loops=self_loops)
+        given = {
+            "out_channels": channels,
+            "heads": shared.heads,
+            "dropout": shared.dropout,
+            "null_node": shared.null_node,
+            "self_loops": shared.self_loops,
+        }
+        return _construct(name, cls, {**given, **args}, channels)
+    arguments = _arguments(cls, spec, shared, args)
+    conv = _construct(name, cls, arguments, channels)
+    return adapt(name, conv, ConvInputs.of(name, conv, spec, arguments), shared)
+
+
+def _find(name: str) -> tuple[type[nn.Module], ConvSpec]:
+    """Return the class of a layer and its specification, empty if it is not a layer of PyG."""
+    if name == IntraBatchConv.__name__:
+        return IntraBatchConv, ConvSpec()
+    by_path = "." in name or ":" in name
+    cls = (
+        load_class(name) if by_path else getattr(pyg, name, getattr(torch_geometric.nn, name, None))
+    )
+    if cls is None:
+        hint = did_you_mean(
+            name,
+            (IntraBatchConv.__name__, *SPECS),
+            otherwise="give IntraBatchConv, a convolution of torch_geometric.nn, "
+            "package.module.Class or file.py:Class",
+        )
+        raise ConfigError(f"conv: unknown layer {name!r}; {hint}")
+    if isinstance(cls, type) and issubclass(cls, nn.Module):
+        if by_path and not _is_pyg(cls):
+            return cls, ConvSpec()
+        name = cls.__name__  # some classes have a second name
+        if name in SPECS:
+            return cls, SPECS[name]
+        if name in UNSUPPORTED:
+            raise ConfigError(f"conv: {name} cannot work on a batch graph: {UNSUPPORTED[name]}")
+    raise ConfigError(
+        f"conv: torch_geometric.nn.{name} is not a node-level convolution; "
+        "docs/layers.md lists those that work"
+    )
+
+
+def _is_pyg(cls: type[nn.Module]) -> bool:
+    return cls.__module__.startswith("torch_geometric.nn.")
+
+
+def _check_args(name: str, cls: type[nn.Module], args: Mapping[str, Any]) -> None:
+    for key in ("in_channels", "channels", "node_dim"):
+        if key in args:
+            raise ConfigError(f"conv_args: {key} is set by the model and cannot be given")
+    if args.get("cached"):
+        raise ConfigError(
+            "conv_args: cached=True keeps the first graph, but every batch is a new graph"
+        )
+    # The constructor of a user class may take **kwargs of any name.
+    if _is_pyg(cls) or cls is IntraBatchConv:
+        check_arguments(cls, args, what=f"conv_args: {name}", reserved=("in_channels", "node_dim"))
+
+
+def _arguments(
+    cls: type[nn.Module], spec: ConvSpec, options: ConvOptions, args: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the constructor arguments except the input width."""
+    parameters = inspect.signature(cls.__init__).parameters
+    arguments = spec.arguments(options)
+    if "heads" in parameters:
+        arguments["heads"] = options.heads
+    if "dropout" in parameters and (spec.attention_dropout or not _is_pyg(cls)):
+        arguments["dropout"] = options.dropout
+    arguments.update(args)
+    if "out_channels" in parameters and "out_channels" not in arguments:
+        concat = parameters.get("concat")
+        share = 1
+        if concat is not None and arguments.get("concat", concat.default):
+            share = int(arguments.get("heads", 1))
+        arguments["out_channels"] = max(1, options.channels // max(1, share))
+    if isinstance(arguments.get("deg"), list):  # of PNAConv, from YAML
+        arguments["deg"] = torch.tensor(arguments["deg"], dtype=torch.long)
+    if spec.inner is not None and isinstance(arguments.get(spec.inner), str):
+        arguments[spec.inner] = _inner(spec.inner, arguments[spec.inner], options)
+    return arguments
+
+
+def _inner(argument: str, name: str, options: ConvOptions) -> nn.Module:
+    """Make the convolution that a layer holds as `argument`."""
+    cls, spec = _find(name)
+    if issubclass(cls, IntraBatchConv) or spec.initial_features or spec.inner is not None:
+        raise ConfigError(f"conv_args: {argument}={name!r} cannot be a layer inside a layer")
+    channels = options.channels
+    conv = _construct(name, cls, _arguments(cls, spec, replace(options, dropout=0.0), {}), channels)
+    if output_width(name, conv, channels, ConvInputs.of(name, conv, spec, {})) != channels:
+        raise ConfigError(
+            f"conv_args: {argument}={name!r} changes the width with heads={options.heads}; "
+            "choose heads that divide it"
+        )
+    return conv
+
+
+def _construct(
+    name: str, cls: type[nn.Module], arguments: Mapping[str, Any], channels: int
+) -> nn.Module:
+    """Call the constructor with `arguments` and the input width under the name it has there."""
+    parameters = inspect.signature(cls.__init__).parameters
+    widths = {key: channels for key in ("in_channels", "channels") if key in parameters}
+    if issubclass(cls, IntraBatchConv):
+        widths = {"in_channels": channels}  # a subclass may take **kwargs
+    try:
+        return cls(**{**widths, **arguments})
+    except Exception as error:  # a layer of any origin may raise anything
+        plain = {
+            key: value
+            for key, value in arguments.items()
+            if isinstance(value, (int, float, str, list, tuple))
+        }
+        shown = ", ".join(f"{key}={value!r}" for key, value in plain.items())
+        raise ConfigError(
+            f"conv: {name} cannot be made with channels={channels} and "
+            f"{shown or 'no other arguments'}: {type(error).__name__}: {error}"
+        ) from error

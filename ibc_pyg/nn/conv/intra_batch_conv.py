@@ -1,4 +1,4 @@
-"""The graph layer of intra-batch connections."""
+"""Graph layer of intra-batch connections."""
 
 from __future__ import annotations
 
@@ -9,8 +9,14 @@ from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 from torch_geometric.utils import softmax
 
-from ibc_pyg.nn.conv.checks import check_edges, check_heads, check_nodes, check_rate
-from ibc_pyg.nn.conv.dense_attention import dense_attention
+from ibc_pyg.nn.checks import (
+    check_at_least,
+    check_edges,
+    check_heads,
+    check_nodes,
+    check_rate,
+)
+from ibc_pyg.nn.conv.dense_attention import AttentionOptions, dense_attention
 from ibc_pyg.nn.conv.softmax import softmax_plus_one
 from ibc_pyg.nn.senders import Senders
 
@@ -30,37 +36,37 @@ class IntraBatchConv(MessagePassing):  # type: ignore[misc]
         s^h_{ij} = \frac{(\mathbf{W}^h_q \mathbf{x}_i)^\top \mathbf{W}^h_k \mathbf{x}_j}{\sqrt{C}}
 
     where C is the width of one head. The 1 in the denominator is the *null node*, a neighbour of
-    everybody with zero key and zero value; without it this is plain softmax. If given, edge weights
-    :math:`e_{ij}` multiply :math:`\alpha_{ij}` after the softmax and its dropout.
+    every node with zero key and zero value; without it this is plain softmax. Edge weights
+    :math:`e_{ij}`, if given, multiply :math:`\alpha_{ij}` after the softmax and its dropout.
 
-    With `edge_index=None` the graph is complete and no edge is ever made: the same numbers come
-    from dense attention, in memory linear in the number of nodes.
+    With `edge_index=None` the graph is complete and no edges are created: dense attention gives the
+    same result in memory linear in the number of nodes.
 
     Args:
-        in_channels: width of a node embedding.
-        out_channels: width of the result, which the heads share; `heads` must divide it.
-        heads: number of attention heads.
-        null_node: softmax-plus-one (the released weights need it) instead of softmax.
-        self_loops: whether the complete graph of `edge_index=None` has self-loops; a given
-            `edge_index` is used as it is.
-        dropout: rate at which attention weights are dropped during training.
-        bias: whether the four projections have a bias.
-        check_finite: look for NaN, infinity and edge indices out of range; costs one pass over the
-            inputs per call, and on an accelerator a wait for it.
+        in_channels: Width of a node embedding.
+        out_channels: Output width of all heads together; a multiple of `heads`.
+        heads: Number of attention heads.
+        null_node: Softmax-plus-one (the released weights need it) instead of softmax.
+        self_loops: Whether the complete graph of `edge_index=None` has self-loops; a given
+            `edge_index` is used unchanged.
+        dropout: Dropout rate of attention weights in training.
+        bias: Whether the four projections have a bias.
+        check_finite: Check for NaN, infinity and edge indices out of range; costs one pass over the
+            inputs per call, and on an accelerator one synchronisation.
 
     Shapes:
         - **input:** node embeddings :math:`(N, C_{in})`, or :math:`(B, N, C_{in})` for B separate
           complete graphs; edge indices :math:`(2, E)` *(optional)*; edge weights :math:`(E)`, or
-          :math:`(N, N)` receiver first where there are no edge indices *(optional)*
+          :math:`(N, N)` receiver first without edge indices *(optional)*
         - **output:** node embeddings :math:`(N, C_{out})` or :math:`(B, N, C_{out})`. If
           `return_attention_weights`, with edge indices
           :math:`((N, C_{out}), ((2, E), (E, H)))`, else :math:`((N, C_{out}), (H, N, N))` or
           :math:`((B, N, C_{out}), (B, H, N, N))`, receiver first
 
     Raises:
-        ValueError: an argument out of range, a width that `heads` does not divide, an empty graph,
-            NaN in `x`, an edge index out of range; the message names argument and values.
-
+        ValueError: If an argument is out of range, `heads` does not divide the width, the graph is
+            empty, `x` has NaN or an edge index is out of range; the message names argument and
+            values.
     """
 
     has_attention = True
@@ -78,8 +84,7 @@ class IntraBatchConv(MessagePassing):  # type: ignore[misc]
         check_finite: bool = True,
     ) -> None:
         super().__init__(aggr="add", node_dim=0)
-        if in_channels < 1:
-            raise ValueError(f"in_channels must be at least 1, got {in_channels}")
+        check_at_least(1, in_channels=in_channels)
         check_heads(out_channels, heads)
         check_rate("dropout", dropout)
         self.in_channels = in_channels
@@ -96,7 +101,7 @@ class IntraBatchConv(MessagePassing):  # type: ignore[misc]
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the weights anew: Xavier-uniform, biases zero."""
+        """Initialise the weights: Xavier-uniform, biases zero."""
         super().reset_parameters()
         for linear in (self.lin_query, self.lin_key, self.lin_value, self.lin_out):
             nn.init.xavier_uniform_(linear.weight)
@@ -148,19 +153,18 @@ class IntraBatchConv(MessagePassing):  # type: ignore[misc]
         """Pass messages once.
 
         Args:
-            x: node embeddings, [N, C] or [B, N, C].
-            edge_index: (source, target) of each edge, int64 [2, E]; None is the complete graph.
-            edge_weight: [E] or [E, 1] with `edge_index`, else [N, N] or [B, N, N].
-            return_attention_weights: return the softmax before dropout and edge weights too.
-            senders: the M nodes that messages come from, if not `x`, [N, C]: sources are numbered
-                among them, and attention has M columns.
-
+            x: Node embeddings, `[N, C]` or `[B, N, C]`.
+            edge_index: (source, target) of each edge, int64 `[2, E]`; None is the complete graph.
+            edge_weight: `[E]` or `[E, 1]` with `edge_index`, else `[N, N]` or `[B, N, N]`.
+            return_attention_weights: Also return the softmax before dropout and edge weights.
+            senders: M source nodes, `[M, C]`, where they are not `x`; sources index them, and
+                attention has M columns.
         """
         check_nodes(x, self.in_channels, finite=self.check_finite)
-        from_nodes = x if senders is None else senders.x  # [M, C]
-        check_edges(x, edge_index, edge_weight, senders=from_nodes, values=self.check_finite)
+        sources = x if senders is None else senders.x  # [M, C]
+        check_edges(x, edge_index, edge_weight, senders=sources, values=self.check_finite)
         query = self.lin_query(x)
-        key, value = self.lin_key(from_nodes), self.lin_value(from_nodes)
+        key, value = self.lin_key(sources), self.lin_value(sources)
         if edge_index is None:
             out, alpha = self._dense(
                 query,
@@ -187,21 +191,15 @@ class IntraBatchConv(MessagePassing):  # type: ignore[misc]
         need_weights: bool,
     ) -> tuple[Tensor, Tensor | None]:
         shape, H = query.shape, self.heads
-        # Four dimensions always: with three, the CPU's flash kernel is not chosen.
+        # With three dimensions the CPU's flash kernel is not selected.
         query, key, value = (
             t.view(-1, t.size(-2), H, t.size(-1) // H).transpose(1, 2)  # [B, H, N or M, C]
             for t in (query, key, value)
         )
+        dropout = self.dropout if self.training else 0.0
+        options = AttentionOptions(self.null_node, self.self_loops, dropout, first)
         out, alpha = dense_attention(
-            query,
-            key,
-            value,
-            null_node=self.null_node,
-            self_loops=self.self_loops,
-            dropout=self.dropout if self.training else 0.0,
-            edge_weight=edge_weight,
-            query_offset=first,
-            need_weights=need_weights,
+            query, key, value, options, edge_weight=edge_weight, need_weights=need_weights
         )
         out = out.transpose(1, 2).reshape(shape)  # [N, H * C] or [B, N, H * C]
         if alpha is not None and len(shape) == 2:
@@ -232,7 +230,7 @@ class IntraBatchConv(MessagePassing):  # type: ignore[misc]
     def edge_update(
         self, query_i: Tensor, key_j: Tensor, index: Tensor, size_i: int | None
     ) -> Tensor:
-        """Compute the attention weight of each edge, [E, H]."""
+        """Return the attention weight of each edge, `[E, H]`."""
         scores = (query_i * key_j).sum(-1) * key_j.size(-1) ** -0.5  # [E, H]
         num_nodes = 0 if size_i is None else size_i
         if self.null_node:
@@ -241,7 +239,7 @@ class IntraBatchConv(MessagePassing):  # type: ignore[misc]
         return alpha
 
     def message(self, value_j: Tensor, weight: Tensor) -> Tensor:
-        """Weigh what the sender tells the receiver, [E, H, C]."""
+        """Multiply the value of the sender by the attention weight, `[E, H, C]`."""
         return weight.unsqueeze(-1) * value_j
 
     def __repr__(self) -> str:

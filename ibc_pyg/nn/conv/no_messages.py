@@ -1,4 +1,4 @@
-"""The layer that says nothing: what is left of the method without the graph."""
+"""Graph layer that passes no messages: the network without its graph, as a control."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from ibc_pyg.nn.senders import Senders
 
 
 class NoMessages(nn.Module):
-    """Bring zeros to every node, so that a step is its norms and its MLP, each node by itself.
+    """Send zeros to every node, so that a step of the MPN is its norms and its MLP alone.
 
-    It has the place of a graph layer, for the ablation that tells what the messages bring from what
-    the layers around them bring.
+    It replaces a graph layer in the ablation that separates the effect of messages from that of
+    the layers around them.
 
     Shapes:
         - **input:** node embeddings :math:`(N, C)` or :math:`(B, N, C)`; edges are ignored
         - **output:** zeros, shaped as the input
-
     """
 
     has_attention = False

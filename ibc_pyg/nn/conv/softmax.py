@@ -1,4 +1,4 @@
-"""Softmax over the edges that meet at a node."""
+"""Softmax over the incoming edges of a node, with a null node."""
 
 from __future__ import annotations
 
@@ -7,25 +7,24 @@ from torch_geometric.utils import scatter
 
 
 def softmax_plus_one(src: Tensor, index: Tensor, num_nodes: int) -> Tensor:
-    r"""Softmax over the edges of each receiver, with one more edge of score 0 in the denominator.
+    r"""Compute the softmax over the edges of each receiver and one more edge of score 0.
 
     .. math::
         \alpha_e = \frac{\exp(s_e - m)}{\exp(-m) + \sum_{f \to i} \exp(s_f - m)},
         \qquad m = \max(0, \max_{f \to i} s_f)
 
-    The extra edge comes from a *null node* with a zero key and a zero value: it takes attention
-    and gives nothing, so a node may listen to no one.
+    The extra edge comes from a *null node* with zero key and zero value, so that the attention
+    weights of a receiver can all be small.
 
     Args:
-        src: scores, [E, H].
-        index: receiver of each edge, int64 [E].
-        num_nodes: number N of nodes.
+        src: Scores, `[E, H]`.
+        index: Receiver of each edge, int64 `[E]`.
+        num_nodes: Number N of nodes.
 
     Returns:
-        Attention weights, [E, H]; those of one receiver sum to less than 1.
-
+        Attention weights, `[E, H]`; those of one receiver sum to less than 1.
     """
-    # The maximum only keeps exp in range; it cancels, so no gradient goes through it.
+    # The maximum only keeps exp in range; it cancels, so it needs no gradient.
     peak = scatter(src.detach(), index, 0, num_nodes, reduce="max").clamp(min=0)  # [N, H]
     weight = (src - peak.index_select(0, index)).exp()  # [E, H]
     total = scatter(weight, index, 0, num_nodes, reduce="sum") + (-peak).exp()  # [N, H]

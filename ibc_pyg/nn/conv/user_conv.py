@@ -1,4 +1,4 @@
-"""Graph layers of the user's own: a dotted path, or a class in a Python file."""
+"""User-defined graph layers: a dotted path, or a class in a Python file."""
 
 from __future__ import annotations
 
@@ -56,16 +56,15 @@ def check_code(config: ModelConfig, run: Path, *, trust: bool, known: Collection
 
 
 def load_class(name: str) -> type[nn.Module]:
-    """Import the class that `name` points at.
+    """Import the class `name`.
 
     Args:
         name: `package.module.Class`, or `path/to/file.py:Class`. The latter **executes the
             file**, as `python file.py` would: name only files you trust.
 
     Raises:
-        ConfigError: no such file, module or class, the import fails, or the class is no
-            `torch.nn.Module`.
-
+        ConfigError: If there is no such file, module or class, the import fails, or the class is
+            not a `torch.nn.Module`.
     """
     path, colon, cls_name = name.rpartition(":")
     if colon and path.endswith(".py"):
@@ -74,7 +73,7 @@ def load_class(name: str) -> type[nn.Module]:
         module_name, _, cls_name = name.rpartition(".")
         try:
             module = importlib.import_module(module_name)
-        except Exception as error:  # whatever the user's module raises while it is imported
+        except Exception as error:  # the user's module may raise anything
             raise ConfigError(
                 f"conv: {name!r}: importing {module_name!r} failed: {_words(error)}"
             ) from error
@@ -89,19 +88,19 @@ def load_class(name: str) -> type[nn.Module]:
 def _run_file(path: Path, name: str) -> object:
     if not path.is_file():
         raise ConfigError(f"conv: {name!r}: there is no file {str(path)!r}")
-    # MessagePassing looks its class's module up in sys.modules, under a name of its own per file.
+    # MessagePassing looks up the module of its class in sys.modules; each file has its own name.
     digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
     module_name = f"ibc_pyg_user_{path.stem}_{digest}"
     if module_name in sys.modules:
         return sys.modules[module_name]
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
-        raise ConfigError(f"conv: {name!r}: {str(path)!r} is no Python file")
+        raise ConfigError(f"conv: {name!r}: {str(path)!r} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever the user's file raises while it runs
+    except Exception as error:  # the user's file may raise anything
         del sys.modules[module_name]
         raise ConfigError(f"conv: {name!r}: running the file failed: {_words(error)}") from error
     return module

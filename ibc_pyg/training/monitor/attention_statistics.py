@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ibc_pyg.nn.conv.complete_edges import dense_attention_of
+from ibc_pyg.nn.conv.complete_edges import union_attention
+from ibc_pyg.nn.conv.step import MPNStep
 from ibc_pyg.nn.model import IntraBatchModel
-from ibc_pyg.nn.mpn import MPNStep
 
 TOLERANCE = 1e-2
 """How far from one the weights of a receiver may sum, as those of a layer in 16-bit floats do."""
@@ -64,7 +64,7 @@ def _dense(
         return weights  # [H, N, N]
     # The layer names its edges itself: some add self-loops.
     edges, alpha = weights
-    return dense_attention_of(alpha, edges, 1, len(x))[0]  # [H, N, N]
+    return union_attention(alpha, edges, 1, len(x))[0]  # [H, N, N]
 
 
 def attention_statistics(alpha: Tensor, labels: Tensor, *, null_node: bool) -> dict[str, Tensor]:

@@ -90,7 +90,7 @@ def test_a_link_in_zip_is_refused(tmp_path):
 def test_a_link_that_is_there_already_is_not_followed_out(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "top").symlink_to(tmp_path)
-    with pytest.raises(DatasetError, match="leaves the folder by a link"):
+    with pytest.raises(DatasetError, match="leaves the folder through an existing link"):
         unpack(make_tar(tmp_path / "x.tgz", GOOD), tmp_path / "out")
     assert not (tmp_path / "a.txt").exists()
 
@@ -121,7 +121,7 @@ def test_a_member_larger_than_announced(tmp_path):
 def test_a_full_disk_is_seen_before_writing(tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10, 9, 1))
-    with pytest.raises(DatasetError, match=r"are needed to unpack it.*make room"):
+    with pytest.raises(DatasetError, match=r"are needed to unpack it.*free some space"):
         unpack(make_tar(tmp_path / "x.tgz", GOOD), tmp_path / "out")
     assert not any((tmp_path / "out").iterdir())
 

@@ -95,7 +95,7 @@ def test_a_plain_transfer(served, tmp_path):
     calls = []
     file = fetch(remote(served), tmp_path, progress=lambda *call: calls.append(call))
     assert file.read_bytes() == DATA
-    assert calls[-1] == ("fetching file.bin", len(DATA), len(DATA))
+    assert calls[-1] == ("downloading file.bin", len(DATA), len(DATA))
     assert left(tmp_path) == ["file.bin"]
     fetch(remote(served), tmp_path)
     assert served.asked == [None]  # what is there is not fetched again
@@ -112,7 +112,7 @@ def test_broken_transfers_are_continued(served, tmp_path):
 
 def test_a_second_run_continues(served, tmp_path):
     served.breaks = [1_000_000, 0, 0]
-    with pytest.raises(DatasetError, match="run the command again to continue"):
+    with pytest.raises(DatasetError, match="run the command again to resume"):
         fetch(remote(served), tmp_path, attempts=2, pause_s=0)
     assert (tmp_path / "file.bin.part").stat().st_size == 1_000_000
     served.asked.clear()
@@ -147,14 +147,14 @@ def test_without_a_length_the_size_decides(served, tmp_path):
 
 
 def test_another_size_is_refused_before_it_is_fetched(served, tmp_path):
-    with pytest.raises(DatasetError, match=r"bytes offered, but 7 by a list"):
+    with pytest.raises(DatasetError, match=r"bytes offered, but 7 in a list"):
         fetch(remote(served, size=7), tmp_path)
     assert "file.bin" not in left(tmp_path)
 
 
 def test_another_digest_is_refused_and_removed(served, tmp_path):
     served.data = DATA[:-1] + b"x"
-    with pytest.raises(DatasetError, match=r"md5 [0-9a-f]+, but [0-9a-f]+ by a list"):
+    with pytest.raises(DatasetError, match=r"md5 [0-9a-f]+, but [0-9a-f]+ in a list"):
         fetch(remote(served), tmp_path)
     assert left(tmp_path) == []
 
@@ -162,7 +162,7 @@ def test_another_digest_is_refused_and_removed(served, tmp_path):
 @pytest.mark.parametrize("status", [403, 404, 410])
 def test_a_refusal_is_not_tried_again(served, tmp_path, status):
     served.status = status
-    with pytest.raises(DatasetError, match=f"cannot be fetched: HTTP Error {status}"):
+    with pytest.raises(DatasetError, match=f"cannot be downloaded: HTTP Error {status}"):
         fetch(remote(served), tmp_path, pause_s=0)
     assert len(served.asked) == 1
 

@@ -220,13 +220,13 @@ def test_cache_that_cannot_be_written(
     blocked.write_text("in the way")
     with caplog.at_level(logging.WARNING):
         assert len(glyphs_table(cache_dir=blocked / "cache")) == 1
-    assert "going on without a cache" in caplog.text
+    assert "continuing without a cache" in caplog.text
 
 
 def test_missing_fonts_and_bad_seed(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="reinstall matplotlib"):
         font_files(tmp_path)
-    with pytest.raises(DatasetError, match="seed is -1"):
+    with pytest.raises(DatasetError, match="seed: -1 is negative"):
         glyphs_table(seed=-1, cache_dir=tmp_path)
 
 

@@ -137,7 +137,7 @@ def test_damage_is_found_and_mended_when_opened(table, tmp_path, builds, caplog,
         path.write_bytes(data[: len(data) // 2] if damage == "cut" else b"")
     assert agrees(open_cache(table, 40, folder), table, 40)
     assert len(builds) == 2
-    assert "making the image cache anew" in caplog.text
+    assert "rebuilding the image cache" in caplog.text
 
 
 def test_a_changed_index_is_found(table, tmp_path, builds):

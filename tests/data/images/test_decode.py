@@ -7,6 +7,7 @@ from PIL import Image
 
 from ibc_pyg.data.images import decode
 from ibc_pyg.data.images.decode import decode_bytes, decode_image, decode_with_pillow, jpeg_frame
+from ibc_pyg.data.images.formats import FORMATS
 from ibc_pyg.errors import DatasetError
 
 
@@ -189,7 +190,7 @@ def broken_files():
         "magic.jpg": (whole[:3], "."),
         "half.png": (png[: len(png) // 2], "truncated"),
         "damaged.png": (png[:60] + bytes(40) + png[100:], "damaged"),
-        "page.html": (b"<!DOCTYPE html><title>404</title>", "no picture"),
+        "page.html": (b"<!DOCTYPE html><title>404</title>", "not an image"),
         "float.tiff": (
             encoded(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF"),
             "floating-point",
@@ -253,7 +254,7 @@ def test_decompression_bombs_are_refused(form, tmp_path, monkeypatch):
     monkeypatch.setattr(decode, "MAX_PIXELS", 1000)
     path = tmp_path / "bomb"
     path.write_bytes(encoded(Image.fromarray(RGB), form))
-    with pytest.raises(DatasetError, match="56 x 40 pixels, more than the 1,000"):
+    with pytest.raises(DatasetError, match="56 x 40 pixels, more than the allowed 1,000"):
         decode_image(path)
 
 
@@ -262,3 +263,18 @@ def test_a_real_bomb_is_refused_before_it_is_decoded(tmp_path):
     Image.new("1", (20000, 20000)).save(path)  # 400 megapixels in 50 kB
     with pytest.raises(DatasetError, match="pixels"):
         decode_image(path)
+
+
+def test_formats_that_run_other_programs_are_not_opened(tmp_path):
+    """Pillow hands EPS to Ghostscript, which executes PostScript."""
+    written = tmp_path / "written"
+    eps = (
+        "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n"
+        f"({written}) (w) file closefile\nshowpage\n%%EOF\n"
+    )
+    path = tmp_path / "picture.png"
+    path.write_text(eps)
+    with pytest.raises(DatasetError, match="not an image in a known format"):
+        decode_image(path)
+    assert not written.exists()
+    assert set(FORMATS).isdisjoint({"EPS", "WMF", "FPX", "MIC", "PDF"})

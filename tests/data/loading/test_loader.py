@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 
 from ibc_pyg.data.images.cache import open_cache
-from ibc_pyg.data.loading.loader import eval_loader, suggested_workers, train_loader
-from ibc_pyg.data.sampling import make_sampler, shard_rows
+from ibc_pyg.data.loading.loader import Loading, eval_loader, suggested_workers, train_loader
+from ibc_pyg.data.sampling import SamplerSettings, make_sampler, shard_rows
 from ibc_pyg.data.table import ImageTable, Role
 from ibc_pyg.data.transforms import transform_preset
 from ibc_pyg.errors import DatasetError, RunError
@@ -45,7 +45,7 @@ def on_disk(tmp_path):
 
 
 def sampler_of(table, kind="distinct", **more):
-    return make_sampler(kind, table.labels, 3, 4, seed=1, **more)
+    return make_sampler(kind, table.labels, SamplerSettings(3, 4, seed=1, **more))
 
 
 def equal(first, second):
@@ -95,7 +95,7 @@ def test_read_only_arrays_are_taken_and_plans_are_not_shared(in_memory):
 
 def test_workers_change_nothing_in_memory(in_memory):
     passes = [
-        list(train_loader(in_memory, sampler_of(in_memory), GLYPHS, seed=3, workers=workers))
+        list(train_loader(in_memory, sampler_of(in_memory), GLYPHS, Loading(workers), seed=3))
         for workers in (0, 1, 2)
     ]
     assert equal(passes[0], passes[1])
@@ -107,7 +107,7 @@ def test_workers_change_nothing_from_files(on_disk, tmp_path, cached):
     cache = open_cache(on_disk, 32, tmp_path / "cache") if cached else None
     passes = [
         list(
-            train_loader(on_disk, sampler_of(on_disk), PHOTO, seed=3, workers=workers, cache=cache)
+            train_loader(on_disk, sampler_of(on_disk), PHOTO, Loading(workers, cache=cache), seed=3)
         )
         for workers in (0, 2)
     ]
@@ -128,7 +128,7 @@ def test_epochs_and_seeds_change_the_augmentation(in_memory):
 
 
 def test_an_image_that_comes_twice_is_changed_in_two_ways(in_memory):
-    sampler = make_sampler("distinct", in_memory.labels, 2, 12, seed=0)
+    sampler = make_sampler("distinct", in_memory.labels, SamplerSettings(2, 12, seed=0))
     batch = next(iter(train_loader(in_memory, sampler, GLYPHS, seed=0)))
     first, second = torch.nonzero(batch.rows == batch.rows[0]).flatten()[:2]
     assert not torch.equal(batch.images[first], batch.images[second])
@@ -138,7 +138,7 @@ def test_an_image_that_comes_twice_is_changed_in_two_ways(in_memory):
 @pytest.mark.parametrize("kind", ["walk", "distinct", "redrawn"])
 def test_resumes_behind_the_last_batch_that_was_handed_out(in_memory, workers, kind):
     def loader_of(sampler):
-        return train_loader(in_memory, sampler, GLYPHS, seed=3, workers=workers)
+        return train_loader(in_memory, sampler, GLYPHS, Loading(workers), seed=3)
 
     sampler = sampler_of(in_memory, kind)
     loader = loader_of(sampler)
@@ -157,7 +157,7 @@ def test_resumes_behind_the_last_batch_that_was_handed_out(in_memory, workers, k
 
 def test_a_pass_that_was_broken_off_goes_on_with_the_next_epoch(in_memory):
     sampler = sampler_of(in_memory)
-    loader = train_loader(in_memory, sampler, GLYPHS, seed=3, workers=2)
+    loader = train_loader(in_memory, sampler, GLYPHS, Loading(2), seed=3)
     for _ in itertools.islice(loader, 1):
         pass
     sampler.set_epoch(1)
@@ -180,8 +180,8 @@ def test_shares_of_processes_are_the_batch_of_one(on_disk):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_global_generators_keep_their_state(on_disk, workers):
     torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
-    list(train_loader(on_disk, sampler_of(on_disk), PHOTO, seed=3, workers=workers))
-    list(eval_loader(on_disk, np.arange(7), PHOTO, 4, workers=workers))
+    list(train_loader(on_disk, sampler_of(on_disk), PHOTO, Loading(workers), seed=3))
+    list(eval_loader(on_disk, np.arange(7), PHOTO, 4, Loading(workers)))
     assert torch.equal(torch.get_rng_state(), torch_state)
     assert np.array_equal(np.random.get_state()[1], numpy_state)
 
@@ -189,7 +189,7 @@ def test_global_generators_keep_their_state(on_disk, workers):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_evaluation_reads_every_row_once_in_order(on_disk, workers):
     rows = np.array([5, 3, 29, 0, 7, 8, 11])
-    loader = eval_loader(on_disk, rows, PHOTO, 3, workers=workers)
+    loader = eval_loader(on_disk, rows, PHOTO, 3, Loading(workers))
     for _ in range(2):
         batches = list(loader)
         assert [len(batch) for batch in batches] == [3, 3, 1]
@@ -231,10 +231,10 @@ def damage(table, *rows):
 def test_a_broken_image_stops_and_is_named(on_disk, workers):
     damage(on_disk, 7)
     with pytest.raises(DatasetError, match=r"7\.jpg: truncated") as caught:
-        list(train_loader(on_disk, sampler_of(on_disk), PHOTO, seed=0, workers=workers))
+        list(train_loader(on_disk, sampler_of(on_disk), PHOTO, Loading(workers), seed=0))
     assert "Traceback" not in str(caught.value)
     with pytest.raises(DatasetError, match=r"7\.jpg: truncated"):
-        list(eval_loader(on_disk, np.arange(9), PHOTO, 4, workers=workers))
+        list(eval_loader(on_disk, np.arange(9), PHOTO, 4, Loading(workers)))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -245,7 +245,7 @@ def test_skipping_takes_another_image_of_the_class(on_disk, tmp_path, caplog, wo
     sampler = sampler_of(on_disk)
     plan = np.array(sampler.plan(0))
     loader = train_loader(
-        on_disk, sampler, PHOTO, seed=0, workers=workers, cache=cache, on_error="skip"
+        on_disk, sampler, PHOTO, Loading(workers, cache=cache, on_error="skip"), seed=0
     )
     with caplog.at_level(logging.WARNING):
         batches = list(loader)
@@ -261,7 +261,7 @@ def test_skipping_takes_another_image_of_the_class(on_disk, tmp_path, caplog, wo
 
 def test_skipping_leaves_test_images_out_and_lists_them(on_disk):
     damage(on_disk, 4, 5, 6)
-    loader = eval_loader(on_disk, np.arange(9), PHOTO, 3, on_error="skip")
+    loader = eval_loader(on_disk, np.arange(9), PHOTO, 3, Loading(on_error="skip"))
     batches = list(loader)
     assert [batch.rows.tolist() for batch in batches] == [[0, 1, 2], [3], [7, 8]]
     assert sorted(loader.skipped) == [4, 5, 6]
@@ -269,7 +269,7 @@ def test_skipping_leaves_test_images_out_and_lists_them(on_disk):
 
 def test_a_batch_of_broken_test_images_is_empty(on_disk):
     damage(on_disk, 3, 4, 5)
-    batches = list(eval_loader(on_disk, np.arange(9), PHOTO, 3, on_error="skip"))
+    batches = list(eval_loader(on_disk, np.arange(9), PHOTO, 3, Loading(on_error="skip")))
     assert batches[1].images.shape == (0, 3, 24, 24)
     assert len(batches[1].skipped) == 3
 
@@ -277,7 +277,7 @@ def test_a_batch_of_broken_test_images_is_empty(on_disk):
 def test_a_class_without_a_readable_image_stops_even_when_skipping(on_disk):
     damage(on_disk, *range(2, COUNT, CLASSES))
     with pytest.raises(DatasetError, match="no image of class 2 can be read"):
-        list(train_loader(on_disk, sampler_of(on_disk), PHOTO, seed=0, on_error="skip"))
+        list(train_loader(on_disk, sampler_of(on_disk), PHOTO, Loading(on_error="skip"), seed=0))
 
 
 def test_a_worker_that_was_killed_is_told_in_one_line(on_disk):
@@ -298,7 +298,7 @@ def test_large_jpegs_can_be_decoded_smaller(tmp_path):
     table = make_table(paths=("large.jpg",) * COUNT, root=tmp_path)
     plain = transform_preset("mobilenet_tf", image_size=24, resize=32)
     first, second = (
-        next(iter(eval_loader(table, np.arange(1), plain, 1, shrink=shrink))).images
+        next(iter(eval_loader(table, np.arange(1), plain, 1, Loading(shrink=shrink)))).images
         for shrink in (False, True)
     )
     assert not torch.equal(first, second)
@@ -306,11 +306,11 @@ def test_large_jpegs_can_be_decoded_smaller(tmp_path):
 
 
 def test_workers_that_suit_the_machine(in_memory, on_disk, monkeypatch):
-    monkeypatch.setattr("ibc_pyg.data.loading.loader.available_cores", lambda: 2)
+    monkeypatch.setattr("ibc_pyg.data.loading.loader.cpu_count", lambda: 2)
     assert suggested_workers(in_memory) == 0
     assert suggested_workers(on_disk) == 1
     assert suggested_workers(on_disk, cached=True) == 1
-    monkeypatch.setattr("ibc_pyg.data.loading.loader.available_cores", lambda: 64)
+    monkeypatch.setattr("ibc_pyg.data.loading.loader.cpu_count", lambda: 64)
     assert suggested_workers(on_disk) == 8
     assert suggested_workers(on_disk, cached=True) == 4
     assert suggested_workers(on_disk, processes=16) == 3

@@ -77,7 +77,7 @@ def test_absolute_paths_and_backslashes(root):
         (4, "a.png,x,train,more", "4 fields, but the header has 3"),
         (4, "a.png,,train", "the label is empty"),
         (4, ",x,train", "names no file"),
-        (4, "a.png,x,val", "split 'val' is none of train, test, query, gallery"),
+        (4, "a.png,x,val", "split 'val' is not one of train, test, query, gallery"),
         (4, "my pictures/a.png,class 0,train", "is already in line 2"),
         (4, "my pictures/a.png,class 9,test", "is already in line 2"),
         (4, 'a.png,"x"y,train', "expected after"),

@@ -114,12 +114,12 @@ def test_symbolic_links_and_a_read_only_root(sample, tmp_path):
 @pytest.mark.parametrize(
     ("file", "line", "text", "problem"),
     [
-        ("images.txt", 3, "x a/b.jpg", "image_id must be a whole number, found 'x'"),
+        ("images.txt", 3, "x a/b.jpg", "image_id must be a non-negative integer, found 'x'"),
         ("images.txt", 3, "3 ../../etc/passwd", "leaves the folder"),
         ("images.txt", 3, "3 /etc/passwd", "leaves the folder"),
         ("images.txt", 3, "3", "expected `image_id path`"),
         ("images.txt", 3, "1 other.jpg", "image_id 1 is already in line 1"),
-        ("image_class_labels.txt", 4, "4 201", "class 201 is not within 1 ... 200"),
+        ("image_class_labels.txt", 4, "4 201", "class 201 is not in 1 ... 200"),
         ("image_class_labels.txt", 4, "900 1", "image 900 is not in images.txt"),
         ("classes.txt", 2, "2", "expected `class_id name`"),
     ],

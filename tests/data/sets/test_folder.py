@@ -109,7 +109,7 @@ def test_a_name_that_is_no_utf8(tmp_path):
 
 def test_one_class_cannot_be_split(tmp_path):
     fill(tmp_path, {"only": 3})
-    with pytest.raises(DatasetError, match="1 class found, two are needed"):
+    with pytest.raises(DatasetError, match="1 class found, but a split by class needs two"):
         load_table("folder", tmp_path)
     assert load_table("folder", tmp_path, test_fraction=1).sizes().test_images == 3
 

@@ -55,10 +55,10 @@ def test_labels_from_one(sample, monkeypatch):
 @pytest.mark.parametrize(
     ("file", "line", "text", "problem"),
     [
-        ("val.txt", 2, "val/a.jpg, x, 0", "class must be a whole number"),
+        ("val.txt", 2, "val/a.jpg, x, 0", "class must be a non-negative integer"),
         ("val.txt", 2, "val/a.jpg, 1", "expected `path class coarse_class`"),
         ("val.txt", 2, "../a.jpg, 1, 0", "leaves the folder of the data set"),
-        ("classes.csv", 3, "Apple,x,Fruit,0,a,b", "class must be a whole number"),
+        ("classes.csv", 3, "Apple,x,Fruit,0,a,b", "class must be a non-negative integer"),
         ("classes.csv", 3, "Apple", "expected `name class`"),
     ],
 )

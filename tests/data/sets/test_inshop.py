@@ -76,11 +76,11 @@ def test_class_folders_of_the_released_code(sample):
 @pytest.mark.parametrize(
     ("line", "text", "problem"),
     [
-        (1, "31", "31 images announced, but 30 listed"),
-        (1, "many", "the number of images must be a whole number"),
+        (1, "31", "the count is 31, but 30 images are listed"),
+        (1, "many", "the number of images must be a non-negative integer"),
         (2, "image item status", "expected `image_name item_id evaluation_status`"),
-        (9, "img/a.jpg id_00000001 val", "status 'val' is none of train, query, gallery"),
-        (9, "img/a.jpg id_x train", "item_id must be a whole number"),
+        (9, "img/a.jpg id_00000001 val", "status 'val' is not one of train, query, gallery"),
+        (9, "img/a.jpg id_x train", "item_id must be a non-negative integer"),
         (9, "img/a.jpg", "expected `image_name item_id evaluation_status`"),
         (9, "/img/a.jpg id_00000001 train", "leaves the folder of the data set"),
     ],

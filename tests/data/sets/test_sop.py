@@ -64,7 +64,7 @@ def test_windows_line_ends_spaces_and_no_header(sample):
     ("text", "problem"),
     [
         ("5 1 1", "expected `image_id class_id super_class_id path`"),
-        ("5 one 1 a/b.JPG", "class_id must be a whole number"),
+        ("5 one 1 a/b.JPG", "class_id must be a non-negative integer"),
         ("5 1 1 a/../../b.JPG", "leaves the folder of the data set"),
     ],
 )
@@ -82,5 +82,7 @@ def test_errors_name_file_and_line(sample, text, problem):
 def test_a_class_in_both_lists(sample):
     base = sample / "Stanford_Online_Products"
     shutil.copy(base / "Ebay_train.txt", base / "Ebay_test.txt")
-    with pytest.raises(DatasetError, match=r"Ebay_test\.txt, line 2: class 1 is in Ebay_train"):
+    with pytest.raises(
+        DatasetError, match=r"Ebay_test\.txt, line 2: class 1 is also in Ebay_train"
+    ):
         load_table("sop", sample)

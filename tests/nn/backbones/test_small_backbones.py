@@ -1,4 +1,4 @@
-"""Backbones: shapes, pooling against closed forms, weights from files, errors for people."""
+"""Small backbones: shapes, pooling against closed forms, weights from files, messages."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_pooling_in_cells() -> None:
         ("qqqqqq", {}, "choose one of"),
         ("conv4", {"wdth": 3}, "no argument 'wdth'"),
         ("conv4", {"width": 0}, "widths must be one or more numbers >= 1"),
-        ("conv4", {"grid": 0}, "grid must be at least 1, not 0"),
+        ("conv4", {"grid": 0}, "grid must be at least 1, got 0"),
         ("conv4", {"pooling": "mean"}, "pooling must be one of"),
         ("conv4", {"stem_stride": 3}, "stem_stride must be 1 or 2, not 3"),
     ],
@@ -118,7 +118,7 @@ def test_weights_from_a_file(tmp_path: Path, suffix: str) -> None:
 
 
 class Payload:
-    """Would run code when unpickled."""
+    """An object that runs code when it is unpickled."""
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return (print, ("unpickled",))
@@ -128,7 +128,7 @@ class Payload:
 def test_bad_weight_files(tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / ("w.safetensors" if content == "safetensors" else "w.pt")
     if content in ("text", "safetensors"):
-        path.write_text("these are no weights")
+        path.write_text("not weights")
     elif content == "pickle":
         torch.save(Payload(), path)
     elif content == "list":
@@ -143,7 +143,9 @@ def test_bad_weight_files(tmp_path: Path, content: str, capsys: pytest.CaptureFi
 def test_residual_network_by_hand() -> None:
     torch.manual_seed(0)
     net = make_backbone("resnet6", 16, in_channels=1, width=4, widths=[4, 6], grid=7).eval()
-    for module in net.modules():  # statistics as if trained, so that every BatchNorm counts
+    for (
+        module
+    ) in net.modules():  # statistics as after training, so that every BatchNorm has an effect
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.uniform_(-0.1, 0.1)  # type: ignore[union-attr]
             module.running_var.uniform_(0.5, 1.5)  # type: ignore[union-attr]
@@ -202,12 +204,14 @@ def test_the_backbone_of_a_run_is_taken_from_its_weights(tmp_path: Path) -> None
         "conv4", 8, in_channels=1, width=4, weights=str(tmp_path / "m.safetensors")
     )
     assert all(torch.equal(target.state_dict()[k], v) for k, v in source.state_dict().items())
-    with pytest.raises(ConfigError, match=r"another network\? They begin with features"):
+    with pytest.raises(ConfigError, match=r"another network\? Their first key is features"):
         make_backbone("resnet6", 8, in_channels=1, weights=str(tmp_path / "m.safetensors"))
     with pytest.raises(ConfigError, match="is a folder"):
         make_backbone("conv4", 8, in_channels=1, weights=str(tmp_path))
 
 
 def test_small_networks_have_no_published_weights() -> None:
-    with pytest.raises(ConfigError, match=r"model\.weights: nobody publishes weights of conv4"):
+    with pytest.raises(
+        ConfigError, match=r"model\.weights: there are no published weights of conv4"
+    ):
         make_backbone("conv4", 16, weights="pretrained")

@@ -212,9 +212,9 @@ def test_nodes_without_edges_get_the_output_bias() -> None:
         torch.nn.init.normal_(conv.lin_out.bias)
         x = make_x(1, 4, 0).requires_grad_()
         want = conv.lin_out.bias.unsqueeze(0)
-        nobody = torch.empty(2, 0, dtype=torch.long)
+        no_edges = torch.empty(2, 0, dtype=torch.long)
         torch.testing.assert_close(conv(x), want)
-        torch.testing.assert_close(conv(x, nobody), want)
+        torch.testing.assert_close(conv(x, no_edges), want)
         conv(x).sum().backward()
         assert x.grad is not None
         assert torch.equal(x.grad, torch.zeros_like(x))
@@ -245,7 +245,7 @@ def test_dropout_has_one_distribution_on_both_paths(null_node: bool, weighted: b
     torch.testing.assert_close(dense.var(0), sparse.var(0), rtol=0.15, atol=1e-6)
 
 
-def test_dropout_rests_in_evaluation_and_returned_weights_are_before_it() -> None:
+def test_dropout_is_off_in_evaluation_and_not_in_returned_weights() -> None:
     torch.manual_seed(0)
     conv = IntraBatchConv(8, 8, 2, dropout=0.5)
     x = make_x(12, 8, 0)
@@ -338,6 +338,6 @@ def test_huge_but_finite_embeddings_are_not_refused() -> None:
     conv(x, torch.empty(2, 0, dtype=torch.long))
 
 
-def test_finite_check_can_be_left_out() -> None:
+def test_finite_check_can_be_disabled() -> None:
     conv = IntraBatchConv(4, 4, check_finite=False)
     assert torch.isnan(conv(torch.full((3, 4), torch.nan))).all()

@@ -1,4 +1,4 @@
-"""docs/layers.md says what the code does."""
+"""Tables and example of docs/layers.md against the code."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 
 from ibc_pyg.nn.conv.factory import make_conv
-from ibc_pyg.nn.conv.specs import REFUSED, SPECS
+from ibc_pyg.nn.conv.specs import SPECS, UNSUPPORTED
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "layers.md"
 
 
 def table(heading: str) -> dict[str, str]:
-    """First column to second of the table under a heading."""
+    """Return the first two columns of the table under a heading, as a mapping."""
     _, _, section = DOCUMENT.read_text().partition(f"## {heading}\n")
     section, _, _ = section.partition("\n## ")
     return dict(re.findall(r"^\| `(\w+)` \| (.*?) ?\|$", section, flags=re.MULTILINE))
@@ -25,7 +25,7 @@ def test_layers_that_work() -> None:
 
 
 def test_layers_that_are_refused_and_why() -> None:
-    assert table("Layers that are refused") == dict(REFUSED)
+    assert table("Layers that are refused") == dict(UNSUPPORTED)
 
 
 def test_the_example_runs(tmp_path: Path) -> None:

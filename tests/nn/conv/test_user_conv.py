@@ -1,4 +1,4 @@
-"""Graph layers of the user's own, from a file or a dotted path."""
+"""User-defined graph layers, from a file or a dotted path."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ibc_pyg.errors import ConfigError
 from ibc_pyg.nn.conv.factory import make_conv
 
 CHANNELS = 24
-OWN = """
+SOURCE = """
 import torch
 from torch_geometric.nn import MessagePassing
 
@@ -41,9 +41,9 @@ class Needy(torch.nn.Module):
 
 
 def test_layer_from_a_file(tmp_path: Path) -> None:
-    """Twice as wide as asked for, with an argument and edge weights of its own."""
+    """The class is twice as wide as requested and takes an argument and edge weights."""
     file = tmp_path / "own.py"
-    file.write_text(OWN)
+    file.write_text(SOURCE)
     conv = make_conv(f"{file}:MeanConv", CHANNELS, conv_args={"scale": 2.0})
     x = torch.randn(4, CHANNELS)
     assert conv(x).shape == (4, CHANNELS)
@@ -70,8 +70,8 @@ def test_file_that_fails(tmp_path: Path) -> None:
         make_conv(f"{file}:Layer", CHANNELS)
 
 
-def test_dotted_path_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "own_layers_of_a_test.py").write_text(OWN)
+def test_user_class_by_dotted_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "user_layers_of_a_test.py").write_text(SOURCE)
     monkeypatch.syspath_prepend(tmp_path)
-    conv = make_conv("own_layers_of_a_test.MeanConv", CHANNELS)
+    conv = make_conv("user_layers_of_a_test.MeanConv", CHANNELS)
     assert conv(torch.randn(3, CHANNELS)).shape == (3, CHANNELS)

@@ -1,7 +1,7 @@
 """Dense twins of PyG attention layers on the complete graph: same parameters, no edges.
 
-Dense counterparts in PyG take an adjacency matrix and cover fewer layers: ``DenseGATv2Conv`` is
-still asked for in https://github.com/pyg-team/pytorch_geometric/issues/10722.
+The dense layers of PyG take an adjacency matrix and are fewer: ``DenseGATv2Conv`` is requested in
+https://github.com/pyg-team/pytorch_geometric/issues/10722.
 """
 
 from ibc_pyg.nn.conv.fused.fuse import fuse, why_not_fusable

@@ -1,4 +1,4 @@
-"""The dense twin of `torch_geometric.nn.GATConv`."""
+"""Dense twin of `torch_geometric.nn.GATConv`."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ from ibc_pyg.nn.conv.fused._dense import (
 from ibc_pyg.nn.conv.fused.sorted_attention import sorted_attention
 from ibc_pyg.nn.senders import Senders
 
-# Attention weights of one block of receivers; more receivers are computed block by block.
+# Attention weights of one block of receivers.
 _BLOCK_BYTES = 64 * 2**20
-# With fewer nodes a product with all weights takes less time than sorting and running sums.
+# With fewer nodes, dense attention is faster than sorting and cumulative sums.
 _SORT_FROM_NODES = 256
 
 
 class CompleteGATConv(GATConv):  # type: ignore[misc]
-    r"""`GATConv` that computes the complete graph without making its edges.
+    r"""`GATConv` that computes the complete graph without its edges.
 
     .. math::
         \mathbf{x}^{\prime}_i = \sum_j \mathrm{softmax}_j \left( \mathrm{LeakyReLU}(
         \mathbf{a}_s^{\top} \mathbf{\Theta} \mathbf{x}_j +
         \mathbf{a}_t^{\top} \mathbf{\Theta} \mathbf{x}_i) \right) \mathbf{\Theta} \mathbf{x}_j
 
-    (https://arxiv.org/abs/1710.10903). Scores are a sum of one number per sender and one per
-    receiver, so that sorting the senders gives exact attention in O(N log N) (`sorted_attention`).
-    With active dropout or without self-loops, in small graphs, and where attention weights are
-    asked for, the weights are made densely, for a block of receivers at a time where they are
-    many, and then again in the backward pass.
-    Arguments are those of `GATConv`; make it with `fuse(conv)`.
+    (https://arxiv.org/abs/1710.10903). A score is the sum of one number of the sender and one of
+    the receiver, so that sorting the senders gives exact attention in O(N log N)
+    (`sorted_attention`). With active dropout, without self-loops, in small graphs, and for
+    `return_attention_weights`, the weights are computed densely; if they are large, for a block of
+    receivers at a time and again in the backward pass.
+    Arguments are those of `GATConv`; create it with `fuse(conv)`.
 
     Shapes:
-        - **input:** node features [N, F_in], or [B, N, F_in] for B separate complete graphs
-        - **output:** node features [N, H * F_out] ([N, F_out] with `concat=False`), or the same
+        - **input:** node features `[N, F_in]`, or `[B, N, F_in]` for B separate complete graphs
+        - **output:** node features `[N, H * F_out]` (`[N, F_out]` with `concat=False`), or the same
           after a leading B; with `return_attention_weights=True` also the weights after dropout,
-          [H, N, N] or [B, H, N, N], receivers before senders
+          `[H, N, N]` or `[B, H, N, N]`, receivers before senders
     """
 
     self_loops: bool = True
@@ -62,19 +62,18 @@ class CompleteGATConv(GATConv):  # type: ignore[misc]
         *,
         senders: Senders | None = None,
     ) -> Any:
-        """Attends over all nodes, or over `edge_index` as the PyG layer does.
+        """Attend over all nodes, or over `edge_index` as the PyG layer does.
 
         Args:
-            x: Node features [N, F_in] or [B, N, F_in].
-            edge_index: Edges [2, E]; None is the complete graph.
-            edge_attr: As in PyG; only with `edge_index`.
+            x: Node features `[N, F_in]` or `[B, N, F_in]`.
+            edge_index: Edges `[2, E]`; None is the complete graph.
+            edge_attr: As in PyG, only with `edge_index`.
             size: As in PyG; only with `edge_index`.
-            return_attention_weights: Whether to return `(out, alpha)`.
-            senders: The M nodes that send, if not `x`; weights have M columns then.
+            return_attention_weights: Return `(out, alpha)`.
+            senders: M source nodes, where they are not `x`; weights have M columns then.
 
         Raises:
-            ValueError: `x` is empty or of the wrong shape.
-
+            ValueError: If `x` is empty or of the wrong shape.
         """
         if edge_index is not None:
             return super().forward(x, edge_index, edge_attr, size, return_attention_weights)
@@ -86,7 +85,7 @@ class CompleteGATConv(GATConv):  # type: ignore[misc]
         shared = self.lin is not None and senders is None
         target = value if shared else lin_target(nodes)  # [B, N, H * F_out]
         value, target = split_heads(value, self.heads), split_heads(target, self.heads)
-        # Scores in float32 under autocast too: softmax amplifies their errors.
+        # Scores are float32 under autocast too, as softmax amplifies their errors.
         sent = self._reduce(value, self.att_src)  # [B, H, M]
         received = self._reduce(target, self.att_dst)  # [B, H, N]
 
@@ -124,7 +123,7 @@ class CompleteGATConv(GATConv):  # type: ignore[misc]
         if len(blocks) == 1:
             return self._attend_block(sent, received, value, first)
         parts = [
-            checkpoint(  # keeps the senders and receivers, makes the weights again
+            checkpoint(  # stores senders and receivers, recomputes the weights
                 self._attend_block, sent, received[..., start:stop], value, first + start,
                 use_reentrant=False,
             )
@@ -136,7 +135,7 @@ class CompleteGATConv(GATConv):  # type: ignore[misc]
         return self._attention(sent, received, first).to(value.dtype) @ value
 
     def _attention(self, sent: Tensor, received: Tensor, first: int) -> Tensor:
-        """Weights after dropout [B, H, R, M] of the receivers from node `first` on."""
+        """Return weights after dropout `[B, H, R, M]` of the receivers from node `first` on."""
         scores = received.unsqueeze(-1) + sent.unsqueeze(-2)  # [B, H, R, M]
         loops = self.self_loops or self.add_self_loops
         scores = F.leaky_relu(scores, self.negative_slope)

@@ -1,4 +1,4 @@
-"""The dense twin of `torch_geometric.nn.GATv2Conv`."""
+"""Dense twin of `torch_geometric.nn.GATv2Conv`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ibc_pyg.nn.senders import Senders
 
 
 class CompleteGATv2Conv(GATv2Conv):  # type: ignore[misc]
-    r"""`GATv2Conv` that computes the complete graph without making its edges.
+    r"""`GATv2Conv` that computes the complete graph without its edges.
 
     .. math::
         \mathbf{x}^{\prime}_i = \sum_j \mathrm{softmax}_j \left( \mathbf{a}^{\top}
@@ -30,16 +30,16 @@ class CompleteGATv2Conv(GATv2Conv):  # type: ignore[misc]
         \mathbf{l} = \mathbf{x} \mathbf{\Theta}_l, \ \mathbf{r} = \mathbf{x} \mathbf{\Theta}_r
 
     (https://arxiv.org/abs/2105.14491). With slope :math:`s`, LeakyReLU(t) = s t + (1 - s) relu(t);
-    its linear part is a matrix product, of which the receiver's share cancels in the softmax.
-    The rest is `relu_scores`, N^2 F_out numbers by nature, made block by block and again in the
-    backward pass. What stays in memory are [H, N, N] weights.
-    Arguments are those of `GATv2Conv`; make it with `fuse(conv)`.
+    its linear part is a matrix product, in which the receiver's term cancels in the softmax.
+    The rest is `relu_scores`, N^2 F_out numbers, which are computed block by block and again in
+    the backward pass. Memory holds the `[H, N, N]` weights.
+    Arguments are those of `GATv2Conv`; create it with `fuse(conv)`.
 
     Shapes:
-        - **input:** node features [N, F_in], or [B, N, F_in] for B separate complete graphs
-        - **output:** node features [N, H * F_out] ([N, F_out] with `concat=False`), or the same
+        - **input:** node features `[N, F_in]`, or `[B, N, F_in]` for B separate complete graphs
+        - **output:** node features `[N, H * F_out]` (`[N, F_out]` with `concat=False`), or the same
           after a leading B; with `return_attention_weights=True` also the weights after dropout,
-          [H, N, N] or [B, H, N, N], receivers before senders
+          `[H, N, N]` or `[B, H, N, N]`, receivers before senders
     """
 
     self_loops: bool = True
@@ -53,18 +53,17 @@ class CompleteGATv2Conv(GATv2Conv):  # type: ignore[misc]
         *,
         senders: Senders | None = None,
     ) -> Any:
-        """Attends over all nodes, or over `edge_index` as the PyG layer does.
+        """Attend over all nodes, or over `edge_index` as the PyG layer does.
 
         Args:
-            x: Node features [N, F_in] or [B, N, F_in].
-            edge_index: Edges [2, E]; None is the complete graph.
-            edge_attr: As in PyG; only with `edge_index`.
-            return_attention_weights: Whether to return `(out, alpha)`.
-            senders: The M nodes that send, if not `x`; weights have M columns then.
+            x: Node features `[N, F_in]` or `[B, N, F_in]`.
+            edge_index: Edges `[2, E]`; None is the complete graph.
+            edge_attr: As in PyG, only with `edge_index`.
+            return_attention_weights: Return `(out, alpha)`.
+            senders: M source nodes, where they are not `x`; weights have M columns then.
 
         Raises:
-            ValueError: `x` is empty or of the wrong shape.
-
+            ValueError: If `x` is empty or of the wrong shape.
         """
         if edge_index is not None:
             return super().forward(x, edge_index, edge_attr, return_attention_weights)
@@ -87,7 +86,7 @@ class CompleteGATv2Conv(GATv2Conv):  # type: ignore[misc]
         return (out, alpha) if return_attention_weights else out
 
     def _attention(self, sent: Tensor, received: Tensor, first: int) -> Tensor:
-        # Scores in float32 under autocast too: softmax amplifies their errors.
+        # Scores are float32 under autocast too, as softmax amplifies their errors.
         sent, received = full_precision(sent), full_precision(received)  # [B, H, M or N, C]
         att = full_precision(self.att).to(sent.dtype)[0]  # [H, C]
         linear = torch.einsum("bhnc,hc->bhn", sent, att)

@@ -1,4 +1,4 @@
-"""Scores a . relu(l_j + r_i) of every pair of nodes, without a tensor of N x N x C."""
+"""Scores a . relu(l_j + r_i) of every pair of nodes, without a tensor `[N, N, C]`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ibc_pyg.nn.conv.fused._dense import receiver_blocks
 
-# A block of pairs is written and read a few times: on a CPU it should stay in the caches, on a
-# GPU it should be large enough to fill the device.
+# A block of pairs is written and read several times: on a CPU it should fit in the caches, on a GPU
+# it should be large enough to occupy the device.
 _CPU_BLOCK_BYTES = 4 * 2**20
 _GPU_BLOCK_BYTES = 128 * 2**20
 
@@ -23,7 +23,7 @@ def _blocks(left: Tensor, right: Tensor) -> list[tuple[int, int]]:
 
 @torch.library.custom_op("ibc_pyg::relu_scores", mutates_args=())
 def _relu_scores(left: Tensor, right: Tensor, weight: Tensor) -> Tensor:
-    """[G, M, C], [G, N, C], [G, C] -> [G, N, M]."""
+    """Return scores `[G, N, M]` of senders `[G, M, C]`, receivers `[G, N, C]`, weights `[G, C]`."""
     graphs, senders, channels = left.shape
     scores = left.new_empty(graphs, right.size(1), senders)  # [G, N, M]
     blocks = _blocks(left, right)
@@ -44,7 +44,7 @@ def _(left: Tensor, right: Tensor, weight: Tensor) -> Tensor:
 
 @torch.library.custom_op("ibc_pyg::relu_scores_backward", mutates_args=())
 def _relu_scores_backward(grad: Tensor, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum `grad` [G, N, M] over the pairs above zero, per sender and per receiver."""
+    """Sum `grad`, `[G, N, M]`, over the pairs above zero, per sender and per receiver."""
     graphs, senders, channels = left.shape
     per_sender = torch.zeros_like(left)  # [G, M, C]
     per_receiver = torch.empty_like(right)  # [G, N, C]
@@ -73,7 +73,7 @@ def _save(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> No
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     left, right, weight = ctx.saved_tensors
     per_sender, per_receiver = _relu_scores_backward(grad.contiguous(), left, right)
-    # relu(t) = t [t > 0], so the gradient of the weights needs no third pass over the pairs.
+    # As relu(t) = t [t > 0], the gradient of the weights needs no third pass over the pairs.
     grad_weight = (left * per_sender).sum(1) + (right * per_receiver).sum(1)  # [G, C]
     scale = weight.unsqueeze(1)  # [G, 1, C]
     return scale * per_sender, scale * per_receiver, grad_weight
@@ -85,17 +85,16 @@ _relu_scores.register_autograd(_backward, setup_context=_save)
 def relu_scores(left: Tensor, right: Tensor, weight: Tensor) -> Tensor:
     r"""Compute :math:`e_{ij} = \sum_c a_c \, \mathrm{relu}(l_{jc} + r_{ic})`.
 
-    Time is O(N M C), memory O(N M): the pairs are made for a block of receivers at a time, and
-    made again in the backward pass. Differentiable once in all three arguments.
+    Time is O(N M C), memory O(N M): the pairs are computed for a block of receivers at a time, and
+    again in the backward pass. Differentiable once in all three arguments.
 
     Args:
-        left: What senders send, [B, H, M, C].
-        right: What receivers compare it with, [B, H, N, C].
-        weight: [H, C].
+        left: Features of the senders, `[B, H, M, C]`.
+        right: Features of the receivers, `[B, H, N, C]`.
+        weight: Weights a, `[H, C]`.
 
     Returns:
-        Scores [B, H, N, M], receiver i before sender j.
-
+        Scores `[B, H, N, M]`, receiver i before sender j.
     """
     batch, heads, senders, channels = left.shape
     groups, receivers = batch * heads, right.size(-2)

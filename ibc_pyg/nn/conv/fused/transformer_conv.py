@@ -1,4 +1,4 @@
-"""The dense twin of `torch_geometric.nn.TransformerConv`."""
+"""Dense twin of `torch_geometric.nn.TransformerConv`."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ibc_pyg.nn.conv.fused._dense import (
 )
 from ibc_pyg.nn.senders import Senders
 
-# Scores that stay in a CPU's cache: keeping them for the backward pass is faster than the flash
+# Scores that fit in a CPU's cache: storing them for the backward pass is faster than the flash
 # kernel, which computes them twice.
 _CACHED_SCORES_BYTES = 16 * 2**20
 
 
 class CompleteTransformerConv(TransformerConv):  # type: ignore[misc]
-    r"""`TransformerConv` that computes the complete graph without making its edges.
+    r"""`TransformerConv` that computes the complete graph without its edges.
 
     .. math::
         \mathbf{x}^{\prime}_i = \mathbf{W}_1 \mathbf{x}_i +
@@ -33,15 +33,15 @@ class CompleteTransformerConv(TransformerConv):  # type: ignore[misc]
         \mathbf{W}_4 \mathbf{x}_j}{\sqrt{d}} \right) \mathbf{W}_2 \mathbf{x}_j
 
     (https://arxiv.org/abs/2009.03509), as one `scaled_dot_product_attention`, in memory linear
-    in N. [H, N, N] scores are made where the attention weights are asked for, on a CPU also where
-    dropout is active or where they take 16 MiB or less, which is faster.
-    Arguments are those of `TransformerConv`; make it with `fuse(conv)`.
+    in N. `[H, N, N]` scores are stored for `return_attention_weights`, on a CPU also with active
+    dropout, or if they take 16 MiB or less, which is faster.
+    Arguments are those of `TransformerConv`; create it with `fuse(conv)`.
 
     Shapes:
-        - **input:** node features [N, F_in], or [B, N, F_in] for B separate complete graphs
-        - **output:** node features [N, H * F_out] ([N, F_out] with `concat=False`), or the same
+        - **input:** node features `[N, F_in]`, or `[B, N, F_in]` for B separate complete graphs
+        - **output:** node features `[N, H * F_out]` (`[N, F_out]` with `concat=False`), or the same
           after a leading B; with `return_attention_weights=True` also the weights before
-          dropout, [H, N, N] or [B, H, N, N], receivers before senders
+          dropout, `[H, N, N]` or `[B, H, N, N]`, receivers before senders
     """
 
     self_loops: bool = True
@@ -55,18 +55,17 @@ class CompleteTransformerConv(TransformerConv):  # type: ignore[misc]
         *,
         senders: Senders | None = None,
     ) -> Any:
-        """Attends over all nodes, or over `edge_index` as the PyG layer does.
+        """Attend over all nodes, or over `edge_index` as the PyG layer does.
 
         Args:
-            x: Node features [N, F_in] or [B, N, F_in].
-            edge_index: Edges [2, E]; None is the complete graph.
-            edge_attr: As in PyG; only with `edge_index`.
-            return_attention_weights: Whether to return `(out, alpha)`.
-            senders: The M nodes that send, if not `x`; weights have M columns then.
+            x: Node features `[N, F_in]` or `[B, N, F_in]`.
+            edge_index: Edges `[2, E]`; None is the complete graph.
+            edge_attr: As in PyG, only with `edge_index`.
+            return_attention_weights: Return `(out, alpha)`.
+            senders: M source nodes, where they are not `x`; weights have M columns then.
 
         Raises:
-            ValueError: `x` is empty or of the wrong shape.
-
+            ValueError: If `x` is empty or of the wrong shape.
         """
         if edge_index is not None:
             return super().forward(x, edge_index, edge_attr, return_attention_weights)
@@ -80,7 +79,7 @@ class CompleteTransformerConv(TransformerConv):  # type: ignore[misc]
         return out if x.dim() == 3 else out[0]
 
     def _projections(self, x: Tensor, sources: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Project to queries [B, H, N, F_out], keys and values [B, H, M, F_out]."""
+        """Project to queries `[B, H, N, F_out]`, keys and values `[B, H, M, F_out]`."""
         query, key, value = self.lin_query(x), self.lin_key(sources), self.lin_value(sources)
         return (
             split_heads(query, self.heads),
@@ -89,13 +88,13 @@ class CompleteTransformerConv(TransformerConv):  # type: ignore[misc]
         )
 
     def _attend(self, x: Tensor, sources: Tensor, first: int) -> Tensor:
-        """Average what nodes send, [B, H, N, F_out]."""
+        """Return aggregated values, `[B, H, N, F_out]`."""
         query, key, value = self._projections(x, sources)
         N, M = query.size(-2), key.size(-2)
         scores_bytes = query.shape[:-1].numel() * M * query.element_size()
         small = query.device.type == "cpu" and scores_bytes <= _CACHED_SCORES_BYTES
-        lonely = M == 1 and not self.self_loops  # a softmax over nothing
-        if small or lonely:
+        isolated = M == 1 and not self.self_loops  # softmax over no sender is undefined
+        if small or isolated:
             return self._attend_explicitly(query, key, value, first)[0]
         mask = None
         if not self.self_loops:

@@ -1,4 +1,4 @@
-"""What holds for every dense twin, against the PyG layer on the edges of the complete graph."""
+"""Properties of every dense twin, against the PyG layer on the edges of the complete graph."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Case:
     def layer(self, heads: int = 3) -> nn.Module:
         torch.manual_seed(0)
         layer = self.make(CHANNELS, 5, heads=heads, **self.arguments)
-        with torch.no_grad():  # biases start at zero, where a lost one would not be seen
+        with torch.no_grad():  # biases start at zero, which would hide a missing one
             for parameter in layer.parameters():
                 parameter.add_(0.1 * torch.randn_like(parameter))
         return layer
@@ -89,7 +89,7 @@ def test_same_output_and_gradients(case: Case, self_loops: bool, count: int) -> 
     wanted, got = gradients(expected, x, layer), gradients(actual, x, twin)
     for reference, gradient in zip(wanted, got, strict=True):
         if reference is None or gradient is None:
-            # A part that the sum over no neighbours leaves out on one of the two ways.
+            # Parameters without effect where a node has no neighbour.
             for one in (reference, gradient):
                 assert one is None or not one.any()
         else:
@@ -98,11 +98,11 @@ def test_same_output_and_gradients(case: Case, self_loops: bool, count: int) -> 
 
 @cases
 def test_scale_of_embeddings(case: Case) -> None:
-    """Scores far from zero, where a softmax without care overflows."""
+    """Scores far from zero, where a naive softmax overflows."""
     layer = case.layer()
     x = 30.0 * nodes(9)
     expected = layer(x, edges(9, self_loops=True))
-    # Relative to the size of the values: they are hundreds.
+    # Relative to the values, which are in the hundreds.
     torch.testing.assert_close(fuse(layer)(x), expected, atol=1e-3, rtol=1e-5)
 
 
@@ -142,7 +142,7 @@ def test_dropout_has_the_same_distribution(case: Case) -> None:
     x = nodes(5)
     draws = 3000
     stacked = torch.stack([layer(x, edges(5, self_loops=True)) for _ in range(draws)])
-    # 1,500 graphs a call: every graph draws for itself.
+    # 1,500 graphs per call, each with its own dropout.
     fused = torch.cat([twin(x.expand(draws // 2, 5, CHANNELS)) for _ in range(2)])
     error = stacked.std(0) * (2 / draws) ** 0.5
     # 75 numbers, five standard errors of the difference of two means.
@@ -168,14 +168,14 @@ def test_parameters_are_shared_and_checkpoints_interchange(case: Case) -> None:
     x = nodes(6)
     torch.testing.assert_close(fresh(x, edges(6, True)), twin(x), **TOLERANCE)
     torch.testing.assert_close(other_twin(x), twin(x))
-    # Assigned parameters are new objects: both have to see them.
+    # Assigned parameters are new objects, which both must have.
     layer.load_state_dict({k: v + 1 for k, v in layer.state_dict().items()}, assign=True)
     for one, other in zip(layer.parameters(), twin.parameters(), strict=True):
         assert one is other
 
 
 @plain
-def test_given_edges_make_it_the_layer_itself(case: Case) -> None:
+def test_given_edges_equal_the_layer(case: Case) -> None:
     layer = case.layer()
     twin = fuse(layer)
     x = nodes(5)
@@ -251,7 +251,7 @@ def test_trains_under_autocast(case: Case) -> None:
         (type("Own", (GATConv,), {})(4, 4), "Own has no dense twin"),
     ],
 )
-def test_what_cannot_be_fused_is_refused(layer: nn.Module, words: str) -> None:
+def test_unsupported_layers_are_refused(layer: nn.Module, words: str) -> None:
     assert words in str(why_not_fusable(layer))
     with pytest.raises(ConfigError, match=words.split()[0].replace("(", r"\(")):
         fuse(layer)

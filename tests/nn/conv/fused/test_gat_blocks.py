@@ -1,4 +1,4 @@
-"""`CompleteGATConv`: blocks of receivers, and sorting, against the plain way."""
+"""`CompleteGATConv`: blocks of receivers and sorting, against dense attention."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_blocks_of_receivers_change_nothing(slope: float, monkeypatch: pytest.Mo
 
 
 def test_recomputed_blocks_drop_the_same_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The gradient is that of the very weights that the forward pass dropped."""
+    """The backward pass drops the same weights as the forward pass."""
     monkeypatch.setattr(gat_conv, "_BLOCK_BYTES", 600)
     twin = fuse(GATConv(6, 4, heads=2, dropout=0.5).double())
     x = torch.randn(2, 9, 6, dtype=torch.double, requires_grad=True)

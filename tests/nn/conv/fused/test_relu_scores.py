@@ -39,7 +39,7 @@ def test_matches_all_pairs(nodes: int, block_bytes: int, monkeypatch: pytest.Mon
 
 
 def test_heads_as_views_of_one_projection() -> None:
-    """Heads come transposed, not contiguous."""
+    """Heads are transposed, not contiguous."""
     x = torch.randn(2, 6, 3, 5, dtype=torch.double).transpose(1, 2)
     weight = torch.randn(3, 5, dtype=torch.double)
     torch.testing.assert_close(relu_scores(x, x, weight), by_pairs(x, x, weight))

@@ -32,7 +32,7 @@ def test_matches_all_pairs(count: int, scale: float, shift: float, slope: float,
     value = torch.randn(2, 3, count, 4, generator=draw)
     expected = by_pairs(sent.double(), received.double(), value.double(), slope)
     actual = sorted_attention(sent, received, value, slope)
-    # An exponent of a few hundred carries a float32 rounding of 3e-5 into its weight.
+    # An exponent of a few hundred has a float32 rounding error of 3e-5, which its weight inherits.
     tolerance = 1e-5 + 4e-7 * (scale + abs(shift))
     torch.testing.assert_close(actual.double(), expected, atol=tolerance, rtol=tolerance)
 

@@ -11,14 +11,14 @@ from ibc_pyg.nn.conv.fused import fuse, transformer_conv
 
 @pytest.mark.parametrize("self_loops", [True, False])
 @pytest.mark.parametrize("nodes", [1, 2, 19])
-def test_both_ways_agree(nodes: int, self_loops: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_paths_agree(nodes: int, self_loops: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     twin = fuse(TransformerConv(6, 4, heads=2), self_loops=self_loops)
     x = torch.randn(3, nodes, 6, requires_grad=True)
 
     def run() -> tuple[torch.Tensor, ...]:
         out = twin(x)
         wanted = [x, *twin.parameters()]
-        # A lonely node asks nobody: its query and key have no gradient.
+        # A single node has no sender: its query and key have no gradient.
         return out, *torch.autograd.grad(out.square().sum(), wanted, materialize_grads=True)
 
     in_cache = run()
@@ -27,7 +27,7 @@ def test_both_ways_agree(nodes: int, self_loops: bool, monkeypatch: pytest.Monke
 
 
 def test_flash_attention_drops_as_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With values that are all one, an output is the share of the weights that is kept."""
+    """With all values one, an output is the sum of the weights that are kept."""
     monkeypatch.setattr(transformer_conv, "_CACHED_SCORES_BYTES", 0)
     twin = fuse(TransformerConv(4, 4, dropout=0.3, root_weight=False))
     with torch.no_grad():
