@@ -277,7 +277,7 @@ def test_load_refuses_what_is_not_a_run(made, tmp_path):
     made_by = json.loads((run / "environment.json").read_text())
     made_by["packages"]["ibc-pyg"] = "99.0"
     (run / "environment.json").write_text(json.dumps(made_by))
-    with pytest.raises(RunError, match=r"made by ibc_pyg 99\.0") as caught:
+    with pytest.raises(RunError, match=r"created by ibc_pyg 99\.0") as caught:
         ibc_pyg.load(run)
     assert "\n" not in str(caught.value)
     (run / "environment.json").unlink()

@@ -79,7 +79,7 @@ def read_backbone_weights(path: str | Path) -> dict[str, Tensor]:
     except RunError as error:
         raise ConfigError(f"model.weights: {error}") from error
     if isinstance(state, Mapping) and any(str(key).startswith(_BACKBONE) for key in state):
-        # A run's model.safetensors: the backbone is a part of it.
+        # The model.safetensors of a run: the backbone is a part of it.
         state = {
             str(key).removeprefix(_BACKBONE): value
             for key, value in state.items()
