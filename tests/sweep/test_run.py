@@ -30,7 +30,7 @@ class Runs:
         self.fails = {}
         self.interrupt_after = None
 
-    def __call__(self, jobs, *, workers, threads, report):
+    def __call__(self, jobs, *, workers, threads, report, trust_code=False):
         failures = []
         for job in jobs:
             if job.finished:
@@ -150,7 +150,7 @@ def test_the_table(sweep, runs):
     page = (sweep.out / "table.md").read_text()
     assert "| graph - plain | +10.0 ± 0.0 |" in page
     assert "2 random trials of train.lr" in page
-    assert "no messages, all else: the values of graph, but model.conv = none" in page
+    assert "no messages, all else: the values of graph, except model.conv = none" in page
     with (sweep.out / "curves.csv").open() as file:
         points = [(row["setting"], row["seed"], row["what"]) for row in csv.DictReader(file)]
     assert ("no messages, all else", "3", "test/R@1") in points
@@ -257,10 +257,10 @@ def test_a_trial_that_failed_with_other_settings_is_tried(sweep, runs):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "--trials: say how many"),
+        ([], "--trials: give a number"),
         (["--trials", "0"], "--trials must be >= 1"),
         (["--trials", "1", "--control", "a b:graph:model.heads=1", "--control",
-          "a_b:graph:model.heads=2"], "differ in punctuation alone"),
+          "a_b:graph:model.heads=2"], "differ only in punctuation"),
         (["--trials", "1", "--jobs", "0"], "--jobs must be >= 1"),
         (["--trials", "1", "--reference", "x"], "unknown row 'x'; known: plain, graph"),
         (["--trials", "1", "--pair", "plain"], "must read A:B"),
