@@ -51,7 +51,7 @@ def test_the_history_goes_on_and_nothing_is_evaluated_in_the_second_pass(run):
 
 def test_the_report_and_the_console_say_so(run):
     page = run.report.read_text()
-    assert "trained anew on all training classes" in page
+    assert "retrained on all training classes" in page
     assert len(Embedder.of(load_run(run.path)).class_names) == 5
 
 
