@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from ibc_pyg.report.data import AttentionMap, GalleryRow, Thumb
 from ibc_pyg.report.encode import is_small, to_image
@@ -20,6 +21,8 @@ from ibc_pyg.report.heat_map import PALETTES, HeatMap, heat_maps
 
 DPI = 100
 PAPER, INK, CORRECT, WRONG, BOUNDARY = "#fcfbf8", "#1d1f23", "#17724a", "#b3420d", "#a9a69d"
+WIDTH, HEIGHT = 1.0, 1.2
+"""Size of a cell of the gallery in inches."""
 CAPTION = 14
 """Most characters of a class name below a picture."""
 
@@ -39,13 +42,18 @@ def picture_gallery(rows: Sequence[GalleryRow]) -> npt.NDArray[np.uint8]:
     if not rows:
         raise ValueError("rows must hold at least one query, got none")
     columns = 1 + max(len(row.neighbours) for row in rows)
-    figure, axes = _grid(len(rows), columns, width=1.0, height=1.2)
-    for row, line in zip(rows, axes, strict=True):
+    figure = Figure((columns * WIDTH, len(rows) * HEIGHT), DPI, facecolor=PAPER)
+    # One axes, in inches: making axes for each picture takes seconds.
+    axis = figure.add_axes((0, 0, 1, 1))
+    for top, row in enumerate(rows):
         name = (row.query.label.splitlines() or [""])[0]
-        _tile(line[0], row.query, name if len(name) <= CAPTION else name[:CAPTION] + "…", INK)
-        for axis, item in zip(line[1:], row.neighbours, strict=False):
+        caption = name if len(name) <= CAPTION else name[:CAPTION] + "…"
+        _tile(axis, 0, top, row.query, caption, INK)
+        for left, item in enumerate(row.neighbours, start=1):
             mark, colour = ("✓", CORRECT) if item.correct else ("✗", WRONG)
-            _tile(axis, item, f"{mark} {item.similarity:.2f}", colour)
+            _tile(axis, left, top, item, f"{mark} {item.similarity:.2f}", colour)
+    axis.set(xlim=(0, columns * WIDTH), ylim=(len(rows) * HEIGHT, 0), aspect="equal")
+    axis.set_axis_off()
     return _pixels(figure)
 
 
@@ -76,13 +84,29 @@ def _grid(
     return figure, axes.tolist()
 
 
-def _tile(axis: Axes, thumb: Thumb, caption: str, colour: str) -> None:
+def _tile(axis: Axes, column: int, row: int, thumb: Thumb, caption: str, colour: str) -> None:
+    """Draw a picture with frame and caption in a cell of the gallery."""
+    image = to_image(thumb.picture).convert("RGB")
+    scale = (WIDTH - 0.1) / max(image.size)
+    width, height = image.width * scale, image.height * scale
+    centre, middle = (column + 0.5) * WIDTH, row * HEIGHT + WIDTH / 2
+    left, top = centre - width / 2, middle - height / 2
     axis.imshow(
-        to_image(thumb.picture).convert("RGB"),
+        image,
+        extent=(left, left + width, top + height, top),
         interpolation="nearest" if is_small(thumb.picture) else "antialiased",
     )
-    axis.spines[:].set(visible=True, color=colour, linewidth=2)
-    axis.set_xlabel(caption, fontsize=8, color=colour, parse_math=False)
+    axis.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=colour, linewidth=2))
+    axis.text(
+        centre,
+        row * HEIGHT + WIDTH - 0.02,
+        caption,
+        fontsize=8,
+        color=colour,
+        ha="center",
+        va="top",
+        parse_math=False,
+    )
 
 
 def _map(axis: Axes, heat_map: HeatMap, ends: npt.NDArray[np.int64]) -> None:

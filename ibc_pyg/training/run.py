@@ -145,7 +145,10 @@ def _work(
 
 
 def _report(training: Training) -> None:
-    for name, picture in make_pictures(make_report(_eval_set(training))).items():
+    data = make_report(_eval_set(training))
+    if training.experiment.config.track.wandb == "disabled":
+        return  # the local record keeps no pictures
+    for name, picture in make_pictures(data).items():
         training.tracker.image(training.progress.step, name, picture)
 
 
