@@ -35,6 +35,7 @@ from ibc_pyg.track import JsonlTracker, MultiTracker
 from ibc_pyg.training import fit as fit_module
 from ibc_pyg.training import step as step_module
 from ibc_pyg.training.experiment import Experiment, setup
+from ibc_pyg.training.training import Training
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 COMMON = [
@@ -153,7 +154,7 @@ def fit_steps(experiment: Experiment, step: Callable[[Experiment, Batch], Any]) 
         mock.patch.object(fit_module, "train_step", step),
     ):
         try:
-            fit_module.fit(experiment, run, tracker, quiet)
+            fit_module.fit(Training(experiment, run, tracker, quiet))
         except EnoughError:
             return
 

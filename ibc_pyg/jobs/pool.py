@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection, forkserver
@@ -104,13 +104,15 @@ def run_jobs(
     threads = threads or max(1, (os.cpu_count() or 1) // workers)
     pool = _Pool(threads, trust_code, report)
     with _sigterm_as_interrupt(), ThreadPoolExecutor(workers) as executor:
-        futures = [executor.submit(pool.run, job) for job in pending]
+        futures: list[Future[JobFailure | None]] = []
         try:
+            # An interrupt can come while jobs are still submitted: the first ones run already.
+            futures += [executor.submit(pool.run, job) for job in pending]
             wait(futures)
         except KeyboardInterrupt:
             pool.interrupt()
             try:
-                wait(futures)
+                executor.shutdown()
             except KeyboardInterrupt:
                 pool.kill()
             raise
