@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ibc_pyg.commands.memory import keep_freed_memory
 from ibc_pyg.commands.trust import add_trust_code
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     """Run the command."""
+    keep_freed_memory()
     from ibc_pyg.commands.common import console, default_out, finish
     from ibc_pyg.config.overlays import parse_overlays
     from ibc_pyg.errors import ConfigError
