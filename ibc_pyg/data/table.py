@@ -106,6 +106,12 @@ class ImageTable:
         """Return the number of images."""
         return len(self.paths)
 
+    @property
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """Height, width and channels of the images of a set in memory; None for files."""
+        held = self.images
+        return None if held is None else (held.shape[1], held.shape[2], held.shape[3])
+
     def where(self, role: Role) -> npt.NDArray[np.int64]:
         """Return the row numbers, int64 `[n]` ascending, of the images that have `role`."""
         return np.flatnonzero(self.roles & role.value)

@@ -119,9 +119,11 @@ class EvalSet:
         Raises:
             UserError: If they are not cached and images are missing.
         """
-        cached = self._read()
+        single = self.splits.test.gallery is None
+        cached = self._read("") if single else self._read("query_", "")
         if cached is not None:
-            return cached
+            gallery = None if single else cached[1]
+            return EvalDescriptors(cached[0], gallery, protocol_for(self.table.name))
         descriptors = self.extract()
         try:
             self.save(descriptors)
@@ -131,8 +133,8 @@ class EvalSet:
 
     def gallery(self) -> Descriptors:
         """Return the embeddings that queries are compared with; see `descriptors`."""
-        cached = self._read_part("")
-        return self.descriptors().candidates if cached is None else cached
+        cached = self._read("")
+        return self.descriptors().candidates if cached is None else cached[0]
 
     def save(self, descriptors: EvalDescriptors) -> None:
         """Write embeddings to the run folder, with hashes of the weights and of the image list.
@@ -150,29 +152,23 @@ class EvalSet:
         content = save(tensors, metadata=self._origin())
         write_atomically(self.trained.run.descriptors, content)
 
-    def _read(self) -> EvalDescriptors | None:
-        candidates = self._read_part("")
-        if candidates is None:
-            return None
-        protocol = protocol_for(self.table.name)
-        if self.splits.test.gallery is None:
-            return EvalDescriptors(candidates, None, protocol)
-        queries = self._read_part("query_")
-        return None if queries is None else EvalDescriptors(queries, candidates, protocol)
-
-    def _read_part(self, prefix: str) -> Descriptors | None:
+    def _read(self, *prefixes: str) -> list[Descriptors] | None:
+        """Return the cached parts; None if one is missing, or of other weights or images."""
         table = self.table
+        parts = []
         try:
             with safe_open(self.trained.run.descriptors, framework="pt") as file:
                 if file.metadata() != self._origin():
                     return None
-                rows = file.get_tensor(f"{prefix}rows").numpy()
-                vectors = file.get_tensor(f"{prefix}vectors")
+                for prefix in prefixes:
+                    rows = file.get_tensor(f"{prefix}rows").numpy()
+                    if len(rows) and not 0 <= rows.min() <= rows.max() < len(table):
+                        return None
+                    labels = torch.from_numpy(table.labels[rows])
+                    parts.append(Descriptors(rows, file.get_tensor(f"{prefix}vectors"), labels))
         except (OSError, SafetensorError):
             return None
-        if len(rows) and not 0 <= rows.min() <= rows.max() < len(table):
-            return None
-        return Descriptors(rows, vectors, torch.from_numpy(table.labels[rows]))
+        return parts
 
     def _origin(self) -> dict[str, str]:
         """Return hashes of the weights and of the image list."""

@@ -100,8 +100,7 @@ def load_run(path: Path, *, trust_code: bool = False) -> Trained:
 def _image_shape(config: Config, record: SplitRecord | None) -> tuple[int, int, int] | None:
     if record is not None or dataset_info(config.data.name).needs_root:
         return None if record is None else record.image_shape
-    held = load_images(config.data).images
-    return None if held is None else (held.shape[1], held.shape[2], held.shape[3])
+    return load_images(config.data).image_shape
 
 
 def _check_version(run: RunFolder) -> None:

@@ -42,9 +42,7 @@ class SplitRecord:
 
 def record_of(table: ImageTable, splits: Splits) -> SplitRecord:
     """Return the record of a data set that has been loaded."""
-    held = table.images
-    shape = None if held is None else (held.shape[1], held.shape[2], held.shape[3])
-    return SplitRecord(replace(table, images=None), splits, shape)
+    return SplitRecord(replace(table, images=None), splits, table.image_shape)
 
 
 def write_split(path: Path, record: SplitRecord, *, data_root: str | None) -> None:
