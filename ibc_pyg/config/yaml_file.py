@@ -73,19 +73,28 @@ def config_to_yaml(config: Config) -> str:
     return str(yaml.safe_dump(config_to_dict(config), sort_keys=False, allow_unicode=True))
 
 
-def _check_file(path: Path) -> None:
-    if not path.is_file():
-        raise ConfigError(
-            f"{path} is not a file; give an experiment file such as those in experiments/"
-        )
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file of plain data.
+
+    Raises:
+        ConfigError: If it cannot be read, is not YAML, or is nested too deeply.
+    """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {_one_line(str(error))}") from error
     except RecursionError as error:
         raise ConfigError(f"{path}: values are nested too deeply") from error
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise ConfigError(
+            f"{path} is not a file; give an experiment file such as those in experiments/"
+        )
+    content = read_yaml(path)
     if content is not None and not isinstance(content, dict):
         raise ConfigError(f"{path} must hold fields, such as `model:`, not {content!r:.60}")
     known = {each.name for each in dataclasses.fields(Config)}

@@ -76,6 +76,15 @@ def split(table: ImageTable, *, val_classes: float | None, val_fold: int, seed: 
         is_val = np.isin(table.labels[train], held_out)
         val = EvalSplit(train[is_val])
         train = train[~is_val]
+    return splits_of(table, train, val)
+
+
+def splits_of(table: ImageTable, train: Rows, val: EvalSplit | None) -> Splits:
+    """Return the splits of a table whose training and held-out images are chosen.
+
+    Raises:
+        DatasetError: If there is nothing to test on.
+    """
     _, train_labels = np.unique(table.labels[train], return_inverse=True)
     return Splits(train, train_labels.astype(np.int64), val, test_split(table))
 

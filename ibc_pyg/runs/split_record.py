@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ibc_pyg.data.splits import EvalSplit, Splits, test_split
+from ibc_pyg.data.splits import EvalSplit, Splits, splits_of
 from ibc_pyg.data.table import ImageTable, Role
 from ibc_pyg.errors import RunError, UserError
 from ibc_pyg.files import read_json, write_atomically
@@ -123,8 +123,7 @@ def _splits(table: ImageTable, val_rows: list[int] | None) -> Splits:
         if len(np.setdiff1d(val.queries, train)):
             raise ValueError("val_rows are not training images")
         train = np.setdiff1d(train, val.queries)
-    _, labels = np.unique(table.labels[train], return_inverse=True)
-    return Splits(train, labels.astype(np.int64), val, test_split(table))
+    return splits_of(table, train, val)
 
 
 def _shape(content: dict[str, Any]) -> tuple[int, int, int] | None:

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
+from ibc_pyg.config.yaml_file import read_yaml
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.sweep.space import Parameter, make_parameter
 
@@ -67,12 +66,7 @@ def read_sweep(path: Path) -> Sweep:
         ConfigError: If it is not in W&B's format, needs W&B's server, or would select by the test
             classes.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(path)
     if not isinstance(content, Mapping):
         raise ConfigError(f"{path} must hold a sweep: method, metric, parameters")
     try:
