@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from ibc_pyg.builders.data_changes import check_same_data
 from ibc_pyg.config import Config
 from ibc_pyg.config.yaml_file import config_to_dict, config_to_yaml
 from ibc_pyg.console import info
@@ -100,12 +101,15 @@ def resume(
             run_on_main(lambda: make_report(EvalSet(load_run(path, trust_code=True))))
         info(console, f"{path} is finished; nothing to resume")
         return run
+    record = read_split(run.split, data_root=config.data.root)
+    if record is not None and record.image_shape is None:
+        check_same_data(config.data, record)
     experiment = setup(
         config,
         console,
         all_classes=interrupted.retraining,
         from_checkpoint=interrupted.checkpoint is not None,
-        record=read_split(run.split, data_root=config.data.root),
+        record=record,
         trust_code=trust_code,
     )
     run_on_main(interrupted.prepare)
