@@ -7,7 +7,8 @@ from rich.console import Console
 
 from ibc_pyg.cli import run as cli
 from ibc_pyg.commands.common import print_summary
-from ibc_pyg.errors import ConfigError
+from ibc_pyg.compare.runs import scores_of
+from ibc_pyg.errors import ConfigError, RunError
 from ibc_pyg.inference.embedder import Embedder
 from ibc_pyg.inference.trained import load_run
 from ibc_pyg.runs.run_folder import RunFolder
@@ -61,3 +62,8 @@ def test_selection_on_test_images_is_refused_before_training(path):
 
 def test_dry_run(path):
     assert "no test images" in str(dry_run(folder_config(path.parent / "pictures", *ALL)))
+
+
+def test_a_comparison_says_so(path):
+    with pytest.raises(RunError, match="cannot be compared: there are no test images"):
+        scores_of(RunFolder(path))
