@@ -61,7 +61,17 @@ class EvalSet:
         config, record = self.trained.config, self.trained.record
         if record is not None:
             return recorded_data(config, record)
-        return build_data(config.on_all_classes() if config.retrain else config)
+        data = build_data(config.on_all_classes() if config.retrain else config)
+        trained, now = self.trained.num_classes, data.splits.num_classes
+        if trained != now:
+            _logger.warning(
+                "%s was trained on %d classes, but the data set has %d training classes now; test "
+                "classes may have been trained on, since the run has no split.json",
+                self.trained.run.path,
+                trained,
+                now,
+            )
+        return data
 
     @property
     def table(self) -> ImageTable:

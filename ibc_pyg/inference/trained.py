@@ -61,6 +61,11 @@ class Trained:
         """Device of the model."""
         return self.fabric.device
 
+    @property
+    def num_classes(self) -> int:
+        """Number of classes that the model was trained on."""
+        return len(self.model.state_dict()[_HEAD])
+
 
 def load_run(path: Path, *, trust_code: bool = False, fields: Sequence[str] = ()) -> Trained:
     """Open a run folder.

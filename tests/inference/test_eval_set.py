@@ -190,3 +190,14 @@ def test_embeddings_of_an_earlier_version_without_file_stamps_are_read(path):
     kept["vectors"].zero_()
     save_file(kept, path / "descriptors.safetensors", metadata=metadata)
     assert not images.descriptors().candidates.vectors.any()
+
+
+def test_classes_added_to_a_run_without_a_recorded_split_are_noticed(path, caplog):
+    pictures = path.parent / "pictures"
+    if load_run(path).config.data.name != "folder":
+        pytest.skip("no class folders")
+    (path / "split.json").unlink()
+    for name in ("new a", "new b"):
+        shutil.copytree(next(pictures.iterdir()), pictures / name)
+    assert len(EvalSet(load_run(path)).data.table)
+    assert "was trained on 4 classes, but the data set has 5 training" in caplog.text

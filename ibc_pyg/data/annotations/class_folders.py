@@ -106,7 +106,7 @@ class PassedOver:
         groups = (
             (
                 "folders without a readable picture",
-                [f"{shown(str(f.path))} ({_counts(f.unread) or 'no files'})" for f in self.folders],
+                [f"{shown(str(f.path))} ({_counts(f.unread) or 'nothing'})" for f in self.folders],
             ),
             (
                 "folders beside the parts, with pictures",

@@ -13,6 +13,9 @@ from ibc_pyg.data.images.formats import SUFFIXES
 from ibc_pyg.data.table import Role
 from ibc_pyg.errors import DatasetError, printable, reason
 
+# Of Synology (with thumbnails of the pictures beside it), Linux and Windows.
+_OF_SYSTEMS = frozenset({"@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"})
+
 
 def checked_root(root: Path) -> Path:
     """Expand `~` in `root` and check that it is a readable folder with content.
@@ -75,8 +78,8 @@ def files_of(folder: Path) -> set[str]:
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a file or folder is hidden, as `._x.jpg` of macOS."""
-    return name.startswith(".")
+    """Return whether a file or folder is hidden, as `._x.jpg` of macOS, or of the system."""
+    return name.startswith(".") or name in _OF_SYSTEMS
 
 
 def is_image(path: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path, PurePosixPath
 
 from ibc_pyg.data.annotations.class_folders import (
@@ -76,7 +77,8 @@ def _rows_of_parts(root: Path, parts: list[str]) -> list[ListedImage]:
     found = {part: class_folders(root, part) for part in parts}
     loose = [path for part in (".", *parts) for path in loose_pictures(root, part)]
     folders = [each for inside in found.values() for each in inside]
-    passed_over(folders, loose, _beside(root, parts)).warn("folder")
+    empty = [ClassFolder(PurePosixPath(part), (), Counter()) for part in parts if not found[part]]
+    passed_over([*folders, *empty], loose, _beside(root, parts)).warn("folder")
     roles = {part: role for part in parts if (role := part_role(part)) is not None}
     return [row for part in parts for each in found[part] for row in each.rows(roles[part])]
 

@@ -125,10 +125,26 @@ def test_what_is_passed_over_is_counted_in_one_line(tmp_path, caplog):
     assert len(table) == 6
     (record,) = caplog.records
     said = record.getMessage()
-    assert "2 folders without a readable picture: 'empty' (no files), 'phone' (3 .heic)" in said
+    assert "2 folders without a readable picture: 'empty' (nothing), 'phone' (3 .heic)" in said
     assert "3 pictures in no class folder: 'loose0.png', 'loose1.png', 'loose2.png'" in said
     assert "other files in class folders: 1 .txt" in said
     assert "install pillow-heif" in said
     assert "Thumbs" not in said
     assert "README" not in said
     assert "\n" not in said
+
+
+def test_a_part_without_class_folders_is_named(tmp_path, caplog):
+    fill(tmp_path, "train/a", "train/b", "test/c", "test/d")
+    (tmp_path / "val").mkdir()
+    (tmp_path / "val" / "loose.jpg").touch()
+    assert len(load_table("folder", tmp_path)) == 8
+    assert "folders without a readable picture: 'val' (nothing)" in caplog.text
+    assert "in no class folder: 'val/loose.jpg'" in caplog.text
+
+
+def test_thumbnails_of_a_file_server_are_not_pictures(tmp_path):
+    fill(tmp_path, "a", "b", "a/@eaDir/0.png", "@eaDir")
+    table = load_table("folder", tmp_path)
+    assert len(table) == 4
+    assert table.class_names == ("a", "b") or table.class_names == ("b", "a")
