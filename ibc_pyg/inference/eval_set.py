@@ -132,7 +132,7 @@ class EvalSet:
             views=views,
         )
         if data.skipped:
-            first = next(iter(data.skipped.values()))
+            first = next(iter(data.skipped.values())).partition(";")[0]
             _logger.warning("%d test images are left out: %s", len(data.skipped), first)
         if not len(described.queries.rows) or not len(described.candidates.rows):
             raise RunError(f"no test image of {self.trained.run.path} can be read")
@@ -146,11 +146,12 @@ class EvalSet:
         paths = [table.paths[row] for row in test]
         missing = np.flatnonzero(~present(table.root, paths))
         if len(missing):
+            skip = ", or leave them out: --data.on_error skip" if len(missing) < len(test) else ""
             raise RunError(
                 f"{len(missing):,} of {len(test):,} test images of {self.trained.run.path} are "
                 f"missing under {printable(table.root)}, the first "
-                f"{shown(paths[int(missing[0])], 200)}; restore them, give their folder with "
-                "--data.root, or leave them out: --data.on_error skip"
+                f"{shown(paths[int(missing[0])], 200)}; restore them, or give their folder with "
+                f"--data.root{skip}"
             )
 
     def descriptors(self) -> EvalDescriptors:

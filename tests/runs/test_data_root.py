@@ -65,6 +65,7 @@ def test_evaluate_report_and_search_take_the_new_root(moved, tmp_path, capsys):
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "give their folder with --data.root" in error
+    assert "--data.on_error" not in error  # none is there
     assert cli(["evaluate", str(moved), *root]) == 0
     (moved / "descriptors.safetensors").unlink()
     picture = next((tmp_path / "there").rglob("*.jpg"))
