@@ -37,7 +37,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     # What the embedding would read is the feature.
     model.backbone.embedding = nn.Identity()
     described = extract_split(
-        fabric, model.eval(), data, data.splits.test, batch_size=config.evaluate.batch_size
+        fabric, model.eval(), data, data.splits.tested(), batch_size=config.evaluate.batch_size
     )
     return {
         "experiment": str(args.experiment),

@@ -107,6 +107,7 @@ def evaluate(
     rerank: bool = False,
     flip: bool = False,
     crops: int = 1,
+    data_root: PathLike | None = None,
     trust_code: bool = False,
 ) -> dict[str, Any]:
     """Score a run on its test images, which must be there.
@@ -120,6 +121,7 @@ def evaluate(
         rerank: Also score k-reciprocal re-ranking.
         flip: Average each image with its mirror image.
         crops: Average 1, 5 or 9 crops of each image.
+        data_root: Folder of the images, if they were moved; None takes that of the run.
         trust_code: As for `load`.
 
     Returns:
@@ -137,6 +139,7 @@ def evaluate(
         refine_size=refine_size,
         rerank=rerank,
         trust_code=trust_code,
+        fields=() if data_root is None else ("--data.root", os.fspath(data_root)),
     )
     return score_runs([Path(path)], options).runs[0].to_dict()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,10 +19,12 @@ from ibc_pyg.data.images.sources import OnError
 from ibc_pyg.data.loading.loader import Loading, suggested_workers
 from ibc_pyg.data.registry import load_table
 from ibc_pyg.data.splits import Splits, split
-from ibc_pyg.data.table import ImageTable
+from ibc_pyg.data.table import ImageTable, Role
 from ibc_pyg.data.transforms import Transform, transform_preset
 from ibc_pyg.errors import ConfigError, RunError
 from ibc_pyg.runs.split_record import SplitRecord
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,8 @@ def build_data(
 
     Raises:
         DatasetError: If images are missing or a part of the split is empty.
-        ConfigError: If a name or an argument is unknown, or `evaluate.raw_pixels` is set for a
+        ConfigError: If a name or an argument is unknown, `select` is test and there are no test
+            images, or `evaluate.raw_pixels` is set for a
             data set of files.
         RunError: If a data set in memory differs from the recorded one.
     """
@@ -82,6 +86,18 @@ def build_data(
         )
     held_out = data.val_classes if config.select == "val" else None
     splits = split(table, val_classes=held_out, val_fold=data.val_fold, seed=config.train.seed)
+    given = table.where(Role.VAL)
+    if record is None and len(given) and splits.val is None:
+        _logger.warning(
+            "%s: the %d validation images are not used: select is %s",
+            table.name,
+            len(given),
+            config.select,
+        )
+    if splits.test is None and config.select == "test":
+        raise ConfigError(
+            f"select = test needs test images, but {table.name} has none; set select = val or last"
+        )
     return _data(data, table, splits, console)
 
 

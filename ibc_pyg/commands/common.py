@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from ibc_pyg.console import table
+from ibc_pyg.data.splits import NOT_TESTED
 from ibc_pyg.metrics.names import metric_names
 from ibc_pyg.parallel.launch import Launch
 
@@ -41,6 +42,19 @@ def metric_row(name: str, metrics: Mapping[str, Any]) -> dict[str, float | str |
 def print_summary(run: RunFolder, out: Console) -> None:
     """Print the metrics of a finished run and the path of its report."""
     summary = run.read_summary()
+    if summary.get("tested") is False:
+        out.print(f"Trained for {summary['epoch']:.0f} epochs; {NOT_TESTED}.")
+    else:
+        _print_scores(summary, out)
+    if summary.get("retrained"):
+        out.print(f"Retrained on all training classes for {summary['epoch']:.0f} epochs.")
+    if summary["select"] == "test":
+        out.print(CHOSEN_ON_TEST)
+    if run.report.is_file():
+        out.print(f"report: {run.report}")
+
+
+def _print_scores(summary: Mapping[str, Any], out: Console) -> None:
     rows = []
     if "raw_pixels" in summary:
         rows.append(metric_row("raw pixels (floor)", summary["raw_pixels"]))
@@ -50,12 +64,6 @@ def print_summary(run: RunFolder, out: Console) -> None:
         name = f"this run [refine {refined['refine']} {refined['refine_size']}]"
         rows.append(metric_row(name, refined))
     table(rows, console=out, title=f"{summary['queries']:.0f} test images of unseen classes")
-    if summary.get("retrained"):
-        out.print(f"Retrained on all training classes for {summary['epoch']:.0f} epochs.")
-    if summary["select"] == "test":
-        out.print(CHOSEN_ON_TEST)
-    if run.report.is_file():
-        out.print(f"report: {run.report}")
 
 
 def finish(work: Callable[[], RunFolder], out: Console) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ibc_pyg.config import DataConfig
     from ibc_pyg.console import Progress
 
 NAME = "data"
@@ -18,10 +19,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     actions.add_parser("list", help="list all data sets")
-    verify = actions.add_parser("verify", help="decode every image and report problems")
+    verify = actions.add_parser(
+        "verify",
+        help="decode every image and report problems",
+        epilog="Fields of `data` are taken as by train, such as --data.options.layout parts.",
+    )
     verify.add_argument("name", metavar="NAME")
     verify.add_argument("--root", type=Path, metavar="DIR", help="its folder")
     verify.add_argument("--allow-partial", action="store_true", help="allow missing images")
+    verify.set_defaults(takes_fields=True)
     download = actions.add_parser("download", help="download a data set, or print instructions")
     download.add_argument("name", metavar="NAME")
     download.add_argument("--root", type=Path, metavar="DIR", required=True, help="destination")
@@ -35,9 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     """Run the command."""
-    return {"list": _list, "verify": _verify, "download": _download, "make-sample": _sample}[
-        arguments.action
-    ](arguments)
+    if arguments.action == "verify":
+        return _verify(arguments, rest)
+    return {"list": _list, "download": _download, "make-sample": _sample}[arguments.action](
+        arguments
+    )
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -50,19 +58,36 @@ def _list(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _verify(arguments: argparse.Namespace) -> int:
+def _verify(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     from ibc_pyg.commands.common import console
     from ibc_pyg.console import Progress
     from ibc_pyg.data.registry import load_table
     from ibc_pyg.data.verify import verify
 
     out = console()
-    images = load_table(arguments.name, arguments.root, allow_partial=arguments.allow_partial)
+    data = _data_config(fields)
+    images = load_table(
+        arguments.name,
+        arguments.root or data.root,
+        allow_partial=arguments.allow_partial or data.allow_partial,
+        **data.options,
+    )
     with Progress(len(images), "verify", console=out) as bar:
         report = verify(images, progress=lambda done, total: bar.update(done))
     for line in report.lines():
         out.print(line)
     return 0 if report.ok else 1
+
+
+def _data_config(fields: Sequence[str]) -> DataConfig:
+    from ibc_pyg.config import DataConfig
+    from ibc_pyg.config.yaml_file import parse_config
+    from ibc_pyg.errors import UserError
+
+    for field in fields:
+        if field.startswith("--") and not field.startswith("--data."):
+            raise UserError(f"unknown argument {field}; see `run.py data verify --help`")
+    return parse_config(None, fields).data if fields else DataConfig()
 
 
 def _download(arguments: argparse.Namespace) -> int:

@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
         return 130
     trained = load_run(folder.path, trust_code=True)
     images = EvalSet(trained)
-    query = images.picture_file(int(images.splits.test.queries[0]))
+    query = images.picture_file(int(images.splits.tested().queries[0]))
     out.print(f"\nsearch by image: python run.py search {folder.path} {query} -k 10")
     print_hits(search(trained, query, 10), out)
     out.print()

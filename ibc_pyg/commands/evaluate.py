@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ibc_pyg.commands.data_fields import add_data_fields, data_fields
 from ibc_pyg.commands.trust import add_trust_code
 from ibc_pyg.errors import UserError
 
@@ -76,17 +77,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write the descriptors of the last row of the table as npz",
     )
     add_trust_code(parser, "a run")
+    add_data_fields(parser)
 
 
 def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     """Run the command."""
+    fields = data_fields(rest, NAME)
     _check_outputs(arguments)
     if arguments.embeddings is not None:
-        _check_options_without_run(arguments)
+        _check_options_without_run(arguments, fields)
         return _embeddings(arguments)
     if not arguments.run_dirs:
         raise UserError("give the folder of a run, or --embeddings FILE; see `evaluate --help`")
-    return _runs(arguments)
+    return _runs(arguments, fields)
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
@@ -112,14 +115,14 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
         inputs.append(file.resolve())
 
 
-def _runs(arguments: argparse.Namespace) -> int:
+def _runs(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     from ibc_pyg.commands.common import console
     from ibc_pyg.console import table
     from ibc_pyg.evaluation.runs import score_runs
     from ibc_pyg.files import write_json
     from ibc_pyg.inference.embeddings_file import save_embeddings
 
-    found = score_runs(arguments.run_dirs, _options(arguments))
+    found = score_runs(arguments.run_dirs, _options(arguments, fields))
     out = console()
     table(_table(found), console=out, title=_title(found.runs[0].plain))
     _notes(out.print, *(scores.plain for scores in found.runs))
@@ -152,7 +155,7 @@ def _embeddings(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _check_options_without_run(arguments: argparse.Namespace) -> None:
+def _check_options_without_run(arguments: argparse.Namespace, fields: Sequence[str]) -> None:
     if arguments.run_dirs:
         raise UserError("--embeddings is scored without a run; give one or the other")
     for option, given in (
@@ -161,12 +164,13 @@ def _check_options_without_run(arguments: argparse.Namespace) -> None:
         ("--flip", arguments.flip),
         ("--crops", arguments.crops != 1),
         ("--save-embeddings", arguments.save_embeddings is not None),
+        (fields[0] if fields else "", bool(fields)),
     ):
         if given:
             raise UserError(f"{option} needs a model; it cannot be used with --embeddings")
 
 
-def _options(arguments: argparse.Namespace) -> ScoreOptions:
+def _options(arguments: argparse.Namespace, fields: Sequence[str] = ()) -> ScoreOptions:
     from ibc_pyg.evaluation.runs import ScoreOptions
     from ibc_pyg.inference.test_time_views import Views
 
@@ -177,6 +181,7 @@ def _options(arguments: argparse.Namespace) -> ScoreOptions:
         refine_size=arguments.refine_size,
         rerank=arguments.rerank,
         trust_code=arguments.trust_code,
+        fields=tuple(fields),
     )
 
 

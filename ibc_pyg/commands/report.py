@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ibc_pyg.commands.data_fields import add_data_fields, data_fields
 from ibc_pyg.commands.trust import add_trust_code
 
 NAME = "report"
@@ -16,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of a finished run")
     add_trust_code(parser, "the run")
+    add_data_fields(parser)
 
 
 def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
@@ -25,7 +27,8 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     from ibc_pyg.inference.trained import load_run
     from ibc_pyg.report.from_run import make_report
 
-    trained = load_run(arguments.run_dir, trust_code=arguments.trust_code)
+    fields = data_fields(rest, NAME)
+    trained = load_run(arguments.run_dir, trust_code=arguments.trust_code, fields=fields)
     make_report(EvalSet(trained))
     console().print(f"report: {trained.run.report}")
     return 0

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ibc_pyg.commands.data_fields import add_data_fields, data_fields
 from ibc_pyg.commands.trust import add_trust_code
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-k", type=int, default=10, help="number of images (default: 10)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results as JSON")
     add_trust_code(parser, "the run")
+    add_data_fields(parser)
 
 
 def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
@@ -34,11 +36,13 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     from ibc_pyg.inference.trained import load_run
     from ibc_pyg.retrieval.search import search
 
+    fields = data_fields(rest, NAME)
     if arguments.k < 1:
         raise UserError(f"-k must be >= 1, not {arguments.k}")
     if not arguments.image.is_file():
         raise UserError(f"{arguments.image} is not a file; give a picture to search with")
-    trained, out = load_run(arguments.run_dir, trust_code=arguments.trust_code), console()
+    out = console()
+    trained = load_run(arguments.run_dir, trust_code=arguments.trust_code, fields=fields)
     hits = search(trained, arguments.image, arguments.k)
     print_hits(hits, out)
     if trained.config.select == "test":

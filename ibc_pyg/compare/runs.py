@@ -10,6 +10,7 @@ from typing import Any
 from ibc_pyg.compare.grid import GridPoint
 from ibc_pyg.config import Config
 from ibc_pyg.config.yaml_file import config_from_yaml, config_to_dict, parse_config
+from ibc_pyg.data.splits import NOT_TESTED
 from ibc_pyg.errors import RunError
 from ibc_pyg.jobs.pool import Job, run_jobs
 from ibc_pyg.runs.resume import first_difference
@@ -138,8 +139,10 @@ def scores_of(run: RunFolder) -> dict[str, Any]:
     """Return the summary of a run, with the scores of refined descriptors if there are any.
 
     Raises:
-        RunError: If it is missing or damaged.
+        RunError: If it is missing or damaged, or the run was not tested.
     """
     summary: dict[str, Any] = run.read_summary()
+    if summary.get("tested") is False:
+        raise RunError(f"{run.path} cannot be compared: {NOT_TESTED}")
     refined: dict[str, Any] = summary.get("refined", {})
     return summary | refined

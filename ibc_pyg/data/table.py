@@ -16,12 +16,16 @@ Rows = npt.NDArray[np.int64]
 
 
 class Role(enum.IntFlag):
-    """Use of an image. In most data sets a test image is both query and gallery image."""
+    """Use of an image. In most data sets a test image is both query and gallery image.
+
+    VAL marks the images of a given validation part.
+    """
 
     TRAIN = 1
     QUERY = 2
     GALLERY = 4
     TEST = QUERY | GALLERY
+    VAL = 8
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class SplitSizes:
         test_images: Images that are query, gallery or both.
         query_images: Query images.
         gallery_images: Gallery images.
+        val_classes: Classes with validation images.
+        val_images: Images of a given validation part.
     """
 
     train_classes: int
@@ -43,9 +49,14 @@ class SplitSizes:
     test_images: int
     query_images: int
     gallery_images: int
+    val_classes: int = 0
+    val_images: int = 0
 
     def __str__(self) -> str:
         """Return the sizes as a phrase."""
+        val = ""
+        if self.val_images:
+            val = f"{self.val_images:,} validation images of {self.val_classes:,} classes, "
         same = self.test_images == self.query_images == self.gallery_images
         test = (
             f"{self.test_images:,} test images"
@@ -53,7 +64,7 @@ class SplitSizes:
             else f"{self.query_images:,} query and {self.gallery_images:,} gallery images"
         )
         return (
-            f"{self.train_images:,} training images of {self.train_classes:,} classes, "
+            f"{self.train_images:,} training images of {self.train_classes:,} classes, {val}"
             f"{test} of {self.test_classes:,} classes"
         )
 
@@ -128,7 +139,7 @@ class ImageTable:
 
     def sizes(self) -> SplitSizes:
         """Return the number of classes and images of each part."""
-        train, test = self.where(Role.TRAIN), self.where(Role.TEST)
+        train, val, test = (self.where(role) for role in (Role.TRAIN, Role.VAL, Role.TEST))
         return SplitSizes(
             train_classes=len(np.unique(self.labels[train])),
             train_images=len(train),
@@ -136,6 +147,8 @@ class ImageTable:
             test_images=len(test),
             query_images=len(self.where(Role.QUERY)),
             gallery_images=len(self.where(Role.GALLERY)),
+            val_classes=len(np.unique(self.labels[val])),
+            val_images=len(val),
         )
 
     def compact(self) -> ImageTable:

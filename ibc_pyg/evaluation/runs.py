@@ -30,6 +30,7 @@ class ScoreOptions:
         refine_size: Images in a neighbourhood; None uses the configuration of the first run.
         rerank: Also score k-reciprocal re-ranking.
         trust_code: See `load_run`.
+        fields: See `load_run`.
     """
 
     ks: tuple[int, ...] | None = None
@@ -38,6 +39,7 @@ class ScoreOptions:
     refine_size: int | None = None
     rerank: bool = False
     trust_code: bool = False
+    fields: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,9 @@ def score_runs(paths: Sequence[Path], options: ScoreOptions) -> Evaluation:
         UserError: If a run cannot be opened or refined, or was tested on other images.
     """
     names = _names(paths)
-    members = [load_run(path, trust_code=options.trust_code) for path in paths]
+    members = [
+        load_run(path, trust_code=options.trust_code, fields=options.fields) for path in paths
+    ]
     # Check all input before the first forward pass.
     sets = [EvalSet(trained) for trained in members]
     check_same_images(names, [images.data for images in sets])

@@ -61,7 +61,7 @@ def _difference(first: Data, other: Data) -> str:
     a, b = first.table, other.table
     if a.name != b.name:
         return f"{b.name} against {a.name}"
-    tests = (first.splits.test, other.splits.test)
+    tests = (first.splits.tested(), other.splits.tested())
     if (tests[0].gallery is None) != (tests[1].gallery is None):
         return "one has a gallery of its own, the other does not"
     return _part_differs("query", a, tests[0].queries, b, tests[1].queries) or _part_differs(

@@ -15,9 +15,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from ibc_pyg.builders.data import Data, build_data, recorded_data
+from ibc_pyg.data.annotations.folders import present
+from ibc_pyg.data.file_stamps import Stamps, file_stamps, replaced
 from ibc_pyg.data.splits import Splits
-from ibc_pyg.data.table import ImageTable
-from ibc_pyg.errors import RunError
+from ibc_pyg.data.table import ImageTable, Role, Rows
+from ibc_pyg.errors import RunError, printable, shown
 from ibc_pyg.files import file_digest, write_atomically
 from ibc_pyg.inference.extract import (
     ONE_VIEW,
@@ -30,6 +32,8 @@ from ibc_pyg.inference.trained import Trained
 from ibc_pyg.metrics import protocol_for
 
 _logger = logging.getLogger(__name__)
+
+_STAMPS = "files"
 
 
 class EvalSet:
@@ -57,7 +61,17 @@ class EvalSet:
         config, record = self.trained.config, self.trained.record
         if record is not None:
             return recorded_data(config, record)
-        return build_data(config.on_all_classes() if config.retrain else config)
+        data = build_data(config.on_all_classes() if config.retrain else config)
+        trained, now = self.trained.num_classes, data.splits.num_classes
+        if trained != now:
+            _logger.warning(
+                "%s was trained on %d classes, but the data set has %d training classes now; test "
+                "classes may have been trained on, since the run has no split.json",
+                self.trained.run.path,
+                trained,
+                now,
+            )
+        return data
 
     @property
     def table(self) -> ImageTable:
@@ -98,33 +112,65 @@ class EvalSet:
     def extract(self, views: Views = ONE_VIEW) -> EvalDescriptors:
         """Compute the embeddings of the test images.
 
+        With `data.on_error` "skip", images that cannot be read are left out, with a warning.
+
         Args:
             views: Mirror image and crops whose embeddings are averaged.
 
         Raises:
-            UserError: If images are missing.
+            UserError: If there are no test images, or some are missing.
         """
-        return extract_split(
+        self.splits.tested()
+        self._check_present()
+        data = self.data
+        described = extract_split(
             self.trained.fabric,
             self.trained.model,
-            self.data,
-            self.data.splits.test,
+            data,
+            data.splits.tested(),
             batch_size=self.trained.config.evaluate.batch_size,
             views=views,
         )
+        if data.skipped:
+            first = next(iter(data.skipped.values())).partition(";")[0]
+            _logger.warning("%d test images are left out: %s", len(data.skipped), first)
+        if not len(described.queries.rows) or not len(described.candidates.rows):
+            raise RunError(f"no test image of {self.trained.run.path} can be read")
+        return described
+
+    def _check_present(self) -> None:
+        table, config = self.table, self.trained.config.data
+        if table.root is None or self.trained.record is None or config.on_error == "skip":
+            return
+        test = table.where(Role.TEST)
+        paths = [table.paths[row] for row in test]
+        missing = np.flatnonzero(~present(table.root, paths))
+        if len(missing):
+            skip = ", or leave them out: --data.on_error skip" if len(missing) < len(test) else ""
+            raise RunError(
+                f"{len(missing):,} of {len(test):,} test images of {self.trained.run.path} are "
+                f"missing under {printable(table.root)}, the first "
+                f"{shown(paths[int(missing[0])], 200)}; restore them, or give their folder with "
+                f"--data.root{skip}"
+            )
 
     def descriptors(self) -> EvalDescriptors:
         """Return the embeddings of the test images, cached in the run folder.
 
+        They are computed again if the weights, the list of images or the file of an image that is
+        still there have changed.
+
         Raises:
-            UserError: If they are not cached and images are missing.
+            UserError: If there are no test images, or they are not cached and images are missing.
         """
-        single = self.splits.test.gallery is None
+        single = self.splits.tested().gallery is None
         cached = self._read("") if single else self._read("query_", "")
         if cached is not None:
             gallery = None if single else cached[1]
             return EvalDescriptors(cached[0], gallery, protocol_for(self.table.name))
         descriptors = self.extract()
+        if self.data.skipped:
+            return descriptors
         try:
             self.save(descriptors)
         except RunError as error:
@@ -133,11 +179,14 @@ class EvalSet:
 
     def gallery(self) -> Descriptors:
         """Return the embeddings that queries are compared with; see `descriptors`."""
+        self.splits.tested()
         cached = self._read("")
         return self.descriptors().candidates if cached is None else cached[0]
 
     def save(self, descriptors: EvalDescriptors) -> None:
-        """Write embeddings to the run folder, with hashes of the weights and of the image list.
+        """Write embeddings to the run folder, with what they were computed from.
+
+        These are hashes of the weights and of the image list, and sizes and times of the files.
 
         Raises:
             RunError: If the file cannot be written.
@@ -149,6 +198,9 @@ class EvalSet:
         for prefix, part in parts.items():
             tensors[f"{prefix}rows"] = torch.from_numpy(part.rows)
             tensors[f"{prefix}vectors"] = part.vectors
+            if self.table.root is not None:
+                stamps = file_stamps(self.table, part.rows)
+                tensors[f"{prefix}{_STAMPS}"] = torch.from_numpy(stamps)
         content = save(tensors, metadata=self._origin())
         write_atomically(self.trained.run.descriptors, content)
 
@@ -160,15 +212,32 @@ class EvalSet:
             with safe_open(self.trained.run.descriptors, framework="pt") as file:
                 if file.metadata() != self._origin():
                     return None
+                kept = set(file.keys())
                 for prefix in prefixes:
                     rows = file.get_tensor(f"{prefix}rows").numpy()
                     if len(rows) and not 0 <= rows.min() <= rows.max() < len(table):
                         return None
+                    # Runs of earlier versions have no stamps.
+                    if f"{prefix}{_STAMPS}" in kept:
+                        stamps = file.get_tensor(f"{prefix}{_STAMPS}").numpy()
+                        if self._replaced(rows, stamps):
+                            return None
                     labels = torch.from_numpy(table.labels[rows])
                     parts.append(Descriptors(rows, file.get_tensor(f"{prefix}vectors"), labels))
         except (OSError, SafetensorError):
             return None
         return parts
+
+    def _replaced(self, rows: Rows, stamps: Stamps) -> bool:
+        changed = rows[replaced(stamps, file_stamps(self.table, rows))]
+        if len(changed):
+            _logger.warning(
+                "%d test images have other files than when they were embedded, the first %s; "
+                "they are embedded again",
+                len(changed),
+                self.path(int(changed[0])),
+            )
+        return len(changed) > 0
 
     def _origin(self) -> dict[str, str]:
         """Return hashes of the weights and of the image list."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from ibc_pyg import __version__
 from ibc_pyg.builders.data import build_transform, load_images
 from ibc_pyg.builders.model import rebuild_model
 from ibc_pyg.config import Config, TrainConfig
-from ibc_pyg.config.yaml_file import config_from_yaml
+from ibc_pyg.config.yaml_file import config_from_yaml, parse_config
 from ibc_pyg.data.registry import dataset_info
 from ibc_pyg.data.transforms import Transform
 from ibc_pyg.errors import ConfigError, RunError
@@ -23,6 +24,7 @@ from ibc_pyg.nn.model import IntraBatchModel
 from ibc_pyg.nn.weights import read_weights
 from ibc_pyg.parallel.fabric import make_fabric
 from ibc_pyg.parallel.precision import check_device
+from ibc_pyg.runs.data_root import with_found_root
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.runs.split_record import SplitRecord, read_split
 
@@ -59,14 +61,20 @@ class Trained:
         """Device of the model."""
         return self.fabric.device
 
+    @property
+    def num_classes(self) -> int:
+        """Number of classes that the model was trained on."""
+        return len(self.model.state_dict()[_HEAD])
 
-def load_run(path: Path, *, trust_code: bool = False) -> Trained:
+
+def load_run(path: Path, *, trust_code: bool = False, fields: Sequence[str] = ()) -> Trained:
     """Open a run folder.
 
     Args:
         path: The folder.
         trust_code: Whether a graph layer named in its config.yaml that is neither of PyG nor of
             this package may be imported.
+        fields: Options that replace fields of its configuration, such as `--data.root DIR`.
 
     Raises:
         UserError: If it is not a run, was created by a newer version, has no weights yet, or they
@@ -74,12 +82,13 @@ def load_run(path: Path, *, trust_code: bool = False) -> Trained:
     """
     run = RunFolder.open(path)
     _check_version(run)
-    config = config_from_yaml(run.config)
+    own = config_from_yaml(run.config)
+    config = parse_config(run.config, fields) if fields else own
+    if config.data.root == own.data.root:
+        config = with_found_root(run, config)
     check_code(config.model, path, trust=trust_code)
     if not run.weights.is_file():
-        raise RunError(
-            f"{path} has no model.safetensors yet; finish it: python run.py train --resume {path}"
-        )
+        raise RunError(f"{path} has no model.safetensors yet; finish it: {run.resume_command}")
     fabric = make_fabric(_usable(config.train, path))
     record = read_split(run.split, data_root=config.data.root)
     transform = build_transform(config.data)

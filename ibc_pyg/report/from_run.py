@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from ibc_pyg.config.yaml_file import config_to_yaml
 from ibc_pyg.data.images.decode import decode_image
 from ibc_pyg.data.loading.loader import Loading, eval_loader
+from ibc_pyg.data.splits import NOT_TESTED
 from ibc_pyg.errors import DatasetError
 from ibc_pyg.files import read_json
 from ibc_pyg.inference.eval_set import EvalSet
@@ -51,7 +53,9 @@ def make_report(images: EvalSet) -> ReportData:
 
 def make_pictures(data: ReportData) -> dict[str, npt.NDArray[np.uint8]]:
     """Return the pictures of a report that trackers show: name to uint8 `[H, W, 3]`."""
-    pictures = {"retrieval_gallery": picture_gallery(data.gallery)}
+    pictures = {}
+    if data.gallery:
+        pictures["retrieval_gallery"] = picture_gallery(data.gallery)
     if data.attention is not None:
         pictures["batch_attention"] = picture_attention(data.attention)
     return pictures
@@ -60,22 +64,30 @@ def make_pictures(data: ReportData) -> dict[str, npt.NDArray[np.uint8]]:
 def report_data(images: EvalSet) -> ReportData:
     """Gather the contents of a report; what is drawn at random is drawn by the run's seed.
 
-    Pictures that are missing, as when the data set has moved, are left blank and counted.
+    Pictures that are missing, as when the data set has moved, are left blank and counted. Without
+    test images, there are no pictures.
     """
     run, config = images.trained.run, images.trained.config
     summary = run.read_summary() if run.summary.is_file() else {}
-    descriptors = images.descriptors()
     floor = summary.pop("raw_pixels", None)
-    thumbnails = _Thumbnails(images)
-    gallery = _gallery(images, descriptors, thumbnails)
-    points = _points(images, descriptors, thumbnails)
-    return ReportData(
+    base = ReportData(
         title=run.path.resolve().name,
-        facts=_facts(images, descriptors, summary) | thumbnails.facts(),
+        facts=_facts(images, summary, None),
         config_yaml=config_to_yaml(config),
         summary=_metrics(summary),
         comparisons={} if floor is None else {"raw pixels": _metrics(floor)},
         history=run.read_history(),
+    )
+    if images.splits.test is None:
+        return base
+    descriptors = images.descriptors()
+    thumbnails = _Thumbnails(images)
+    rows = np.union1d(descriptors.queries.rows, descriptors.candidates.rows)
+    gallery = _gallery(images, descriptors, thumbnails)
+    points = _points(images, descriptors, thumbnails)
+    return replace(
+        base,
+        facts=_facts(images, summary, len(rows)) | thumbnails.facts(),
         gallery=gallery,
         attention=_attention(images, descriptors),
         points=points,
@@ -118,16 +130,13 @@ def _metrics(scores: Mapping[str, Any]) -> dict[str, float]:
     return {name: scores[name] for name in metric_names(scores)}
 
 
-def _facts(
-    images: EvalSet, descriptors: EvalDescriptors, summary: Mapping[str, Any]
-) -> dict[str, str]:
+def _facts(images: EvalSet, summary: Mapping[str, Any], tested: int | None) -> dict[str, str]:
     trained, table, splits = images.trained, images.table, images.splits
     made = read_json(trained.run.environment) if trained.run.environment.is_file() else {}
-    test = len(np.union1d(descriptors.queries.rows, descriptors.candidates.rows))
     facts = {
         "data set": table.name,
         "train": f"{len(splits.train):,} images of {splits.num_classes:,} classes",
-        "test": f"{test:,} images of unseen classes",
+        "test": NOT_TESTED if tested is None else f"{tested:,} images of unseen classes",
         "weights kept": {
             "val": f"best on held-out training classes (epoch {summary.get('epoch')})",
             "last": "last epoch",

@@ -12,6 +12,7 @@ from ibc_pyg.config.yaml_file import config_from_yaml, config_to_dict, config_to
 from ibc_pyg.errors import RunError
 from ibc_pyg.files import write_atomically
 from ibc_pyg.runs.checkpoint import drop_after, list_checkpoints, load_newest
+from ibc_pyg.runs.data_root import with_absolute_root, with_found_root
 from ibc_pyg.runs.run_folder import RunFolder
 
 MAY_CHANGE = frozenset(
@@ -19,14 +20,15 @@ MAY_CHANGE = frozenset(
         "data.root",
         "data.workers",
         "data.cache",
+        "data.on_error",
         "train.device",
         "train.threads",
         "train.on_divergence",
         "train.max_restarts",
     }
 )
-"""Fields that may change in a resumed run, besides all of `track`: they set where it runs and what
-is recorded, not what is trained."""
+"""Fields that may change in a resumed run, besides all of `track`: they set where it runs, what
+is recorded, and what happens to an image that cannot be read, not what is trained."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,9 @@ def find_interrupted(path: Path, wanted: Config | None = None) -> InterruptedRun
                 f"{path} is a run of another experiment, with {name} = {before}, not {now}; resume "
                 "it without file and options, or start a new run"
             )
-        config = wanted
+        moved = wanted.data.root != config.data.root
+        config = with_absolute_root(wanted) if moved else wanted
+    config = with_found_root(run, config)
     if run.summary.is_file():
         return InterruptedRun(run, config, None)
     checkpoint = load_newest(run.checkpoints) if list_checkpoints(run.checkpoints) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,11 @@ class RunFolder:
     """
 
     path: Path
+
+    @property
+    def resume_command(self) -> str:
+        """The command that goes on with the run, for messages."""
+        return f"python run.py train --resume {shlex.quote(str(self.path))}"
 
     @property
     def config(self) -> Path:
@@ -113,7 +119,7 @@ class RunFolder:
         if run._worth_keeping():
             raise RunError(
                 f"{path} already holds a run; choose another --out, "
-                f"or resume it: train --resume {path}"
+                f"or resume it: {run.resume_command}"
             )
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -162,21 +168,20 @@ class RunFolder:
         return run
 
     def read_summary(self) -> dict[str, Any]:
-        """Return the final metrics.
+        """Return the final metrics; `tested` is false in them if there were no test images.
 
         Raises:
             RunError: If the run has none yet, or the file is damaged.
         """
         if not self.summary.is_file():
-            raise RunError(
-                f"{self.path} is not finished; resume: python run.py train --resume {self.path}"
-            )
+            raise RunError(f"{self.path} is not finished; resume: {self.resume_command}")
         summary = read_json(self.summary)
-        for key in ("R@1", "queries", "select", "seed", "train_seconds"):
+        scores = () if summary.get("tested") is False else ("R@1", "queries")
+        for key in (*scores, "select", "seed", "train_seconds"):
             if key not in summary:
                 raise RunError(
                     f"{self.summary} is damaged: {key!r} is missing; delete it and resume: "
-                    f"python run.py train --resume {self.path}"
+                    f"{self.resume_command}"
                 )
         return summary
 

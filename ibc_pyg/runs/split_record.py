@@ -116,12 +116,12 @@ def _table(content: dict[str, Any], data_root: str | None) -> ImageTable:
 
 
 def _splits(table: ImageTable, val_rows: list[int] | None) -> Splits:
-    train = table.where(Role.TRAIN)
+    train, given = table.where(Role.TRAIN), table.where(Role.VAL)
     val = None
     if val_rows is not None:
         val = EvalSplit(np.array(val_rows, dtype=np.int64))
-        if len(np.setdiff1d(val.queries, train)):
-            raise ValueError("val_rows are not training images")
+        if len(np.setdiff1d(val.queries, np.union1d(train, given))):
+            raise ValueError("val_rows are neither training nor validation images")
         train = np.setdiff1d(train, val.queries)
     return splits_of(table, train, val)
 

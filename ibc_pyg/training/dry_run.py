@@ -44,7 +44,7 @@ class DryRun:
         parameters: Number of trainable parameters of the model.
         loss: Loss of the step.
         queries: Number of scored test images.
-        recall: Their R@1.
+        recall: Their R@1; None without test images.
     """
 
     data: str
@@ -55,13 +55,16 @@ class DryRun:
     parameters: int
     loss: float
     queries: int
-    recall: float
+    recall: float | None
 
     def __str__(self) -> str:
+        tested = "no test images"
+        if self.recall is not None:
+            tested = f"{self.queries} test images: R@1 {self.recall:.2f}"
         return (
             f"dry run: {self.data}; {self.parameters / 1e6:.2f} M parameters, {self.weights}; "
             f"a step of {self.batch} x {self.channels} x {self.image_size} x {self.image_size}: "
-            f"loss {self.loss:.3f}; {self.queries} test images: R@1 {self.recall:.2f}; no files"
+            f"loss {self.loss:.3f}; {tested}; no files"
         )
 
 
@@ -138,11 +141,7 @@ def _step_and_score(experiment: Experiment, data: str, weights: str) -> DryRun:
     loss = float(train_step(experiment, batch)["train/loss"])
     if not math.isfinite(loss):
         raise RunError(f"the loss of the first step is {loss}; lower loss.terms' weights or scales")
-    probe = _subset(experiment)
-    described = extract_split(
-        experiment.fabric, experiment.model, sources, probe, batch_size=config.evaluate.batch_size
-    )
-    scores = score_retrieval(described, config.evaluate)
+    queries, recall = _score_some(experiment)
     return DryRun(
         data,
         weights,
@@ -151,14 +150,26 @@ def _step_and_score(experiment: Experiment, data: str, weights: str) -> DryRun:
         sources.transform.image_size,
         sum(each.numel() for each in experiment.model.parameters() if each.requires_grad),
         loss,
-        len(probe.queries),
-        scores["R@1"],
+        queries,
+        recall,
     )
 
 
-def _subset(experiment: Experiment) -> EvalSplit:
+def _score_some(experiment: Experiment) -> tuple[int, float | None]:
+    """Return the number of some test images and their R@1, None without test images."""
+    config, sources = experiment.config, experiment.data
+    test = sources.splits.test
+    if test is None:
+        return 0, None
+    probe = _subset(sources.table.labels, test)
+    described = extract_split(
+        experiment.fabric, experiment.model, sources, probe, batch_size=config.evaluate.batch_size
+    )
+    return len(probe.queries), score_retrieval(described, config.evaluate)["R@1"]
+
+
+def _subset(labels: Rows, test: EvalSplit) -> EvalSplit:
     """Return some images of some test classes."""
-    labels, test = experiment.data.table.labels, experiment.data.splits.test
     classes = np.unique(labels[test.queries])[:TEST_CLASSES]
 
     def subset(rows: Rows) -> Rows:

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from ibc_pyg.builders.data_changes import check_same_data
 from ibc_pyg.config import Config
 from ibc_pyg.config.yaml_file import config_to_dict, config_to_yaml
 from ibc_pyg.console import info
@@ -100,12 +101,15 @@ def resume(
             run_on_main(lambda: make_report(EvalSet(load_run(path, trust_code=True))))
         info(console, f"{path} is finished; nothing to resume")
         return run
+    record = read_split(run.split, data_root=config.data.root)
+    if record is not None and record.image_shape is None:
+        check_same_data(config.data, record)
     experiment = setup(
         config,
         console,
         all_classes=interrupted.retraining,
         from_checkpoint=interrupted.checkpoint is not None,
-        record=read_split(run.split, data_root=config.data.root),
+        record=record,
         trust_code=trust_code,
     )
     run_on_main(interrupted.prepare)
@@ -181,29 +185,43 @@ def _evaluate(training: Training) -> dict[str, Any]:
     experiment, run = training.experiment, training.run
     config, data = experiment.config, experiment.data
     fit_weights(experiment.model, read_weights(run.weights), run.weights)
-    described = extract_split(
-        experiment.fabric,
-        experiment.model,
-        data,
-        data.splits.test,
-        batch_size=config.evaluate.batch_size,
-    )
-    if not bool(described.queries.vectors.isfinite().all()):
-        raise RunError(
-            f"the descriptors of {run.weights} are not finite: training has diverged, though its "
-            "loss was finite; lower train.lr and start a new run"
+    described = None
+    if data.splits.test is not None:
+        described = extract_split(
+            experiment.fabric,
+            experiment.model,
+            data,
+            data.splits.test,
+            batch_size=config.evaluate.batch_size,
         )
+        _check_finite(run, described)
     for pairs in all_gather_json(list(data.skipped.items())):
         data.skipped.update(pairs)
     return broadcast_from_main(lambda: _summarise(training, described))
 
 
-def _summarise(training: Training, described: EvalDescriptors) -> dict[str, Any]:
+def _check_finite(run: RunFolder, described: EvalDescriptors) -> None:
+    if not bool(described.queries.vectors.isfinite().all()):
+        raise RunError(
+            f"the descriptors of {run.weights} are not finite: training has diverged, though its "
+            "loss was finite; lower train.lr and start a new run"
+        )
+
+
+def _summarise(training: Training, described: EvalDescriptors | None) -> dict[str, Any]:
     experiment, run, progress = training.experiment, training.run, training.progress
     config, data = experiment.config, experiment.data
     if data.skipped:
         skipped = {data.table.paths[row]: data.skipped[row] for row in sorted(data.skipped)}
         write_json(run.skipped, skipped)
+    summary = {"tested": False} if described is None else _scores(training, described)
+    summary |= {"select": config.select, "epoch": progress.best_epoch, "seed": config.train.seed}
+    return summary | ({"retrained": True} if progress.retraining else {})
+
+
+def _scores(training: Training, described: EvalDescriptors) -> dict[str, Any]:
+    experiment = training.experiment
+    config, data = experiment.config, experiment.data
     _eval_set(training).save(described)
     summary = score(described, config.evaluate, seed=config.train.seed)
     if config.evaluate.refine != "none":
@@ -211,9 +229,8 @@ def _summarise(training: Training, described: EvalDescriptors) -> dict[str, Any]
             experiment.model, described, config.evaluate, seed=config.train.seed
         )
     if config.evaluate.raw_pixels:
-        summary["raw_pixels"] = score_raw_pixels(data.table, data.splits.test, config.evaluate)
-    summary |= {"select": config.select, "epoch": progress.best_epoch, "seed": config.train.seed}
-    return summary | ({"retrained": True} if progress.retraining else {})
+        summary["raw_pixels"] = score_raw_pixels(data.table, data.splits.tested(), config.evaluate)
+    return summary
 
 
 def _make_tracker(config: Config, run: RunFolder) -> MultiTracker:

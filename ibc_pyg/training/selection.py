@@ -15,6 +15,8 @@ from ibc_pyg.training.training import Training
 def evaluate_and_select(training: Training, monitor: DivergenceMonitor) -> None:
     """Score the held-out classes, or else the test classes, and keep the weights if they are best.
 
+    Without either, nothing is scored.
+
     Scores are recorded as `val/...` or `test/...`. Averaged weights are scored if there are any.
 
     Args:
@@ -28,6 +30,8 @@ def evaluate_and_select(training: Training, monitor: DivergenceMonitor) -> None:
     experiment, progress = training.experiment, training.progress
     config, splits, epoch = experiment.config, experiment.data.splits, experiment.sampler.epoch
     role, probe = ("test", splits.test) if splits.val is None else ("val", splits.val)
+    if probe is None:
+        return
     with nullcontext() if experiment.ema is None else experiment.ema.in_place():
         described = extract_split(
             experiment.fabric,

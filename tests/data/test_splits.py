@@ -5,7 +5,7 @@ import pytest
 
 from ibc_pyg.data.splits import split
 from ibc_pyg.data.table import ImageTable, Role
-from ibc_pyg.errors import DatasetError
+from ibc_pyg.errors import DatasetError, RunError
 
 
 def table(labels, roles):
@@ -67,8 +67,8 @@ def test_queries_and_gallery_apart():
     ("roles", "message"),
     [
         ([Role.TEST] * 4, "no training images"),
-        ([Role.TRAIN] * 4, "no test images"),
-        ([Role.TRAIN] * 2 + [Role.QUERY] * 2, "no test images"),
+        ([Role.TRAIN] * 2 + [Role.GALLERY] * 2, "no queries"),
+        ([Role.TRAIN] * 2 + [Role.QUERY] * 2, "no gallery images"),
     ],
 )
 def test_an_empty_part(roles, message):
@@ -80,3 +80,24 @@ def test_too_few_classes_to_hold_out():
     small = table([0, 1, 2, 3, 4], [Role.TRAIN] * 4 + [Role.TEST])
     with pytest.raises(DatasetError, match=r"data\.val_classes"):
         split(small, val_classes=0.1, val_fold=0, seed=0)
+
+
+def test_training_on_all_images():
+    parts = split(table([0, 0, 1, 1], [Role.TRAIN] * 4), val_classes=None, val_fold=0, seed=0)
+    assert parts.test is None
+    with pytest.raises(RunError, match="no test images"):
+        parts.tested()
+
+
+def test_a_given_validation_part_replaces_held_out_classes():
+    roles = [Role.TRAIN] * 4 + [Role.VAL] * 4 + [Role.TEST] * 2
+    given = table([0, 0, 1, 1, 2, 2, 3, 3, 4, 4], roles)
+    parts = split(given, val_classes=0.1, val_fold=0, seed=0)
+    assert parts.val.queries.tolist() == [4, 5, 6, 7]
+    assert parts.train.tolist() == [0, 1, 2, 3]
+    assert split(given, val_classes=None, val_fold=0, seed=0).val is None
+    with pytest.raises(DatasetError, match=r"data\.val_fold: t has a validation part"):
+        split(given, val_classes=0.1, val_fold=1, seed=0)
+    one = table([0, 0, 1, 1, 2, 2, 4, 4], roles[:6] + roles[8:])
+    with pytest.raises(DatasetError, match="validation part has one class"):
+        split(one, val_classes=0.1, val_fold=0, seed=0)

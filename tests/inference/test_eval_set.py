@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from ibc_pyg.config.yaml_file import parse_config
 from ibc_pyg.data.sample import make_sample
@@ -152,3 +154,50 @@ def test_damaged_record_is_a_one_line_error(path, damage):
     with pytest.raises(RunError, match=r"split\.json") as caught:
         load_run(path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_replaced_picture_is_embedded_again(path, caplog):
+    images = EvalSet(load_run(path))
+    before = images.descriptors().candidates
+    row = int(before.rows[0])
+    other = Path(images.path(int(before.rows[-1])))
+    shutil.copy(other, images.path(row))
+    after = EvalSet(load_run(path)).descriptors().candidates
+    assert "1 test images have other files" in caplog.text
+    assert not torch.equal(before.vectors[0], after.vectors[0])
+    caplog.clear()
+    again = EvalSet(load_run(path)).descriptors().candidates
+    assert torch.equal(again.vectors, after.vectors)
+    assert not caplog.text
+
+
+def test_missing_test_images_are_named_or_left_out(path, caplog):
+    images = EvalSet(load_run(path))
+    count = len(images.descriptors().candidates.rows)
+    Path(images.path(int(images.gallery().rows[0]))).unlink()
+    with pytest.raises(RunError, match=r"1 of .* test images .*--data\.root.*--data\.on_error"):
+        EvalSet(load_run(path)).extract()
+    skipping = EvalSet(load_run(path, fields=["--data.on_error", "skip"]))
+    assert len(skipping.extract().candidates.rows) == count - 1
+    assert "1 test images are left out" in caplog.text
+
+
+def test_embeddings_of_an_earlier_version_without_file_stamps_are_read(path):
+    images = EvalSet(load_run(path))
+    with safe_open(path / "descriptors.safetensors", framework="pt") as file:
+        metadata = file.metadata()
+        kept = {name: file.get_tensor(name) for name in file.keys() if "files" not in name}  # noqa: SIM118
+    kept["vectors"].zero_()
+    save_file(kept, path / "descriptors.safetensors", metadata=metadata)
+    assert not images.descriptors().candidates.vectors.any()
+
+
+def test_classes_added_to_a_run_without_a_recorded_split_are_noticed(path, caplog):
+    pictures = path.parent / "pictures"
+    if load_run(path).config.data.name != "folder":
+        pytest.skip("no class folders")
+    (path / "split.json").unlink()
+    for name in ("new a", "new b"):
+        shutil.copytree(next(pictures.iterdir()), pictures / name)
+    assert len(EvalSet(load_run(path)).data.table)
+    assert "was trained on 4 classes, but the data set has 5 training" in caplog.text

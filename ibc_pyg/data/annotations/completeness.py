@@ -74,7 +74,9 @@ def without_unmatched(table: ImageTable) -> ImageTable:
 
 
 def check_user_set(table: ImageTable, *, allow_partial: bool) -> ImageTable:
-    """Check a user's data set: files exist, every class has two images, every query a match.
+    """Check a user's data set: files exist, classes have two images, every query a match.
+
+    A class of one image is allowed if the image is only searched, as a distractor in a gallery.
 
     Raises:
         DatasetError: If files are missing, a class has one image, or a query has no match. With
@@ -82,7 +84,8 @@ def check_user_set(table: ImageTable, *, allow_partial: bool) -> ImageTable:
             queries without a match are removed with a warning in the log.
     """
     table = check_complete(table, allow_partial=allow_partial)
-    single = table.single_image_classes()
+    searched = table.labels[table.roles == Role.GALLERY.value]
+    single = np.setdiff1d(table.single_image_classes(), searched)
     if len(single) and not allow_partial:
         label = int(single[0])
         row = int(np.flatnonzero(table.labels == label)[0])

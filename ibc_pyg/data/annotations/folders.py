@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from ibc_pyg.data.annotations.listed_images import ListedImage, natural
 from ibc_pyg.data.images.formats import SUFFIXES
 from ibc_pyg.data.table import Role
 from ibc_pyg.errors import DatasetError, printable, reason
+
+# Of Synology (with thumbnails of the pictures beside it), Linux and Windows.
+_OF_SYSTEMS = frozenset({"@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"})
 
 
 def checked_root(root: Path) -> Path:
@@ -52,12 +55,17 @@ def present(root: Path, paths: Sequence[str]) -> np.ndarray[tuple[int], np.dtype
     for row, path in enumerate(paths):
         folder, file = os.path.split(path)
         if folder not in folders:
-            folders[folder] = _files_of(root / folder)
+            folders[folder] = files_of(root / folder)
         found[row] = file in folders[folder]
     return found
 
 
-def _files_of(folder: Path) -> set[str]:
+def files_of(folder: Path) -> set[str]:
+    """Return the names of the files in `folder`, links included; none if it does not exist.
+
+    Raises:
+        DatasetError: If the folder cannot be read.
+    """
     try:
         with os.scandir(folder) as entries:
             return {entry.name for entry in entries if entry.is_file()}
@@ -69,6 +77,16 @@ def _files_of(folder: Path) -> set[str]:
         ) from error
 
 
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder is hidden, as `._x.jpg` of macOS, or of the system."""
+    return name.startswith(".") or name in _OF_SYSTEMS
+
+
+def is_image(path: str) -> bool:
+    """Return whether a file has the suffix of an image that can be read."""
+    return PurePosixPath(path).suffix.lower() in SUFFIXES
+
+
 def subfolders(folder: Path) -> list[str]:
     """Return the names of the folders in `folder`, except hidden ones, in natural order.
 
@@ -77,7 +95,7 @@ def subfolders(folder: Path) -> list[str]:
     """
     try:
         with os.scandir(folder) as entries:
-            names = [e.name for e in entries if e.is_dir() and not e.name.startswith(".")]
+            names = [e.name for e in entries if e.is_dir() and not is_hidden(e.name)]
     except OSError as error:
         raise DatasetError(
             f"folder {printable(folder)} cannot be read: {error.strerror}"
@@ -85,14 +103,13 @@ def subfolders(folder: Path) -> list[str]:
     return sorted(names, key=natural)
 
 
-def images_below(root: Path, folder: str) -> list[str]:
-    """Return the image files below `root / folder`, relative to `root`, in natural order.
+def files_below(root: Path, folder: str) -> list[str]:
+    """Return the files below `root / folder` that are not hidden, relative to `root`.
 
-    Hidden files (`._x.jpg` of macOS) and files without an image suffix are ignored. Symbolic
-    links are followed, each folder once.
+    They are in natural order. Symbolic links are followed, each folder once.
 
     Raises:
-        DatasetError: If a name is not valid UTF-8, or a folder cannot be read.
+        DatasetError: If the name of an image is not valid UTF-8, or a folder cannot be read.
     """
     found: list[str] = []
     seen: set[str] = set()
@@ -108,21 +125,23 @@ def images_below(root: Path, folder: str) -> list[str]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not is_hidden(name)]
         relative = Path(here).relative_to(root)
-        found += [
-            (relative / name).as_posix()
-            for name in files
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
-        ]
+        found += [(relative / name).as_posix() for name in files if not is_hidden(name)]
     for path in found:
         try:
             path.encode()
         except UnicodeEncodeError as error:
-            raise DatasetError(
-                f"{printable(root)}: file name {path!a} is not valid UTF-8; rename it"
-            ) from error
+            if is_image(path):
+                raise DatasetError(
+                    f"{printable(root)}: file name {path!a} is not valid UTF-8; rename it"
+                ) from error
     return sorted(found, key=natural)
+
+
+def images_below(root: Path, folder: str) -> list[str]:
+    """Return the image files below `root / folder`; see `files_below`."""
+    return [path for path in files_below(root, folder) if is_image(path)]
 
 
 def class_rows(root: Path, folder: str, role: Role) -> list[ListedImage]:

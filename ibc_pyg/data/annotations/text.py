@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from ibc_pyg.errors import DatasetError, printable, reason, shown
 
 MAX_BYTES = 256 * 2**20  # the largest published list, that of In-Shop, has 5 MB
 MAX_DIGITS = 9
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -30,14 +32,14 @@ def read_bytes(file: Path) -> bytes:
 
 
 def read_text(file: Path) -> str:
-    """Read a UTF-8 text file (with or without byte order mark), with normalised line ends.
+    """Read a text file in UTF-8, or in UTF-16 with a byte order mark, with normalised line ends.
 
     Raises:
-        DatasetError: If it cannot be read, or a line is not UTF-8.
+        DatasetError: If it cannot be read, or a line is in another encoding.
     """
     data = read_bytes(file)
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode("utf-16" if data.startswith(_UTF_16) else "utf-8-sig")
     except UnicodeDecodeError as error:
         number = data.count(b"\n", 0, error.start) + 1
         raise DatasetError(

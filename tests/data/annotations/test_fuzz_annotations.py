@@ -22,7 +22,7 @@ Parse = Callable[[Path], object]
 
 
 def parse_csv(file: Path) -> object:
-    return csv_list.read_csv(file)
+    return csv_list.read_csv(file, file.parent)
 
 
 def parse_archive(file: Path) -> object:

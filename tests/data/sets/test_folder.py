@@ -117,3 +117,13 @@ def test_one_class_cannot_be_split(tmp_path):
 def test_natural_order(tmp_path):
     fill(tmp_path, {f"train/class {n}": 2 for n in (1, 2, 10)})
     assert load_table("folder", tmp_path).class_names == ("class 1", "class 2", "class 10")
+
+
+def test_distractors_of_one_image_need_no_option(tmp_path, caplog):
+    fill(tmp_path, {"train/a": 2, "query/c": 2, "gallery/c": 1, "gallery/d": 1, "gallery/e": 1})
+    table = load_table("folder", tmp_path)
+    assert table.sizes().gallery_images == 3
+    assert not caplog.text
+    fill(tmp_path, {"query/f": 1})
+    with pytest.raises(DatasetError, match="class 'f' has one image"):
+        load_table("folder", tmp_path)
