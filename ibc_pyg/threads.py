@@ -32,6 +32,19 @@ def _pools() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+def _single_threaded() -> None:
+    """Divide no operation of the calling thread among others."""
+    torch.get_num_threads()  # torch sets the count of a new thread when first asked
+    _pools().limit(limits=1, user_api="openmp")  # holds for the calling thread alone
+    torch.set_grad_enabled(False)
+
+
+def call_in_one_thread(function: Callable[[], Result]) -> Result:
+    """Call a function of many small operations, which gain nothing from several threads."""
+    with ThreadPoolExecutor(1, initializer=_single_threaded) as pool:
+        return pool.submit(function).result()
+
+
 def map_in_threads(
     function: Callable[[Item], Result], items: Iterable[Item], device: torch.device
 ) -> Iterator[Result]:
@@ -61,15 +74,9 @@ def map_in_threads(
                 result = function(item)
             yield result
         return
-    pools = _pools()
-
-    def start() -> None:
-        torch.get_num_threads()  # torch sets the count of a new thread when first asked
-        pools.limit(limits=1, user_api="openmp")  # holds for the calling thread alone
-        torch.set_grad_enabled(False)
-
+    _pools()  # found once, before the threads need it
     pending: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(threads, initializer=start) as pool:
+    with ThreadPoolExecutor(threads, initializer=_single_threaded) as pool:
         try:
             while True:
                 fresh = islice(rest, 2 * threads - len(pending))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from ibc_pyg.threads import map_in_threads
+from ibc_pyg.threads import call_in_one_thread, map_in_threads
 from tests.helpers.torch_threads import torch_threads
 
 CPU = torch.device("cpu")
@@ -44,6 +44,14 @@ def test_a_piece_has_one_thread_and_no_gradient() -> None:
     assert set(map_in_threads(look, range(6), CPU)) == {(1, False, False)}
     assert torch.get_num_threads() == 3
     assert torch.is_grad_enabled()
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_one_thread_for_a_call() -> None:
+    assert call_in_one_thread(torch.get_num_threads) == 1
+    assert torch.get_num_threads() == 3
+    with pytest.raises(ZeroDivisionError):
+        call_in_one_thread(lambda: 1 // 0)
 
 
 @pytest.mark.usefixtures("three_threads")

@@ -19,6 +19,7 @@ from ibc_pyg.threads import map_in_threads, thread_count
 # Bound of padding: below everything, and finite.
 _FAR = -3e38
 _LEAST_SQUARE = 512
+_LEAST_ROWS = 128
 
 
 @dataclass(frozen=True)
@@ -272,7 +273,9 @@ def _one_sided(
         counter.finish()
         return counter
 
-    tiles = _query_tiles(order, matches[order].tolist(), ranking.sizes.rows, memory_budget)
+    even = -(-len(order) // (2 * thread_count(device)))
+    most = min(ranking.sizes.rows, max(_LEAST_ROWS, even))
+    tiles = _query_tiles(order, matches[order].tolist(), most, memory_budget)
     return map_in_threads(count, tiles, device)
 
 
