@@ -13,6 +13,8 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -26,12 +28,34 @@ from threadpoolctl import threadpool_limits
 from ibc_pyg.metrics import clustering_metrics
 
 
-def make(n: int, classes: int, dim: int, noise: float) -> tuple[Any, Any]:
-    """Draw unit vectors around a centre per class."""
-    rng = np.random.default_rng(0)
-    y = rng.integers(classes, size=n)
-    x = rng.normal(size=(classes, dim))[y] + noise * rng.normal(size=(n, dim))
-    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32), y
+@dataclass(frozen=True)
+class Case:
+    """A kind of data set.
+
+    Attributes:
+        samples: Number of samples.
+        classes: Number of classes.
+        dim: Dimensions.
+        noise: Spread of a class, in units of the centres'.
+        raw: Whether the vectors keep their lengths; else they have unit length.
+    """
+
+    samples: int
+    classes: int
+    dim: int
+    noise: float
+    raw: bool
+
+
+def make(case: Case, seed: int) -> tuple[Any, Any]:
+    """Draw vectors around a centre per class."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(case.classes, size=case.samples)
+    x = rng.normal(size=(case.classes, case.dim))[y]
+    x += case.noise * rng.normal(size=(case.samples, case.dim))
+    if not case.raw:
+        x /= np.linalg.norm(x, axis=1, keepdims=True)
+    return x.astype(np.float32), y
 
 
 def ours(x: Any, y: Any, seed: int) -> tuple[float, float, dict[str, float]]:
@@ -46,22 +70,23 @@ def theirs(x: Any, y: Any, seed: int) -> tuple[float, float, dict[str, float]]:
 
 
 def measure(
-    name: str, run: Callable[..., Any], x: Any, y: Any, noise: float, seeds: int, threads: int
+    name: str, run: Callable[..., Any], case: Case, seeds: int, threads: int
 ) -> dict[str, Any]:
+    """Cluster a data set of its own for each seed."""
     taken, nmi, inertia = [], [], []
     about: dict[str, float] = {}
     with threadpool_limits(threads):
-        run(x[:500], y[:500] % 10, 0)
         for seed in range(seeds):
+            x, y = make(case, seed)
+            if seed == 0:
+                run(x[:500], y[:500] % 10, 0)
             start = time.perf_counter()
             score, cost, about = run(x, y, seed)
             taken.append(time.perf_counter() - start)
             nmi.append(score)
             inertia.append(cost)
     return {
-        "samples": len(x),
-        "clusters": len(np.unique(y)),
-        "noise": noise,
+        **asdict(case),
         "candidate": name,
         "seconds": float(np.median(taken)),
         "nmi_mean": float(np.mean(nmi)),
@@ -81,17 +106,18 @@ def markdown(report: dict[str, Any]) -> str:
         "",
         f"{described}; D = {report['dim']}.",
         "",
-        "| N | clusters | spread | candidate | restarts | seconds | times ours | NMI, mean ± sd | "
-        "mean squared distance |",
-        "|---:|---:|---:|---|---:|---:|---:|---:|---:|",
+        "| N | clusters | spread | length | candidate | restarts | seconds | times ours | "
+        "NMI, mean ± sd | mean squared distance |",
+        "|---:|---:|---:|---|---|---:|---:|---:|---:|---:|",
     ]
-    base: dict[tuple[int, float], float] = {}
+    base: dict[tuple[int, float, bool], float] = {}
     for row in report["results"]:
-        key = (row["samples"], row["noise"])
+        key = (row["samples"], row["noise"], row["raw"])
         base.setdefault(key, row["seconds"])
         out.append(
-            f"| {row['samples']:,} | {row['clusters']:,} | {row['noise']:g} | {row['candidate']} | "
-            f"{row['restarts']:.0f} | {row['seconds']:.2f} | {row['seconds'] / base[key]:.1f} | "
+            f"| {row['samples']:,} | {row['classes']:,} | {row['noise']:g} | "
+            f"{'any' if row['raw'] else '1'} | {row['candidate']} | {row['restarts']:.0f} | "
+            f"{row['seconds']:.2f} | {row['seconds'] / base[key]:.1f} | "
             f"{row['nmi_mean']:.4f} ± {row['nmi_sd']:.4f} | {row['inertia_mean']:.5f} |"
         )
     return "\n".join(out) + "\n"
@@ -102,6 +128,7 @@ def main() -> None:
     add = parser.add_argument
     add("--sizes", type=int, nargs="+", default=[5924, 60502], help="numbers of samples")
     add("--noise", type=float, nargs="+", default=[2.0, 3.0, 4.0], help="spreads of a class")
+    add("--raw", action="store_true", help="also without normalised lengths")
     add("--threads", type=int, default=2, help="CPU threads")
     add("--dim", type=int, default=512, help="width of an embedding")
     add("--seeds", type=int, default=5, help="seeds at sizes up to 10,000; one above")
@@ -112,12 +139,13 @@ def main() -> None:
     for n in args.sizes:
         large = n > 10000
         classes = round(n * 11316 / 60502) if large else max(2, round(n / 59.24))
-        for noise in args.noise[:1] if large else args.noise:
-            x, y = make(n, classes, args.dim, noise)
-            candidates = {"ibc_pyg": ours} if large else {"ibc_pyg": ours, "scikit-learn": theirs}
+        candidates = {"ibc_pyg": ours} if large else {"ibc_pyg": ours, "scikit-learn": theirs}
+        noises = args.noise[:1] if large else args.noise
+        for raw, noise in product((False, True) if args.raw else (False,), noises):
+            case = Case(n, classes, args.dim, noise, raw)
             for name, run in candidates.items():
                 seeds = 1 if large else args.seeds
-                rows.append(measure(name, run, x, y, noise, seeds, args.threads))
+                rows.append(measure(name, run, case, seeds, args.threads))
                 print(rows[-1], flush=True)
     report = {
         "command": "python " + shlex.join(["benchmarks/clustering.py", *sys.argv[1:]]),

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from ibc_pyg import __version__
 from ibc_pyg.commands import COMMANDS
+from ibc_pyg.commands.process import limit_spinning
 from ibc_pyg.errors import UserError
 from ibc_pyg.parallel.launch import Launch
 
@@ -100,4 +101,5 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> NoReturn:
     """Run the command in `sys.argv`."""
+    limit_spinning()
     sys.exit(run(sys.argv[1:]))

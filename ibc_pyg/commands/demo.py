@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ibc_pyg.commands.memory import keep_freed_memory
+from ibc_pyg.commands.process import keep_freed_memory
 
 NAME = "demo"
 HELP = "train, evaluate and search the built-in data set, in a few minutes"

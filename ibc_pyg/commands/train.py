@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ibc_pyg.commands.memory import keep_freed_memory
+from ibc_pyg.commands.process import keep_freed_memory
 from ibc_pyg.commands.trust import add_trust_code
 
 if TYPE_CHECKING:

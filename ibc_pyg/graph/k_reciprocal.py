@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ibc_pyg.graph.nearest import marked_first, nearest
+from ibc_pyg.threads import map_in_threads, thread_count
 
 
 def k_reciprocal_groups(
@@ -75,8 +77,12 @@ def k_reciprocal_groups(
         lists = replace(own, near=near, mutual=distance[:, :width] <= own.reach[near[:, :width]])
         wanted = size - 1
     out = torch.empty(len(x), wanted, dtype=torch.long, device=x.device)
-    for part, member in expanded_sets(lists, own, memory_budget):
+
+    def cut(expanded: tuple[slice, Tensor]) -> None:
+        part, member = expanded
         out[part] = _cut(lists.near[part], member, x[part], g, wanted)
+
+    deque(map_in_threads(cut, expanded_sets(lists, own, memory_budget), x.device), maxlen=0)
     return out
 
 
@@ -116,7 +122,7 @@ def reciprocal_lists(x: Tensor, k1: int, listed: int, memory_budget: int) -> Rec
 def expanded_sets(
     lists: ReciprocalLists, own: ReciprocalLists, memory_budget: int
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Yield the expanded reciprocal sets, a chunk of samples at a time.
+    """Return the expanded reciprocal sets, a chunk of samples at a time.
 
     Args:
         lists: Lists of the N samples.
@@ -128,19 +134,16 @@ def expanded_sets(
     """
     count, half = own.near.shape[0], own.half_mutual.shape[1]
     width = lists.mutual.shape[1]
+    device = lists.near.device
+    memory_budget //= thread_count(device)
     rows = max(1, min(1024, memory_budget // (24 * width * half + 2 * count)))
-    for start in range(0, len(lists.near), rows):
+
+    def expand(start: int) -> tuple[slice, Tensor]:
         part = slice(start, start + rows)
-        yield (
-            part,
-            _expand(
-                lists.near[part, :width],
-                lists.mutual[part],
-                own.near[:, :half],
-                own.half_mutual,
-                count,
-            ),
-        )
+        near, mutual = lists.near[part, :width], lists.mutual[part]
+        return part, _expand(near, mutual, own.near[:, :half], own.half_mutual, count)
+
+    return map_in_threads(expand, range(0, len(lists.near), rows), device)
 
 
 def _check(x: Tensor, name: str) -> None:
@@ -159,9 +162,12 @@ def _compact(x: Tensor, base: Tensor) -> Tensor:
     size = float((base.detach() - mean).abs().max())
     unit = 2.0 ** (math.frexp(size)[1] - 1)  # a power of two: no rounding
     out = torch.empty(x.shape, dtype=torch.float32, device=x.device)
-    for start in range(0, len(x), 4096):
-        rows = slice(start, start + 4096)
+
+    def compact(start: int) -> None:
+        rows = slice(start, start + 1024)
         out[rows] = ((x.detach()[rows] - mean) / unit).float()
+
+    deque(map_in_threads(compact, range(0, len(x), 1024), x.device), maxlen=0)
     return out
 
 
@@ -169,12 +175,15 @@ def _mutual(near: Tensor, width: int, memory_budget: int) -> Tensor:
     """Mark the first `width` neighbours that have the sample among theirs, bool `[N, width]`."""
     near = near[:, :width]
     out = torch.empty(near.shape, dtype=torch.bool, device=near.device)
-    rows = max(1, memory_budget // (10 * width * width))
-    rows = min(rows, 1024)
-    for start in range(0, len(near), rows):
+    memory_budget //= thread_count(near.device)
+    rows = max(1, min(1024, memory_budget // (10 * width * width)))
+
+    def mark(start: int) -> None:
         part = near[start : start + rows]
         own = torch.arange(start, start + len(part), device=near.device)
         out[start : start + rows] = (near[part] == own[:, None, None]).any(2)  # [n, width]
+
+    deque(map_in_threads(mark, range(0, len(near), rows), near.device), maxlen=0)
     return out
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import torch
 from torch import Tensor
 
 from ibc_pyg.graph.products import pair_products
+from ibc_pyg.threads import map_in_threads, thread_count
 
 
 def nearest(
@@ -27,8 +30,9 @@ def nearest(
     indices = torch.empty(len(x), k, dtype=torch.long, device=x.device)
     distances = torch.empty(len(x), k, dtype=x.dtype, device=x.device)
     square = g.square().sum(1)  # [M]
-    rows = chunk_rows(len(g), memory_budget)
-    for start in range(0, len(x), rows):
+    rows = chunk_rows(len(g), memory_budget // thread_count(x.device))
+
+    def search(start: int) -> None:
         q = x[start : start + rows]
         # Squared distances without the query's own square.
         d = pair_products(q, g).mul_(-2).add_(square)  # [n, M]
@@ -38,6 +42,8 @@ def nearest(
         value, index = smallest(d, k)  # [n, k]
         indices[start : start + rows] = index
         distances[start : start + rows] = value + q.square().sum(1, keepdim=True)
+
+    deque(map_in_threads(search, range(0, len(x), rows), x.device), maxlen=0)
     return indices, distances
 
 

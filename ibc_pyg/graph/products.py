@@ -13,12 +13,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def prepared(x: Tensor) -> Tensor:
+    """Return a matrix in the layout in which `pair_products` multiplies it without a copy.
+
+    Args:
+        x: Float32 `[n, D]`; worth it where several others are multiplied with it.
+    """
+    return x.detach().to_mkldnn() if x.device.type == "cpu" and _has_onednn() else x
+
+
 def pair_products(left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor:
     """Compute the scalar products of all rows of two matrices, without gradient.
 
     Args:
-        left: Float32 `[n, D]`.
-        right: Float32 `[m, D]`, on the same device.
+        left: Float32 `[n, D]`, `prepared` or not.
+        right: Float32 `[m, D]`, on the same device, `prepared` or not.
         out: Float32 `[n, m]`; memory that may be used for the result.
 
     Returns:
@@ -27,7 +36,11 @@ def pair_products(left: Tensor, right: Tensor, out: Tensor | None = None) -> Ten
     if left.device.type != "cpu" or not _has_onednn():
         return torch.mm(left, right.T, out=out)  # [n, m]
     with torch.no_grad():
-        return F.linear(left.to_mkldnn(), right.to_mkldnn()).to_dense()  # [n, m]
+        return F.linear(_packed(left), _packed(right)).to_dense()  # [n, m]
+
+
+def _packed(x: Tensor) -> Tensor:
+    return x if x.is_mkldnn else x.to_mkldnn()
 
 
 def _has_onednn() -> bool:

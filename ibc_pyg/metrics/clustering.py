@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +14,12 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from ibc_pyg.metrics.adjusted import adjusted_mutual_information
 from ibc_pyg.metrics.inputs import Array, LabelArray, as_embeddings, as_labels
 from ibc_pyg.metrics.seeding import seed_centroids
+from ibc_pyg.threads import call_in_one_thread
 
-_SWAPS = 60
+_SWAPS = 100
 _SWAPS_UP_TO = 1000
+_BLOCK = 10
+_ONE_THREAD_UP_TO = 2**23
 
 
 def clustering_metrics(
@@ -22,7 +27,7 @@ def clustering_metrics(
     labels: LabelArray,
     *,
     restarts: int = 1,
-    iterations: int = 20,
+    iterations: int = 100,
     swaps: int | None = None,
     seed: int = 0,
     k: int | None = None,
@@ -31,16 +36,17 @@ def clustering_metrics(
     """Score k-means clusters against the classes by NMI, AMI and ARI.
 
     Each restart draws centroids by k-means++, improves them by `swaps` rounds of local search (see
-    `seed_centroids`) and runs Lloyd's iterations in faiss; the restart of least inertia counts.
-    Local search replaces restarts: one restart with it reaches a lower inertia than ten without.
+    `seed_centroids`) and runs Lloyd's iterations in faiss until they converge; the restart of
+    least inertia counts. Local search replaces restarts: one restart with it reaches a lower
+    inertia than ten without.
     The embeddings are not normalised: normalise them first for spherical clusters.
 
     Args:
         embeddings: `[N, D]`, numpy or torch.
         labels: `[N]`, integers or strings.
         restarts: Restarts of k-means, each from draws of its own.
-        iterations: Lloyd iterations per restart.
-        swaps: Rounds of local search per restart; None means 60, or 0 with more than 1,000
+        iterations: Most Lloyd iterations per restart.
+        swaps: Rounds of local search per restart; None means 100, or 0 with more than 1,000
             clusters, for which that many would make no difference.
         seed: Seed of all draws.
         k: Number of clusters; None means the number of classes.
@@ -101,13 +107,15 @@ class KMeansSettings:
 
     Attributes:
         restarts: Restarts, of which the one of least inertia counts.
-        iterations: Lloyd iterations per restart.
+        iterations: Most Lloyd iterations per restart.
+        tolerance: Iterations stop when ten of them lower the inertia by less than this part.
         swaps: Rounds of local search on the first centroids.
         seed: Seed of all draws.
     """
 
     restarts: int = 1
-    iterations: int = 20
+    iterations: int = 100
+    tolerance: float = 1e-5
     swaps: int = 0
     seed: int = 0
 
@@ -130,8 +138,10 @@ def kmeans(x: torch.Tensor, k: int, settings: KMeansSettings) -> tuple[NDArray[n
     points = (x / scale).float().contiguous()  # [N, D]
     array = points.numpy()
     best: tuple[NDArray[np.int64], float] | None = None
+    small = points.numel() <= _ONE_THREAD_UP_TO
     for _ in range(settings.restarts):
-        first = seed_centroids(points, k, settings.swaps, generator)  # [k]
+        seeds = partial(seed_centroids, points, k, settings.swaps, generator)
+        first = call_in_one_thread(seeds) if small else seeds()  # [k]
         assigned, inertia = _lloyd(array, array[first.numpy()], settings)
         if best is None or inertia < best[1]:
             best = assigned, inertia
@@ -147,16 +157,23 @@ def _lloyd(
     except ImportError as error:
         raise ImportError("k-means needs faiss: install ibc-pyg[cpu] or ibc-pyg[gpu]") from error
     k, dim = centroids.shape
-    clustering = faiss.Kmeans(
-        dim,
-        k,
-        niter=settings.iterations,
-        seed=settings.seed % 2**31,
-        # Use all points, and do not warn of few points per cluster.
-        min_points_per_centroid=1,
-        max_points_per_centroid=len(x),
-        gpu=faiss.get_num_gpus() > 0,
-    )
-    clustering.train(x, init_centroids=centroids)
+    before = float("inf")
+    clustering: Any = None
+    for done in range(0, settings.iterations, _BLOCK):
+        clustering = faiss.Kmeans(
+            dim,
+            k,
+            niter=min(_BLOCK, settings.iterations - done),
+            seed=settings.seed % 2**31,
+            # Use all points, and do not warn of few points per cluster.
+            min_points_per_centroid=1,
+            max_points_per_centroid=len(x),
+            gpu=faiss.get_num_gpus() > 0,
+        )
+        clustering.train(x, init_centroids=centroids)
+        centroids, inertia = clustering.centroids, float(clustering.obj[-1])
+        if inertia >= before * (1 - settings.tolerance):
+            break
+        before = inertia
     distance, assigned = clustering.assign(x)
     return np.asarray(assigned, dtype=np.int64), float(np.mean(distance, dtype=np.float64))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,7 @@ from ibc_pyg.graph.nearest import chunk_rows, smallest
 from ibc_pyg.graph.products import pair_products
 from ibc_pyg.metrics.exact.similarity import Metric, Similarity, make_similarity, plain_float32
 from ibc_pyg.metrics.inputs import Array, as_embeddings
+from ibc_pyg.threads import map_in_threads, thread_count
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,10 @@ def nearest_neighbours(
     with plain_float32():
         similarity = make_similarity(x, g, metric)
         listed = min(k + spare, available)
-        rows = chunk_rows(len(similarity.gallery) + 6 * listed, memory_budget)
-        for start in range(0, len(x), rows):
+        budget = memory_budget // thread_count(x.device)
+        rows = chunk_rows(len(similarity.gallery) + 6 * listed, budget)
+
+        def search(start: int) -> None:
             query = torch.arange(start, min(start + rows, len(x)), device=x.device)  # [n]
             bound = pair_products(similarity.query_side(query), similarity.gallery)  # [n, N]
             if g is None:
@@ -80,6 +84,8 @@ def nearest_neighbours(
             part = slice(start, start + len(query))
             indices[part], squares = _settle(similarity, query, -value, index, k, g is None)
             scores[part] = 1 - squares / 2 if metric == "cosine" else squares.sqrt()
+
+        deque(map_in_threads(search, range(0, len(x), rows), x.device), maxlen=0)
     return Neighbours(indices, scores)
 
 

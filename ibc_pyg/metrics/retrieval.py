@@ -19,6 +19,7 @@ from ibc_pyg.metrics.inputs import (
     as_labels,
     class_indices,
 )
+from ibc_pyg.threads import map_in_threads
 
 Ties = Literal["index", "matches_first"]
 
@@ -91,19 +92,17 @@ def retrieval_metrics(
         raise ValueError(f"ties is {ties!r}, expected 'index', 'matches_first' or None")
     query_classes, gallery_classes = (c.to(x.device) for c in class_indices(y, gy))
     with plain_float32():
-        parts = [
-            _score(ranks, ks)
-            for ranks in match_ranks(
-                make_similarity(x, g, metric),
-                Classes(query_classes, gallery_classes, same_set=g is None),
-                Ranking(
-                    k=max(ks),
-                    matches_first=ties == "matches_first" or (ties is None and g is not None),
-                    sizes=tiles or TileSizes(),
-                ),
-                memory_budget,
-            )
-        ]
+        ranks = match_ranks(
+            make_similarity(x, g, metric),
+            Classes(query_classes, gallery_classes, same_set=g is None),
+            Ranking(
+                k=max(ks),
+                matches_first=ties == "matches_first" or (ties is None and g is not None),
+                sizes=tiles or TileSizes(),
+            ),
+            memory_budget,
+        )
+        parts = list(map_in_threads(lambda part: _score(part, ks), ranks, x.device))
     if not parts:
         where = "among the other embeddings" if g is None else "in the gallery"
         raise ValueError(f"no query has an item of its class {where}: nothing to score")

@@ -6,8 +6,12 @@ times as long, and has no local search.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
+
+from ibc_pyg.graph.products import pair_products, prepared
 
 # Candidates per round, measured against all points in one matrix product.
 _BATCH = 16
@@ -32,33 +36,49 @@ def seed_centroids(x: Tensor, k: int, swaps: int, generator: torch.Generator) ->
     Returns:
         Rows of `x`, int64 `[k]`, all different unless fewer than k points differ.
     """
-    square = x.square().sum(1)  # [N]
-    chosen = _draw(x, square, k, generator)
+    points = _Points(x, prepared(x), x.square().sum(1))
+    chosen = _draw(points, k, generator)
     if swaps > 0 and 1 < k < len(x):
-        chosen = _swap(x, square, chosen, swaps, generator)
+        chosen = _swap(points, chosen, swaps, generator)
     return chosen
 
 
-def _distances(x: Tensor, square: Tensor, points: Tensor) -> Tensor:
-    """Return the squared distances of some points, given by their rows, to all, `[B, N]`."""
-    out = torch.addmm(square, x[points], x.T, alpha=-2)  # [B, N]
-    return out.add_(square[points, None]).clamp_(min=0)
+@dataclass(frozen=True)
+class _Points:
+    """Points, ready for products with candidates.
+
+    Attributes:
+        x: `[N, D]`.
+        prepared: The same in the layout for products.
+        square: Squared lengths, `[N]`.
+    """
+
+    x: Tensor
+    prepared: Tensor
+    square: Tensor
+
+    def distances(self, rows: Tensor) -> Tensor:
+        """Return the squared distances of all points to some of them, `[N, B]`."""
+        products = pair_products(self.prepared, self.x[rows])  # [N, B]
+        out = products.mul_(-2).add_(self.square[:, None]).add_(self.square[rows])
+        return out.clamp_(min=0)
 
 
-def _draw(x: Tensor, square: Tensor, k: int, generator: torch.Generator) -> Tensor:
-    chosen = torch.randint(len(x), (1,), generator=generator)  # [1]
-    nearest = _distances(x, square, chosen)[0]  # [N]
+def _draw(points: _Points, k: int, generator: torch.Generator) -> Tensor:
+    count = len(points.x)
+    chosen = torch.randint(count, (1,), generator=generator)  # [1]
+    nearest = points.distances(chosen)[:, 0]  # [N]
     nearest[chosen] = 0
     while len(chosen) < k:
         total = nearest.sum(dtype=torch.float64)
         if total <= 0:  # every point is a copy of a centroid
-            rest = torch.ones(len(x))
+            rest = torch.ones(count)
             rest[chosen] = 0
             extra = torch.multinomial(rest, k - len(chosen), generator=generator)
             return torch.cat([chosen, extra])
         candidates = _sample(nearest, _BATCH, generator)  # [B]
-        distance = _distances(x, square, candidates)  # [B, N]
-        among = distance[:, candidates]  # [B, B]
+        distance = points.distances(candidates)  # [N, B]
+        among = distance[candidates]  # [B, B]
         now = nearest[candidates].clone()  # [B]
         keep: list[int] = []
         luck = torch.rand(_BATCH, generator=generator)
@@ -69,7 +89,7 @@ def _draw(x: Tensor, square: Tensor, k: int, generator: torch.Generator) -> Tens
                 keep.append(b)
                 now = torch.minimum(now, among[b])
         chosen = torch.cat([chosen, candidates[keep]])
-        nearest = torch.minimum(nearest, distance[keep].amin(0))  # [N]
+        nearest = torch.minimum(nearest, distance[:, keep].amin(1))  # [N]
         nearest[chosen] = 0
     return chosen
 
@@ -81,18 +101,16 @@ def _sample(weight: Tensor, count: int, generator: torch.Generator) -> Tensor:
     return torch.searchsorted(cumulative, at, right=True).clamp(max=len(weight) - 1)
 
 
-def _swap(
-    x: Tensor, square: Tensor, chosen: Tensor, rounds: int, generator: torch.Generator
-) -> Tensor:
-    k = len(chosen)
-    first, second, owner, runner = _two_nearest(x, square, chosen)
+def _swap(points: _Points, chosen: Tensor, rounds: int, generator: torch.Generator) -> Tensor:
+    k, every = len(chosen), torch.arange(len(points.x))
+    first, second, owner, runner = _two_nearest(points, every, chosen)
     for _ in range(rounds):
         candidates = _sample(first, _BATCH, generator)  # [B]
-        distance = _distances(x, square, candidates)  # [B, N]
-        with_both = torch.minimum(distance, first)  # [B, N]
-        without = torch.minimum(distance, second).sub_(with_both)  # [B, N]
-        loss = torch.zeros(k, _BATCH).index_add_(0, owner, without.T)  # [k, B]
-        cost = loss + with_both.sum(1)  # [k, B]
+        distance = points.distances(candidates)  # [N, B]
+        with_both = torch.minimum(distance, first[:, None])  # [N, B]
+        without = torch.minimum(distance, second[:, None]).sub_(with_both)  # [N, B]
+        loss = torch.zeros(k, _BATCH).index_add_(0, owner, without)  # [k, B]
+        cost = loss + with_both.sum(0)  # [k, B]
         best = int(cost.argmin())
         if cost.view(-1)[best] >= first.sum() * (1 - 1e-6):
             continue
@@ -100,10 +118,10 @@ def _swap(
         chosen[out] = candidates[into]
         stale = torch.nonzero((owner == out) | (runner == out)).flatten()  # [n]
         first[stale], second[stale], owner[stale], runner[stale] = _two_nearest(
-            x[stale], square[stale], chosen, x[chosen], square[chosen]
+            points, stale, chosen
         )
-        new = distance[into]  # [N]
-        fresh = torch.ones(len(x), dtype=torch.bool)
+        new = distance[:, into]  # [N]
+        fresh = torch.ones(len(new), dtype=torch.bool)
         fresh[stale] = False
         closest = fresh & (new < first)
         second = torch.where(closest, first, second)
@@ -117,21 +135,25 @@ def _swap(
 
 
 def _two_nearest(
-    x: Tensor,
-    square: Tensor,
-    chosen: Tensor,
-    centroids: Tensor | None = None,
-    sizes: Tensor | None = None,
+    points: _Points, rows: Tensor, chosen: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return squared distances to the two nearest centroids, and their numbers, `[N]` each."""
-    c = x[chosen] if centroids is None else centroids  # [k, D]
-    s = square[chosen] if sizes is None else sizes  # [k]
-    value = torch.empty(len(x), 2)
-    index = torch.empty(len(x), 2, dtype=torch.long)
-    for start in range(0, len(x), 4096):
-        rows = slice(start, start + 4096)
-        distance = torch.addmm(s, x[rows], c.T, alpha=-2)  # [n, k]
-        top = distance.topk(2, largest=False)
-        value[rows], index[rows] = top.values, top.indices
-    value = value.add_(square[:, None]).clamp_(min=0)
+    """Return squared distances of points to the two nearest centroids, and their numbers.
+
+    Args:
+        points: All points.
+        rows: The points that are asked about, `[n]`.
+        chosen: Points that are centroids, `[k]`.
+
+    Returns:
+        Four tensors `[n]`.
+    """
+    c = prepared(points.x[chosen])  # [k, D]
+    value = torch.empty(len(rows), 2)
+    index = torch.empty(len(rows), 2, dtype=torch.long)
+    for start in range(0, len(rows), 4096):
+        part = slice(start, start + 4096)
+        products = pair_products(points.x[rows[part]], c)  # [n, k]
+        top = products.mul_(-2).add_(points.square[chosen]).topk(2, largest=False)
+        value[part], index[part] = top.values, top.indices
+    value = value.add_(points.square[rows, None]).clamp_(min=0)
     return value[:, 0], value[:, 1], index[:, 0], index[:, 1]

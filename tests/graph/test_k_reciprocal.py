@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from ibc_pyg.graph.k_reciprocal import k_reciprocal_groups
+from tests.helpers.torch_threads import torch_threads
 
 
 def one_by_one(x: Any, size: int, k1: int) -> Any:
@@ -66,8 +67,9 @@ def test_equals_one_by_one(n: int, dim: int, classes: int, size: int, k1: int) -
     x = rng.normal(size=(classes, dim))[rng.integers(classes, size=n)]
     x = (x + 0.5 * rng.normal(size=(n, dim))).astype(np.float32)
     expected = one_by_one(x, size, k1)
-    for memory_budget in (1, 2**30):
-        found = k_reciprocal_groups(torch.from_numpy(x), size, k1, memory_budget=memory_budget)
+    for memory_budget, threads in ((1, 1), (1, 3), (2**30, 1), (10**5, 3)):
+        with torch_threads(threads):
+            found = k_reciprocal_groups(torch.from_numpy(x), size, k1, memory_budget=memory_budget)
         assert found.dtype == torch.long
         assert np.array_equal(found.numpy(), expected)
 

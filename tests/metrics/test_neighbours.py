@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ibc_pyg.metrics import nearest_neighbours
+from tests.helpers.torch_threads import torch_threads
 
 
 def sorted_pairs(q: Any, g: Any, metric: str) -> tuple[Any, Any]:
@@ -61,6 +62,7 @@ def test_the_cosine_does_not_depend_on_lengths(length: float) -> None:
     metric=st.sampled_from(["cosine", "euclidean"]),
     spare=st.sampled_from([1, 8]),
     memory_budget=st.sampled_from([1, 10**5, 2**30]),
+    threads=st.sampled_from([1, 3]),
 )
 def test_equals_a_full_sort(
     seed: int,
@@ -71,6 +73,7 @@ def test_equals_a_full_sort(
     metric: Any,
     spare: int,
     memory_budget: int,
+    threads: int,
 ) -> None:
     rng = np.random.default_rng(seed)
     n = int(rng.integers(6, 120))
@@ -90,7 +93,8 @@ def test_equals_a_full_sort(
     q, g = (x, None) if same_set else (x[:cut], x[cut:])
     k = int(rng.integers(1, n - 1 if same_set else n - cut))
     order, squares = sorted_pairs(q, g, metric)
-    found = nearest_neighbours(q, g, k, metric=metric, memory_budget=memory_budget, spare=spare)
+    with torch_threads(threads):
+        found = nearest_neighbours(q, g, k, metric=metric, memory_budget=memory_budget, spare=spare)
     assert np.array_equal(found.indices.numpy(), order[:, :k])
     expected = (1 - squares / 2 if metric == "cosine" else np.sqrt(squares))[:, :k]
     # float32 products around the mean: 1e-5 of the value for distances, or of 1 for cosines.

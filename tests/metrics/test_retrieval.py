@@ -15,6 +15,7 @@ from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from ibc_pyg.metrics import list_metrics, nearest_neighbours, retrieval_metrics
 from ibc_pyg.metrics.exact import ranks
 from ibc_pyg.metrics.exact.closeness import TileSizes
+from tests.helpers.torch_threads import torch_threads
 
 
 def squared_distances(q: Any, g: Any, metric: str) -> Any:
@@ -101,6 +102,7 @@ KINDS = (
     metric=st.sampled_from(["cosine", "euclidean"]),
     tile=st.sampled_from([(3, 32, 4, 1, 10), (512, 64, 32, 4, 100), (512, 8192, 1024, 32, 2**21)]),
     memory_budget=st.sampled_from([1, 10**5, 2**30]),
+    threads=st.sampled_from([1, 3]),
 )
 def test_equals_brute_force_whatever_the_chunks(
     seed: int,
@@ -112,6 +114,7 @@ def test_equals_brute_force_whatever_the_chunks(
     metric: Any,
     tile: tuple[int, int, int, int, int],
     memory_budget: int,
+    threads: int,
 ) -> None:
     rng = np.random.default_rng(seed)
     n = int(rng.integers(5, 120))
@@ -134,7 +137,8 @@ def test_equals_brute_force_whatever_the_chunks(
         with pytest.raises(ValueError, match="nothing to score"):
             retrieval_metrics(q, qy, **arguments)
         return
-    out = retrieval_metrics(q, qy, **arguments)
+    with torch_threads(threads):
+        out = retrieval_metrics(q, qy, **arguments)
     # Means of the same fractions: only the order of summation may differ.
     assert values(out, ks) == pytest.approx(expected, abs=1e-12)
 
@@ -185,10 +189,10 @@ def test_agrees_with_pytorch_metric_learning(kind: str, same_set: bool) -> None:
 
 def test_products_are_shared_only_where_all_pairs_fit() -> None:
     sizes = torch.tensor([1, 2, 3, 500])
-    tiles = TileSizes()
-    assert ranks._fits(sizes, tiles, 2**30)
-    assert not ranks._fits(sizes, tiles, 2**24)
-    assert not ranks._fits(torch.tensor([10, 10**4]), tiles, 2**40)
+    assert ranks._fits(sizes, 1536, 1, 2**27)
+    assert not ranks._fits(sizes, 1536, 1, 2**24)
+    assert not ranks._fits(sizes, 1536, 8, 2**27)  # tiles of every thread
+    assert not ranks._fits(torch.tensor([10, 10**4]), 1536, 1, 2**40)
     assert ranks._edges([900, 900, 150, 3000, 3], 7, 1536) == [7, 907, 1957, 4957, 4960]
     assert ranks._edges([], 7, 1536) == [7]
 

@@ -23,7 +23,7 @@ class TileSizes:
         held: Listed items that are kept back until the thresholds have risen.
     """
 
-    rows: int = 512
+    rows: int = 1024
     columns: int = 2048
     square: int = 1536
     listed: int = 32

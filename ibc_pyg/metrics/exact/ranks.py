@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
+from threading import Lock
 
 import torch
 from torch import Tensor
 
 from ibc_pyg.graph.products import pair_products
-from ibc_pyg.metrics.exact.closeness import ClosenessCounter, Matches, Ranking, TileSizes
+from ibc_pyg.metrics.exact.closeness import ClosenessCounter, Matches, Ranking
 from ibc_pyg.metrics.exact.similarity import Similarity, transposed
+from ibc_pyg.threads import map_in_threads, thread_count
 
 # Bound of padding: below everything, and finite.
 _FAR = -3e38
+_LEAST_SQUARE = 512
+_LEAST_ROWS = 128
 
 
 @dataclass(frozen=True)
@@ -74,8 +79,12 @@ def match_ranks(
     if not bool(similarity.gallery[:, -1].any()):
         yield from _all_tied(classes, by_class, sizes, ranking.matches_first)
         return
-    if classes.same_set and _fits(sizes, ranking.sizes, memory_budget):
-        counters = _two_sided(similarity, by_class, sizes, ranking)
+    threads = thread_count(by_class.device)
+    # Two spans for each thread, unless they become too small for an efficient product.
+    even = -(-len(by_class) // (2 * threads)) + int(sizes.max())
+    square = min(ranking.sizes.square, max(_LEAST_SQUARE, even))
+    if classes.same_set and _fits(sizes, square, threads, memory_budget):
+        counters = _two_sided(similarity, by_class, sizes, ranking, square)
     else:
         counters = _one_sided(similarity, classes, by_class, sizes, ranking, memory_budget)
     for counter in counters:
@@ -110,60 +119,80 @@ def _all_tied(
             yield MatchRanks(torch.full_like(others[:, 0], size - 1), others)
 
 
-def _fits(sizes: Tensor, tiles: TileSizes, memory_budget: int) -> bool:
-    """Return whether all matches and two tiles of whole classes fit into the budget."""
+def _fits(sizes: Tensor, square: int, threads: int, memory_budget: int) -> bool:
+    """Return whether all matches and each thread's tiles of whole classes fit into the budget."""
     pairs = int(sizes.square().sum())
-    rows = tiles.square + int(sizes.max())
+    rows = square + int(sizes.max())
     vectors = int(sizes.sum()) * 64
-    return 100 * pairs + 16 * rows**2 + vectors <= memory_budget and rows <= 4 * tiles.square
+    return 100 * pairs + 16 * threads * rows**2 + vectors <= memory_budget and rows <= 4 * square
 
 
 def _two_sided(
-    similarity: Similarity, by_class: Tensor, sizes: Tensor, ranking: Ranking
+    similarity: Similarity, by_class: Tensor, sizes: Tensor, ranking: Ranking, square: int
 ) -> Iterator[ClosenessCounter]:
     """Use each tile for the queries of its rows and for those of its columns.
 
     Within one set similarity is symmetric, so half of all tiles are enough. With items sorted by
     class, and tiles of whole classes, only the tiles on the diagonal have matches.
     """
-    square = ranking.sizes.square
+    device = by_class.device
     classes = torch.repeat_interleave(sizes)  # [N]
     alone = int((sizes == 1).sum())
-    edges = _edges(sizes[sizes > 1].tolist(), alone, square)
-    spans = list(pairwise(edges))
-    names, vectors, counters = [], [], []
-    for begin, end in spans:
+    spans = list(pairwise(_edges(sizes[sizes > 1].tolist(), alone, square)))
+
+    def on_diagonal(span: tuple[int, int]) -> ClosenessCounter:
+        begin, end = span
         index = by_class[begin:end]  # [n]
-        names.append(_padded(index, 0))
-        vectors.append(_padded(similarity.gallery[index], _FAR))  # [n', D + 2]
-        scores = pair_products(transposed(vectors[-1].clone()), vectors[-1])  # [n', n']
-        scores = scores[: end - begin]  # [n, n']
+        vectors = _padded(similarity.gallery[index], _FAR)  # [n', D + 2]
+        scores = pair_products(transposed(vectors.clone()), vectors)[: end - begin]  # [n, n']
         same = classes[begin:end, None] == classes[None, begin:end]  # [n, n]
         same.fill_diagonal_(False)
         row, column = torch.nonzero(same, as_tuple=True)  # [P]
         matches = Matches(row, index[column], scores[row, column], sizes[classes[begin:end]] - 1)
         scores[:, : end - begin].masked_fill_(same, -torch.inf).fill_diagonal_(-torch.inf)
         counter = ClosenessCounter(similarity, index, matches, ranking)
-        counter.take(scores, names[-1])
-        counters.append(counter)
-    singles = _padded(by_class[:alone], 0)  # items that match no query
-    room = max((len(v) for v in vectors), default=0) * max(square, *map(len, vectors), 0)
-    one, other = (torch.empty(room, device=by_class.device) for _ in range(2))
-    for i, counter in enumerate(counters):
-        queries = transposed(vectors[i].clone())  # [n', D + 2]
-        n = len(counter.queries)
-        for begin in range(0, alone, square):
-            index = singles[begin : begin + square]
-            right = _padded(similarity.gallery[by_class[begin : min(alone, begin + square)]], _FAR)
-            counter.take(_product(queries, right, one)[:n], index)
-        for j in range(i + 1, len(counters)):
-            scores = _product(queries, vectors[j], one)  # [n', m']
-            counter.take(scores[:n], names[j])
-            turned = other[: scores.numel()].view(scores.T.shape).copy_(scores.T)  # [m', n']
-            counters[j].take(turned[: len(counters[j].queries)], names[i])
-        vectors[i] = queries[:0]
-        counter.finish()
-        yield counter
+        counter.take(scores, _padded(index, 0))
+        return counter
+
+    counters = list(map_in_threads(on_diagonal, spans, device))
+    locks = [Lock() for _ in counters]
+
+    def multiply(row: int, begin: int, end: int) -> Tensor:
+        queries = similarity.query_side(counters[row].queries)  # [n, D + 2]
+        index = by_class[begin:end]  # [m]
+        scores = pair_products(queries, _padded(similarity.gallery[index], _FAR))  # [n, m']
+        with locks[row]:
+            counters[row].take(scores, _padded(index, 0))
+        return scores
+
+    def beside_diagonal(tile: tuple[int, int]) -> None:
+        row, column = tile
+        scores = multiply(row, *spans[column])  # [n, m']
+        queries = _padded(counters[row].queries, 0)  # [n']
+        n, m = len(scores), len(counters[column].queries)
+        turned = scores.new_full((m, len(queries)), -torch.inf)  # [m, n']
+        turned[:, :n] = scores[:, :m].T
+        del scores
+        with locks[column]:
+            counters[column].take(turned, queries)
+
+    def without_match(tile: tuple[int, int]) -> None:
+        row, begin = tile
+        multiply(row, begin, min(alone, begin + square))
+
+    singles = list(product(range(len(spans)), range(0, alone, square)))
+    deque(map_in_threads(without_match, singles, device), maxlen=0)
+    # Diagonal by diagonal: threads rarely wait for a span that another one counts.
+    tiles = [
+        (row, row + offset) for offset in range(1, len(spans)) for row in range(len(spans) - offset)
+    ]
+    deque(map_in_threads(beside_diagonal, tiles, device), maxlen=0)
+    yield from map_in_threads(_finished, counters, device)
+
+
+def _finished(counter: ClosenessCounter) -> ClosenessCounter:
+    counter.finish()
+    return counter
 
 
 def _product(queries: Tensor, gallery: Tensor, buffer: Tensor) -> Tensor:
@@ -206,17 +235,14 @@ def _one_sided(
 ) -> Iterator[ClosenessCounter]:
     """Take a tile of queries at a time over the whole gallery."""
     device = by_class.device
+    memory_budget //= thread_count(device)
     first = sizes.cumsum(0) - sizes  # [C]
     matches = sizes[classes.queries] - int(classes.same_set)  # [Q]
     order = classes.queries.argsort(stable=True)
     order = order[matches[order] > 0]
-    counts = matches[order].tolist()
     gallery = similarity.gallery[by_class]  # [N, D + 2]
-    begin = 0
-    while begin < len(order):
-        rows = _tile_rows(counts[begin : begin + ranking.sizes.rows], memory_budget)
-        index = order[begin : begin + rows]  # [n]
-        begin += rows
+
+    def count(index: Tensor) -> ClosenessCounter:
         n = len(index)
         columns = max(32, min(ranking.sizes.columns, memory_budget // 2 // (16 * n)) // 32 * 32)
         buffer = torch.empty(n * columns, device=device)
@@ -245,7 +271,23 @@ def _one_sided(
                 scores = _product(queries, _padded(gallery[a:b], _FAR), buffer)  # [n, M]
                 counter.take(scores, _padded(by_class[a:b], 0))
         counter.finish()
-        yield counter
+        return counter
+
+    even = -(-len(order) // (2 * thread_count(device)))
+    most = min(ranking.sizes.rows, max(_LEAST_ROWS, even))
+    tiles = _query_tiles(order, matches[order].tolist(), most, memory_budget)
+    return map_in_threads(count, tiles, device)
+
+
+def _query_tiles(
+    order: Tensor, counts: list[int], most: int, memory_budget: int
+) -> Iterator[Tensor]:
+    """Divide queries, with ascending numbers of matches, into tiles of at most `most`."""
+    begin = 0
+    while begin < len(order):
+        rows = _tile_rows(counts[begin : begin + most], memory_budget)
+        yield order[begin : begin + rows]
+        begin += rows
 
 
 def _tile_rows(counts: list[int], memory_budget: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ibc_pyg.metrics.inputs import inverse_norms
+from ibc_pyg.threads import map_in_threads
 
 Metric = Literal["cosine", "euclidean"]
 
@@ -210,7 +212,10 @@ def _inverse(x: Tensor, metric: Metric) -> Tensor | None:
     """Return the inverse norm of every row, float64 `[N]`, or None if nothing is normalised."""
     if metric == "euclidean":
         return None
-    return torch.cat([inverse_norms(x[rows].double()).squeeze(1) for rows in _chunks(x)])
+    parts = map_in_threads(
+        lambda rows: inverse_norms(x[rows].double()).squeeze(1), _chunks(x), x.device
+    )
+    return torch.cat(list(parts))  # [N]
 
 
 def _chunks(x: Tensor) -> Iterator[slice]:
@@ -232,10 +237,14 @@ def _moments(x: Tensor, inverse: Tensor | None, spare: bool) -> tuple[Tensor, fl
     pivot = _points(x, inverse, spare, slice(0, 1))  # [1, D]
     mean = torch.zeros_like(pivot[0])  # [D]
     square = torch.zeros_like(mean)  # [D]
-    for rows in _chunks(x):
+
+    def sums(rows: slice) -> tuple[Tensor, Tensor]:
         part = _points(x, inverse, spare, rows) - pivot  # [n, D]
-        mean += part.sum(0) / len(x)
-        square += part.square_().sum(0) / len(x)
+        return part.sum(0), part.square_().sum(0)  # [D] each
+
+    for total, squares in map_in_threads(sums, _chunks(x), x.device):
+        mean += total / len(x)
+        square += squares / len(x)
     variance = max(float((square - mean.square()).mean()), 1e-12 * float(square.mean()))
     return mean + pivot[0], variance**0.5
 
@@ -247,10 +256,13 @@ def _centred(
     dim = len(mean)
     out = torch.empty(len(x), dim + 2, dtype=torch.float32, device=mean.device)
     length = torch.empty(len(x), dtype=torch.float64, device=mean.device)
-    for rows in _chunks(x):
+
+    def centre(rows: slice) -> None:
         moved = (_points(x, inverse, spare, rows) - mean).mul_(scale)  # [n, D]
         out[rows, :dim] = moved
         length[rows] = torch.linalg.vector_norm(moved, dim=1)  # [n]
+
+    deque(map_in_threads(centre, _chunks(x), x.device), maxlen=0)
     out[:, dim] = 1
     out[:, dim + 1] = -0.5 * length.square()
     return out, length
