@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from ibc_pyg.console import table
+from ibc_pyg.console import info, table
 from ibc_pyg.metrics.names import metric_names
 from ibc_pyg.parallel.launch import Launch
 
@@ -21,9 +21,8 @@ CHOSEN_ON_TEST = "Note: the epoch was chosen on the test classes (select = test)
 
 def console() -> Console:
     """Return the console for the results of commands."""
-    # Names of files and classes must not be parsed as markup.
     quiet = Launch.from_environment().rank > 0  # only the main process prints
-    return Console(highlight=False, soft_wrap=True, markup=False, quiet=quiet)
+    return Console(highlight=False, soft_wrap=True, markup=False, emoji=False, quiet=quiet)
 
 
 def default_out(name: str) -> Path:
@@ -51,11 +50,11 @@ def print_summary(run: RunFolder, out: Console) -> None:
         rows.append(metric_row(name, refined))
     table(rows, console=out, title=f"{summary['queries']:.0f} test images of unseen classes")
     if summary.get("retrained"):
-        out.print(f"Retrained on all training classes for {summary['epoch']:.0f} epochs.")
+        info(out, f"Retrained on all training classes for {summary['epoch']:.0f} epochs.")
     if summary["select"] == "test":
-        out.print(CHOSEN_ON_TEST)
+        info(out, CHOSEN_ON_TEST)
     if run.report.is_file():
-        out.print(f"report: {run.report}")
+        info(out, f"report: {run.report}")
 
 
 def finish(work: Callable[[], RunFolder], out: Console) -> int:
