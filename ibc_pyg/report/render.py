@@ -53,8 +53,8 @@ def render_page(template: str, title: str, **content: Any) -> str:
     )
 
 
-_JOINERS = "\u200c\u200d"
-"""They join letters of Persian and of Indian scripts."""
+_HARMLESS = "\n\t\u00a0\u3000\u200c\u200d"
+"""White space, and joiners of letters in Persian and Indian scripts."""
 
 
 @cache
@@ -81,4 +81,4 @@ def _shown(value: object) -> object:
     """Return a value as the page shows it; markup of the templates themselves is kept."""
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
-    return printable(value, keep="\n\t" + _JOINERS)
+    return printable(value, keep=_HARMLESS)
