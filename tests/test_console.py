@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import ast
 import io
 import re
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -173,3 +175,13 @@ def test_names_are_not_replaced_by_emoji():
     console = plain()
     ui.info(console, "class :smile: [red]")
     assert text(console) == "class :smile: [red]\n"
+
+
+def test_everything_is_printed_by_this_module():
+    """Other modules would have to escape names themselves."""
+    package = Path(ui.__file__).parent
+    for file in package.rglob("*.py"):
+        calls = [node.func for node in ast.walk(ast.parse(file.read_text()))
+                 if isinstance(node, ast.Call)]  # fmt: skip
+        names = {getattr(each, "attr", getattr(each, "id", "")) for each in calls}
+        assert file == Path(ui.__file__) or "print" not in names, file

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ibc_pyg.errors import RunError
+from ibc_pyg.errors import RunError, printable
 from ibc_pyg.files import file_digest, read_json, refuse_link, write_atomically
 
 _logger = logging.getLogger(__name__)
@@ -122,11 +122,17 @@ def load_checkpoint(path: Path) -> tuple[int, Tree]:
     Raises:
         RunError: If a file is missing, truncated or changed.
     """
+    if not (path / "state.json").is_file():
+        raise RunError(f"checkpoint {path} is damaged: state.json is not a file")
     document = read_json(path / "state.json")
     try:
         if document.pop(_OWN) != _hash_of(document):
             raise RunError(f"checkpoint {path} is damaged: state.json was changed")
         hashes = document["sha256"]
+        for name in {_TENSORS, *hashes}:
+            # A name may lead out of the folder, and a pipe would be waited for.
+            if Path(name).name != name or not (path / name).is_file():
+                raise RunError(f"checkpoint {path} is damaged: {printable(name)} is not a file")
         blob = (path / _TENSORS).read_bytes()
         found = {_TENSORS: hashlib.sha256(blob).hexdigest()}
         found |= {name: file_digest(path / name) for name in hashes if name != _TENSORS}

@@ -38,6 +38,9 @@ RUN_FILES = frozenset(
 _OTHERS = frozenset({"failed.json", "wandb"})
 """Names that a sweep and the library of W&B add to a run."""
 
+_LATER = frozenset({"failed.json", "model.onnx", "query.png"})
+"""Names of files that commands add to a finished run."""
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -165,7 +168,7 @@ class RunFolder:
         Raises:
             RunError: Naming the first that is.
         """
-        for name in sorted(RUN_FILES):
+        for name in sorted(RUN_FILES | _LATER):
             path = self.path / name
             regular = path.is_dir() if name == "checkpoints" else path.is_file()
             if path.exists() and not regular:

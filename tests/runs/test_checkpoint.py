@@ -1,5 +1,7 @@
 """Checkpoints: exact round trips, and damage that is found."""
 
+import hashlib
+import json
 import os
 
 import pytest
@@ -146,3 +148,25 @@ def test_a_link_in_place_of_a_checkpoint_is_removed_and_its_target_kept(tmp_path
     save_checkpoint(folder, 2, {}, keep=1)
     assert [each.name for each in folder.iterdir()] == ["step-00000002"]
     assert (target / "file").read_text() == "kept"
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "../outside", "pipe"])
+def test_a_file_outside_of_a_checkpoint_or_a_pipe_is_not_read(tmp_path, name):
+    (tmp_path / "outside").write_text("secret")
+    path = save_checkpoint(tmp_path, 1, {})
+    os.mkfifo(path / "pipe")
+    document = json.loads((path / "state.json").read_text())
+    document["sha256"][name] = hashlib.sha256(b"secret").hexdigest()
+    del document["sha256_of_this"]
+    own = hashlib.sha256(json.dumps(document).encode()).hexdigest()
+    (path / "state.json").write_text(json.dumps(document | {"sha256_of_this": own}))
+    with pytest.raises(RunError, match=f"damaged: {name} is not a file"):
+        load_checkpoint(path)
+
+
+def test_a_pipe_in_place_of_the_state_is_not_waited_for(tmp_path):
+    path = save_checkpoint(tmp_path, 1, {})
+    (path / "state.json").unlink()
+    os.mkfifo(path / "state.json")
+    with pytest.raises(RunError, match=r"state\.json is not a file"):
+        load_checkpoint(path)

@@ -88,7 +88,7 @@ def test_a_training_does_not_write_through_a_link(tmp_path, text, name):
     assert target.is_dir() or target.read_text() == '{"step": 1}\nhalf'
 
 
-@pytest.mark.parametrize("name", ["report.html", "config.yaml", "descriptors.safetensors"])
+@pytest.mark.parametrize("name", ["report.html", "config.yaml", "model.onnx"])
 def test_a_pipe_in_place_of_a_file_is_refused_instead_of_waited_for(tmp_path, text, name):
     run = RunFolder.create(tmp_path, config_yaml=text)
     (tmp_path / name).unlink(missing_ok=True)
