@@ -75,14 +75,15 @@ def train(
         experiment: A YAML file; several, of which later ones are laid over earlier ones; or a
             configuration.
         overrides: Values of fields by their dotted names, such as `{"train.epochs": 2}`.
-        out: Folder of the run; must not hold one yet.
+        out: Folder of the run; must be missing, empty, or of a training that was interrupted before
+            its first checkpoint.
         resume: Continue an interrupted run in `out`, if there is one.
         progress: Show progress on standard error.
 
     Raises:
         ConfigError: If a field is unknown or out of range.
         DatasetError: If images are missing.
-        RunError: If `out` holds another run, or training diverged.
+        RunError: If `out` holds anything else, another process trains there, or training diverged.
         KeyboardInterrupt: If Ctrl-C stopped it, after a checkpoint was written.
     """
     console = Console(stderr=True, quiet=not progress, highlight=False, markup=False)

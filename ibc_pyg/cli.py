@@ -12,8 +12,9 @@ from typing import NoReturn
 from ibc_pyg import __version__
 from ibc_pyg.commands import COMMANDS
 from ibc_pyg.commands.process import limit_spinning
-from ibc_pyg.errors import UserError
+from ibc_pyg.errors import UserError, printable
 from ibc_pyg.parallel.launch import Launch
+from ibc_pyg.plain_text import log_lines
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -71,9 +72,7 @@ def run(arguments: Sequence[str]) -> int:
     launch = Launch.from_environment()
     # Only the main process logs.
     level = logging.WARNING if launch.rank == 0 else logging.CRITICAL
-    logging.basicConfig(level=level, format="%(levelname)s: %(message)s", force=True)
-    logging.captureWarnings(True)
-    logging.getLogger("py.warnings").setLevel(logging.ERROR)
+    log_lines(level)
     try:
         words, fields = _split_fields(arguments)
         parsed, rest = make_parser().parse_known_args(words)
@@ -89,7 +88,7 @@ def run(arguments: Sequence[str]) -> int:
     except UserError as error:
         # Errors are printed on one line.
         if launch.should_report_error():
-            sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+            sys.stderr.write(f"error: {printable(' '.join(str(error).split()))}\n")
         return EXIT_USER_ERROR
     except BrokenPipeError:
         return 0

@@ -15,6 +15,8 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
 
+from ibc_pyg.errors import printable
+
 Cell = float | int | str | None
 """A cell of a table; None is shown as a dash."""
 
@@ -54,7 +56,7 @@ class Progress:
         if not 0 <= start <= total:
             raise ValueError(f"start must be in [0, {total}], got {start}")
         self.total = total
-        self.description = description
+        self.description = printable(description)
         self.start = start
         self.console = console
         self._clock = clock
@@ -69,7 +71,7 @@ class Progress:
             expand=True,
             disable=not console.is_interactive,
         )
-        self._task = self._bar.add_task(description, total=total, completed=start, facts="")
+        self._task = self._bar.add_task(self.description, total=total, completed=start, facts="")
 
     def __enter__(self) -> Progress:
         """Start the bar."""
@@ -133,13 +135,15 @@ def table(
         title: A line above.
         decimals: Decimals of a float.
     """
+    title = None if title is None else printable(title)
     names = list(dict.fromkeys(name for row in rows for name in row))
     numeric = [all(not isinstance(row.get(name), str) for row in rows) for name in names]
+    heads = [printable(name) for name in names]
     cells = [[_cell(row.get(name), decimals) for name in names] for row in rows]
     if console.is_terminal:
         drawn = Table(title=None if title is None else Text(title), title_justify="left")
-        for name, right in zip(names, numeric, strict=True):
-            drawn.add_column(Text(name), justify="right" if right else "left")
+        for head, right in zip(heads, numeric, strict=True):
+            drawn.add_column(Text(head), justify="right" if right else "left")
         for line in cells:
             drawn.add_row(*map(Text, line))
         console.print(drawn)
@@ -147,8 +151,8 @@ def table(
     # rich would truncate a table at the width that it assumes for a pipe.
     if title is not None:
         info(console, title)
-    widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
-    for line in [names, *cells] if names else []:
+    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
+    for line in [heads, *cells] if heads else []:
         padded = (
             cell.rjust(width) if right else cell.ljust(width)
             for cell, width, right in zip(line, widths, numeric, strict=True)
@@ -157,9 +161,10 @@ def table(
 
 
 def info(console: Console, message: str) -> None:
-    """Print a line as it is."""
+    """Print a line without markup; what a terminal would act on is escaped."""
     # A line of a log must not be broken at the width that rich assumes for a pipe.
-    console.print(Text(message), soft_wrap=not console.is_terminal, highlight=False)
+    wide = console.soft_wrap or not console.is_terminal
+    console.print(Text(printable(message)), soft_wrap=wide, highlight=False)
 
 
 def duration(seconds: float) -> str:
@@ -176,4 +181,4 @@ def duration(seconds: float) -> str:
 def _cell(value: Cell, decimals: int) -> str:
     if value is None:
         return "-"
-    return f"{value:.{decimals}f}" if isinstance(value, float) else str(value)
+    return f"{value:.{decimals}f}" if isinstance(value, float) else printable(str(value))

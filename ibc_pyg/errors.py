@@ -25,15 +25,31 @@ class RunError(UserError):
     """A run folder, a checkpoint or the environment cannot do what was asked."""
 
 
+class InUseError(RunError):
+    """Another process works in the folder."""
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its class name if it has none."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def printable(path: Path | str) -> str:
-    """Return a path as printable text: line breaks and undecodable bytes are escaped."""
-    text = str(path)
-    return text if text.isprintable() else ascii(text)[1:-1]
+def printable(text: Path | str, keep: str = "") -> str:
+    """Return a text without characters that a terminal or a page acts on instead of showing them.
+
+    Control characters, line breaks, marks of direction, invisible characters and undecodable bytes
+    of a file name are escaped as in a Python string.
+
+    Args:
+        text: A text of any origin.
+        keep: Such characters that are not escaped.
+    """
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() or each in keep else ascii(each)[1:-1] for each in text
+    )
 
 
 def shown(text: str, width: int = 60) -> str:

@@ -12,12 +12,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from ibc_pyg.errors import RunError, reason
+from ibc_pyg.errors import RunError, printable, reason
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON object atomically; see `write_atomically`."""
-    write_atomically(path, json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n")
+    """Write a JSON object atomically; see `write_atomically`.
+
+    Characters that a terminal would act on, and undecodable bytes of file names, are written as
+    escapes of JSON.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    if not text.isprintable():
+        text = "".join(
+            each if each == "\n" or each.isprintable() else json.dumps(each)[1:-1] for each in text
+        )
+    write_atomically(path, text.encode() + b"\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -65,7 +74,7 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         draft.replace(path)
     except OSError as error:
-        raise RunError(f"{path} cannot be written: {reason(error)}") from error
+        raise RunError(f"{printable(path)} cannot be written: {reason(error)}") from error
     finally:
         if draft is not None:
             draft.unlink(missing_ok=True)
@@ -82,15 +91,52 @@ def open_draft(path: Path) -> tuple[Path, IO[bytes]]:
     return draft, os.fdopen(os.open(draft, flags, 0o666), "w+b")
 
 
-def is_stream(path: Path) -> bool:
-    """Return whether a path is a device or a pipe, which is written into and never replaced."""
+def open_in_place(path: Path) -> IO[bytes]:
+    """Open a file, created if it is missing, to append to it, to cut it or to sync it.
+
+    Raises:
+        RunError: If it is a link, which would lead the writes elsewhere.
+        OSError: If it cannot be opened.
+    """
+    refuse_link(path)
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    return os.fdopen(os.open(path, flags, 0o666), "ab+")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, unless it is there.
+
+    Raises:
+        RunError: If it cannot be made.
+    """
     try:
-        mode = path.stat().st_mode
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{printable(path)} cannot be written: {reason(error)}") from error
+
+
+def refuse_link(path: Path) -> None:
+    """Check that a file or folder that is written into is not a link, which leads elsewhere.
+
+    Raises:
+        RunError: If it is one.
+    """
+    if path.is_symlink():
+        raise RunError(f"{printable(path)} is a link, and is not written through; remove it")
+
+
+def is_stream(path: Path) -> bool:
+    """Return whether a path is a device or a pipe, which is written into and never replaced.
+
+    A link is replaced, whatever it leads to, except in /dev and /proc.
+    """
+    # /dev/stdout may lead to a regular file, and must not be replaced either.
+    try:
+        in_dev = path.parent.resolve().parts[1:2] in (("dev",), ("proc",))
+        mode = path.stat().st_mode if in_dev else path.lstat().st_mode
     except OSError:
         return False
-    # /dev/stdout may lead to a regular file, and must not be replaced either.
-    in_dev = path.absolute().parts[1:2] == ("dev",)
-    return in_dev or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+    return in_dev or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode))
 
 
 def file_digest(path: Path, algorithm: str = "sha256") -> str:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import ast
 import io
 import re
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -153,3 +155,33 @@ def test_no_color_is_respected(monkeypatch):
 )
 def test_duration(seconds, expected):
     assert ui.duration(seconds) == expected
+
+
+@pytest.mark.parametrize("make", [plain, terminal])
+def test_escape_sequences_and_marks_of_direction_do_not_reach_the_terminal(make):
+    name = "a\x1b]0;title\x07\u202eb\udce9\r"
+    console = make()
+    ui.info(console, name)
+    ui.table([{name: name, "R@1": 0.5}], console=console, title=name)
+    with ui.Progress(1, name, console=console) as bar:
+        bar.update(1)
+    shown = text(console)
+    assert not set("\x07\u202e\udce9") & set(shown)
+    assert "\x1b]" not in shown
+    assert shown.count(r"a\x1b]0;title\x07\u202eb\udce9\r") >= 4
+
+
+def test_names_are_not_replaced_by_emoji():
+    console = plain()
+    ui.info(console, "class :smile: [red]")
+    assert text(console) == "class :smile: [red]\n"
+
+
+def test_everything_is_printed_by_this_module():
+    """Other modules would have to escape names themselves."""
+    package = Path(ui.__file__).parent
+    for file in package.rglob("*.py"):
+        calls = [node.func for node in ast.walk(ast.parse(file.read_text()))
+                 if isinstance(node, ast.Call)]  # fmt: skip
+        names = {getattr(each, "attr", getattr(each, "id", "")) for each in calls}
+        assert file == Path(ui.__file__) or "print" not in names, file

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from ibc_pyg.console import table
+from ibc_pyg.console import info, table
 from ibc_pyg.data.splits import NOT_TESTED
 from ibc_pyg.metrics.names import metric_names
 from ibc_pyg.parallel.launch import Launch
@@ -22,9 +22,8 @@ CHOSEN_ON_TEST = "Note: the epoch was chosen on the test classes (select = test)
 
 def console() -> Console:
     """Return the console for the results of commands."""
-    # Names of files and classes must not be parsed as markup.
     quiet = Launch.from_environment().rank > 0  # only the main process prints
-    return Console(highlight=False, soft_wrap=True, markup=False, quiet=quiet)
+    return Console(highlight=False, soft_wrap=True, markup=False, emoji=False, quiet=quiet)
 
 
 def default_out(name: str) -> Path:
@@ -43,15 +42,15 @@ def print_summary(run: RunFolder, out: Console) -> None:
     """Print the metrics of a finished run and the path of its report."""
     summary = run.read_summary()
     if summary.get("tested") is False:
-        out.print(f"Trained for {summary['epoch']:.0f} epochs; {NOT_TESTED}.")
+        info(out, f"Trained for {summary['epoch']:.0f} epochs; {NOT_TESTED}.")
     else:
         _print_scores(summary, out)
     if summary.get("retrained"):
-        out.print(f"Retrained on all training classes for {summary['epoch']:.0f} epochs.")
+        info(out, f"Retrained on all training classes for {summary['epoch']:.0f} epochs.")
     if summary["select"] == "test":
-        out.print(CHOSEN_ON_TEST)
+        info(out, CHOSEN_ON_TEST)
     if run.report.is_file():
-        out.print(f"report: {run.report}")
+        info(out, f"report: {run.report}")
 
 
 def _print_scores(summary: Mapping[str, Any], out: Console) -> None:

@@ -12,8 +12,12 @@ import argparse
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ibc_pyg.commands.trust import add_trust_code
+
+if TYPE_CHECKING:
+    from ibc_pyg.compare.runs import GridRun
 
 NAME = "compare"
 HELP = "run a grid of settings and seeds, and write one table"
@@ -53,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     """Run the command."""
-    from ibc_pyg.commands.common import console
+    from ibc_pyg.commands.outputs import check_folder
     from ibc_pyg.compare.grid import make_grid
     from ibc_pyg.config.overlays import parse_overlays
     from ibc_pyg.config.renamed import current_path
@@ -78,13 +82,29 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
         if config == same and other.layer is None:
             raise ConfigError(f"--vary: {point.name} and {other.name} are the same setting")
 
+    from ibc_pyg.compare.runs import make_runs
+    from ibc_pyg.files import make_folder
+    from ibc_pyg.runs.run_lock import locked
+
+    runs = make_runs(points, range(arguments.seeds), arguments.out)
+    check_folder(arguments.out, [run.path.parent for run in runs])
+    make_folder(arguments.out)
+    with locked(arguments.out):
+        return _compare(arguments, runs, base, fields)
+
+
+def _compare(
+    arguments: argparse.Namespace, runs: Sequence[GridRun], base: Path, fields: Sequence[str]
+) -> int:
+    """Train the runs and write their table; return the exit code."""
+    from ibc_pyg.commands.common import console
     from ibc_pyg.compare.curves import write_curves
-    from ibc_pyg.compare.runs import make_runs, read_results, run_grid
+    from ibc_pyg.compare.runs import read_results, run_grid
     from ibc_pyg.compare.table import Comparison, make_rows, to_markdown, write_tables
+    from ibc_pyg.console import info
     from ibc_pyg.runs.environment import command_line, environment
 
     out = console()
-    runs = make_runs(points, range(arguments.seeds), arguments.out)
     try:
         run_grid(
             runs,
@@ -94,10 +114,10 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
             threads=arguments.threads,
             trust_code=arguments.trust_code,
             group=arguments.out.name,
-            report=lambda run, status: out.print(f"{run.point.name}, seed {run.seed}: {status}"),
+            report=lambda run, status: info(out, f"{run.point.name}, seed {run.seed}: {status}"),
         )
     except KeyboardInterrupt:
-        out.print("stopped; the same command resumes")
+        info(out, "stopped; the same command resumes")
         return 130
     results = read_results(runs)
     summaries = [summary for found in results.values() for summary in found]
@@ -108,10 +128,11 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
         floor=summaries[0].get("raw_pixels", {}).get("R@1"),
         chosen_on_test=any(summary["select"] == "test" for summary in summaries),
     )
-    out.print(to_markdown(comparison))
+    for line in to_markdown(comparison).splitlines():
+        info(out, line)
     written = write_tables(comparison, arguments.out)
     curves = [(run.point.name, run.seed, run.path) for run in runs]
     written.append(write_curves(curves, arguments.out / "curves.csv"))
     for path in written:
-        out.print(f"written: {path}")
+        info(out, f"written: {path}")
     return 0

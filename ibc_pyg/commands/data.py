@@ -60,7 +60,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _verify(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     from ibc_pyg.commands.common import console
-    from ibc_pyg.console import Progress
+    from ibc_pyg.console import Progress, info
     from ibc_pyg.data.registry import load_table
     from ibc_pyg.data.verify import verify
 
@@ -75,7 +75,7 @@ def _verify(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     with Progress(len(images), "verify", console=out) as bar:
         report = verify(images, progress=lambda done, total: bar.update(done))
     for line in report.lines():
-        out.print(line)
+        info(out, line)
     return 0 if report.ok else 1
 
 
@@ -94,7 +94,7 @@ def _download(arguments: argparse.Namespace) -> int:
     from contextlib import ExitStack
 
     from ibc_pyg.commands.common import console
-    from ibc_pyg.console import Progress
+    from ibc_pyg.console import Progress, info
     from ibc_pyg.data.fetching.download import download
 
     out = console()
@@ -110,12 +110,13 @@ def _download(arguments: argparse.Namespace) -> int:
 
         report = download(arguments.name, arguments.root, progress=show)
     for line in report.lines():
-        out.print(line)
+        info(out, line)
     return 0 if report.complete else 1
 
 
 def _sample(arguments: argparse.Namespace) -> int:
     from ibc_pyg.commands.common import console
+    from ibc_pyg.console import info
     from ibc_pyg.data.sample import make_sample
 
     folder = make_sample(
@@ -125,5 +126,5 @@ def _sample(arguments: argparse.Namespace) -> int:
         images=arguments.images,
         seed=arguments.seed,
     )
-    console().print(f"written: {folder}")
+    info(console(), f"written: {folder}")
     return 0

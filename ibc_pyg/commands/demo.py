@@ -27,6 +27,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     keep_freed_memory()
     from ibc_pyg.commands.common import console, default_out, print_summary
     from ibc_pyg.config.yaml_file import parse_config
+    from ibc_pyg.console import info
     from ibc_pyg.errors import RunError
 
     experiment = Path(__file__).resolve().parents[2] / "experiments" / "glyphs.yaml"
@@ -49,8 +50,9 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     trained = load_run(folder.path, trust_code=True)
     images = EvalSet(trained)
     query = images.picture_file(int(images.splits.tested().queries[0]))
-    out.print(f"\nsearch by image: python run.py search {folder.path} {query} -k 10")
+    info(out, "")
+    info(out, f"search by image: python run.py search {folder.path} {query} -k 10")
     print_hits(search(trained, query, 10), out)
-    out.print()
+    info(out, "")
     print_summary(folder, out)
     return 0

@@ -6,7 +6,6 @@ For several runs of one data set, their mean and their ensemble are also scored.
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,8 @@ from ibc_pyg.commands.trust import add_trust_code
 from ibc_pyg.errors import UserError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ibc_pyg.console import Cell
     from ibc_pyg.evaluation.runs import Evaluation, ScoreOptions, Scores
 
@@ -83,7 +84,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     """Run the command."""
     fields = data_fields(rest, NAME)
-    _check_outputs(arguments)
+    from ibc_pyg.commands.outputs import check_outputs
+
+    check_outputs(
+        (arguments.json, arguments.save_embeddings),
+        inputs=[arguments.embeddings],
+        runs=arguments.run_dirs,
+    )
     if arguments.embeddings is not None:
         _check_options_without_run(arguments, fields)
         return _embeddings(arguments)
@@ -92,32 +99,9 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     return _runs(arguments, fields)
 
 
-def _check_outputs(arguments: argparse.Namespace) -> None:
-    """Check that the outputs can be written and do not overwrite an input."""
-    from ibc_pyg.runs.run_folder import RUN_FILES
-
-    runs = [run.resolve() for run in arguments.run_dirs]
-    inputs = [] if arguments.embeddings is None else [arguments.embeddings.resolve()]
-    for file in (arguments.json, arguments.save_embeddings):
-        if file is None:
-            continue
-        folder = file.absolute().parent
-        if not folder.is_dir():
-            raise UserError(f"{file} cannot be written: its folder does not exist; create it first")
-        if file.is_dir():
-            raise UserError(f"{file} cannot be written: it is a folder; give a file in it")
-        if not os.access(folder, os.W_OK):
-            raise UserError(f"{file} cannot be written: its folder is read-only")
-        if file.resolve() in inputs:
-            raise UserError(f"{file} would be overwritten; give each output its own file")
-        if folder.resolve() in runs and file.name in RUN_FILES:
-            raise UserError(f"{file} belongs to the run; write to another file")
-        inputs.append(file.resolve())
-
-
 def _runs(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     from ibc_pyg.commands.common import console
-    from ibc_pyg.console import table
+    from ibc_pyg.console import info, table
     from ibc_pyg.evaluation.runs import score_runs
     from ibc_pyg.files import write_json
     from ibc_pyg.inference.embeddings_file import save_embeddings
@@ -125,12 +109,13 @@ def _runs(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     found = score_runs(arguments.run_dirs, _options(arguments, fields))
     out = console()
     table(_table(found), console=out, title=_title(found.runs[0].plain))
-    _notes(out.print, *(scores.plain for scores in found.runs))
+    _notes(out, *(scores.plain for scores in found.runs))
     chosen_on_test = [n for n, s in zip(found.names, found.selects, strict=True) if s == "test"]
     if chosen_on_test:
-        out.print(
+        info(
+            out,
             "Note: the epoch was chosen on the test classes (select = test): "
-            f"{', '.join(chosen_on_test)}."
+            f"{', '.join(chosen_on_test)}.",
         )
     if arguments.json is not None:
         write_json(arguments.json, found.to_dict())
@@ -149,7 +134,7 @@ def _embeddings(arguments: argparse.Namespace) -> int:
     scores = score_embeddings(read_embeddings(arguments.embeddings), _options(arguments))
     out = console()
     table(_rows(arguments.embeddings.name, scores, []), console=out, title=_title(scores.plain))
-    _notes(out.print, scores.plain)
+    _notes(out, scores.plain)
     if arguments.json is not None:
         write_json(arguments.json, {"embeddings": str(arguments.embeddings)} | scores.to_dict())
     return 0
@@ -220,15 +205,18 @@ def _title(scores: Mapping[str, Any]) -> str:
     )
 
 
-def _notes(write: Any, *runs: Mapping[str, Any]) -> None:
+def _notes(out: Console, *runs: Mapping[str, Any]) -> None:
+    from ibc_pyg.console import info
+
     scores = runs[0]
     if "NMI" in scores:
         seeds = list(dict.fromkeys(f"{each['kmeans_seed']:.0f}" for each in runs))
-        write(
+        info(
+            out,
             f"NMI: k-means++ with {scores['kmeans_swaps']:.0f} rounds of local search, "
             f"{scores['kmeans_clusters']:,.0f} clusters, restarts: "
             f"{scores['kmeans_restarts']:.0f}, iterations: {scores['kmeans_iterations']:.0f}, "
-            f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(seeds)}"
+            f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(seeds)}",
         )
 
 

@@ -22,10 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     """Run the command."""
     from ibc_pyg.commands.common import console
+    from ibc_pyg.commands.outputs import check_outputs
+    from ibc_pyg.console import info
     from ibc_pyg.export.onnx import export_onnx
     from ibc_pyg.inference.trained import load_run
 
-    path = arguments.out or arguments.run_dir / "model.onnx"
     trained = load_run(arguments.run_dir, trust_code=arguments.trust_code)
-    console().print(f"written: {export_onnx(trained, path)}")
+    path = arguments.out or arguments.run_dir / "model.onnx"
+    check_outputs([path], runs=[arguments.run_dir])
+    info(console(), f"written: {export_onnx(trained, path)}")
     return 0

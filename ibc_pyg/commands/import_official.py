@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     """Run the command."""
     from ibc_pyg.commands.common import console
+    from ibc_pyg.console import info
     from ibc_pyg.export.from_official import import_official
 
     created = import_official(
@@ -40,5 +41,5 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
         last_stride=arguments.last_stride,
         fields=fields,
     )
-    console().print(f"written: {created.path}")
+    info(console(), f"written: {created.path}")
     return 0

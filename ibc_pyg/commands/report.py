@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     """Run the command."""
     from ibc_pyg.commands.common import console
+    from ibc_pyg.console import info
     from ibc_pyg.inference.eval_set import EvalSet
     from ibc_pyg.inference.trained import load_run
     from ibc_pyg.report.from_run import make_report
@@ -30,5 +31,5 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     fields = data_fields(rest, NAME)
     trained = load_run(arguments.run_dir, trust_code=arguments.trust_code, fields=fields)
     make_report(EvalSet(trained))
-    console().print(f"report: {trained.run.report}")
+    info(console(), f"report: {trained.run.report}")
     return 0

@@ -32,6 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     """Run the command."""
     from ibc_pyg.commands.common import CHOSEN_ON_TEST, console
+    from ibc_pyg.commands.outputs import check_outputs
+    from ibc_pyg.console import info
     from ibc_pyg.errors import UserError
     from ibc_pyg.inference.trained import load_run
     from ibc_pyg.retrieval.search import search
@@ -41,12 +43,13 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
         raise UserError(f"-k must be >= 1, not {arguments.k}")
     if not arguments.image.is_file():
         raise UserError(f"{arguments.image} is not a file; give a picture to search with")
+    check_outputs([arguments.json], inputs=[arguments.image], runs=[arguments.run_dir])
     out = console()
     trained = load_run(arguments.run_dir, trust_code=arguments.trust_code, fields=fields)
     hits = search(trained, arguments.image, arguments.k)
     print_hits(hits, out)
     if trained.config.select == "test":
-        out.print(CHOSEN_ON_TEST)
+        info(out, CHOSEN_ON_TEST)
     if arguments.json is not None:
         from ibc_pyg.files import write_json
 

@@ -110,7 +110,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     """Run the command."""
-    from ibc_pyg.commands.common import console
+    from ibc_pyg.commands.outputs import check_folder
+    from ibc_pyg.files import make_folder
+    from ibc_pyg.runs.run_lock import locked
 
     plan = _plan(arguments, fields)
     names = [row.name for row in plan.rows]
@@ -118,12 +120,20 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
         _check_row("--reference", arguments.reference, names)
     pairs = [_pair(given, names) for given in arguments.pair]
     # All settings are parsed before the first run starts.
-    trials = len(plan.trials)
+    check_folder(plan.out, [job.path.parent for job in plan.trials.values()])
     for control in plan.controls:
         plan.winner_config(control, 0, 0)
+    make_folder(plan.out)
+    with locked(plan.out):
+        return _sweep(arguments, plan, pairs)
 
+
+def _sweep(arguments: argparse.Namespace, plan: Plan, pairs: Sequence[tuple[str, str]]) -> int:
+    """Run the sweep and write its tables; return the exit code."""
+    from ibc_pyg.commands.common import console
     from ibc_pyg.compare.runs import check_settings
     from ibc_pyg.compare.table import to_markdown, write_tables
+    from ibc_pyg.console import info
     from ibc_pyg.sweep.results import make_comparison
     from ibc_pyg.sweep.run import (
         explain,
@@ -137,18 +147,17 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     from ibc_pyg.sweep.trials import read_trials, write_trials
 
     out = console()
-    plan.out.mkdir(parents=True, exist_ok=True)
     options: dict[str, Any] = {
         "workers": arguments.jobs,
         "threads": arguments.threads,
         "trust_code": arguments.trust_code,
-        "report": lambda job, status: out.print(f"{job.name}: {status}"),
+        "report": lambda job, status: info(out, f"{job.name}: {status}"),
     }
     errors = []
     try:
         check_settings(plan.trials.values())
         if not arguments.table_only and (failures := run_trials(plan, **options)):
-            errors.append(explain(failures, trials, "trials"))
+            errors.append(explain(failures, len(plan.trials), "trials"))
         best = winners(plan)
         written = write_trials(plan, read_trials(plan))
         finals = final_jobs(plan, best)
@@ -157,15 +166,16 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
         if not arguments.table_only and (failures := run_finals(finals, **options)):
             errors.append(explain(failures, sum(map(len, finals.values())), "runs"))
     except KeyboardInterrupt:
-        out.print("stopped; the same command resumes")
+        info(out, "stopped; the same command resumes")
         return 130
     comparison = make_comparison(plan, best, finals, reference=arguments.reference, pairs=pairs)
     if comparison is not None:
-        out.print(to_markdown(comparison))
+        for line in to_markdown(comparison).splitlines():
+            info(out, line)
         written += write_tables(comparison, plan.out)
     written += write_sweep_curves(plan, finals)
     for path in written:
-        out.print(f"written: {path}")
+        info(out, f"written: {path}")
     if errors:
         raise errors[0]
     return 0

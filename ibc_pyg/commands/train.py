@@ -78,10 +78,11 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     # Errors in the file are reported before torch is imported.
     config = parse_overlays(files, fields)
     if arguments.dry_run:
+        from ibc_pyg.console import info
         from ibc_pyg.training.dry_run import dry_run
 
         out = console()
-        out.print(str(dry_run(config, out, trust_code=trust)))
+        info(out, str(dry_run(config, out, trust_code=trust)))
         return 0
     from ibc_pyg.training.run import train
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ibc_pyg.files import write_atomically
+from ibc_pyg.plain_text import to_sheet
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.track import Record
 
@@ -32,9 +31,7 @@ def write_curves(runs: Iterable[tuple[str, int, Path]], path: Path, *, losses: b
     Raises:
         RunError: If a history is damaged, or the file cannot be written.
     """
-    sheet = io.StringIO()
-    writer = csv.writer(sheet, lineterminator="\n")
-    writer.writerow(["setting", "seed", "step", "what", "value"])
+    rows: list[Sequence[object]] = [["setting", "seed", "step", "what", "value"]]
     for setting, seed, folder in runs:
         history = RunFolder(folder).read_history()
         points = _losses(history) if losses else []
@@ -45,8 +42,8 @@ def write_curves(runs: Iterable[tuple[str, int, Path]], path: Path, *, losses: b
             if (value := record.get(name)) is not None
         ]
         for step, name, value in points:
-            writer.writerow([setting, seed, step, name, f"{value:.6g}"])
-    write_atomically(path, sheet.getvalue().encode())
+            rows.append([setting, seed, step, name, f"{value:.6g}"])
+    write_atomically(path, to_sheet(rows).encode())
     return path
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-import csv
 import io
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,9 +13,17 @@ from typing import Any, Protocol, TypeVar
 from matplotlib.figure import Figure
 
 from ibc_pyg.compare.statistics import Estimate, estimate, paired_difference
+from ibc_pyg.errors import printable
 from ibc_pyg.files import write_atomically, write_json
 from ibc_pyg.metrics.names import HEADLINES
+from ibc_pyg.plain_text import markdown_code, markdown_text, to_sheet
+from ibc_pyg.report.figures import literal_text
 from ibc_pyg.report.render import render_page
+
+_logger = logging.getLogger(__name__)
+
+LONGEST = 60
+"""Most characters of a setting's name in the plot."""
 
 
 class Named(Protocol):
@@ -132,17 +140,18 @@ def _differences(
 
 
 def write_tables(comparison: Comparison, out: Path) -> list[Path]:
-    """Write `table.md`, `table.csv`, `table.json` and `table.html`, and return their paths."""
-    markdown = to_markdown(comparison)
-    files = {
-        "table.md": markdown,
-        "table.csv": to_csv(comparison.rows),
-        "table.html": _to_html(comparison),
-    }
-    for name, text in files.items():
-        write_atomically(out / name, text.encode())
+    """Write `table.md`, `table.csv`, `table.json` and `table.html`, and return their paths.
+
+    The page comes last: without its plot, if that cannot be drawn.
+
+    Raises:
+        RunError: If a file cannot be written.
+    """
+    write_atomically(out / "table.md", to_markdown(comparison).encode())
+    write_atomically(out / "table.csv", to_csv(comparison.rows).encode())
     write_json(out / "table.json", asdict(comparison))
-    return [out / name for name in (*files, "table.json")]
+    write_atomically(out / "table.html", _to_html(comparison).encode())
+    return [out / f"table.{kind}" for kind in ("md", "csv", "json", "html")]
 
 
 def to_markdown(comparison: Comparison) -> str:
@@ -164,12 +173,14 @@ def to_markdown(comparison: Comparison) -> str:
     )
     if pairs := _pair_cells(comparison):
         lines += ["", *_markdown_lines(["paired difference", *names], pairs)]
-    return "\n".join([*lines, "", *_notes(comparison)]) + "\n"
+    notes = [markdown_text(note) for note in _notes(comparison)]
+    notes.append(_origin(comparison, markdown_code(comparison.command)))
+    return "\n".join([*lines, "", *notes]) + "\n"
 
 
 def _markdown_lines(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    ruled = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return ruled + ["| " + " | ".join(cells) + " |" for cells in rows]
+    lines = ["| " + " | ".join(map(markdown_text, cells)) + " |" for cells in (head, *rows)]
+    return [lines[0], "|" + "---|" * len(head), *lines[1:]]
 
 
 def _pair_cells(comparison: Comparison) -> list[list[str]]:
@@ -184,7 +195,6 @@ def _pair_cells(comparison: Comparison) -> list[list[str]]:
 
 
 def _notes(comparison: Comparison) -> list[str]:
-    made = comparison.environment
     counts = {row.seeds for row in comparison.rows}
     if len(counts) == 1:
         seeds = "seeds " + ", ".join(str(seed) for seed in comparison.rows[0].seeds)
@@ -200,32 +210,34 @@ def _notes(comparison: Comparison) -> list[str]:
         notes.append(f"Raw pixels, the floor: R@1 {100 * comparison.floor:.1f}.")
     if comparison.chosen_on_test:
         notes.append("The epoch was chosen on the test classes (select = test).")
-    notes += comparison.notes
+    return [*notes, *comparison.notes]
+
+
+def _origin(comparison: Comparison, command: str) -> str:
+    """Return the line about command and machine."""
+    made = comparison.environment
     torch = made["packages"].get("torch")
-    notes.append(
-        f"Command: `{comparison.command}`; commit {str(made['git_commit'])[:12]}; "
+    return (
+        f"Command: {command}; commit {str(made['git_commit'])[:12]}; "
         f"{made['processor']}, {made['cpu_count']} cores, torch {torch}; {made['time'][:10]}."
     )
-    return notes
 
 
 def to_csv(rows: Sequence[Row]) -> str:
     """Return one line per setting and metric, as fractions."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
+    lines: list[Sequence[object]] = [
         ["setting", "metric", "mean", "sd", "ci95_low", "ci95_high", "difference",
          "difference_ci95_low", "difference_ci95_high", "seeds", "train_seconds"]
-    )  # fmt: skip
+    ]  # fmt: skip
     for row in rows:
         for name, value in row.metrics.items():
             other = row.differences.get(name)
             difference = (other.mean, other.low, other.high) if other else ("", "", "")
-            writer.writerow(
+            lines.append(
                 [row.name, name, value.mean, value.sd, value.low, value.high, *difference,
                  value.count, round(row.seconds, 1)]
             )  # fmt: skip
-    return text.getvalue()
+    return to_sheet(lines)
 
 
 def _percent(value: Estimate | None, *, sign: bool = False) -> str:
@@ -254,11 +266,20 @@ def _to_html(comparison: Comparison) -> str:
         "comparison.html.j2",
         f"{len(rows)} settings",
         tables=tables,
-        plot=_plot(comparison),
-        notes=_notes(comparison),
+        plot=_plot_or_none(comparison),
+        notes=[*_notes(comparison), _origin(comparison, comparison.command)],
     )
 
 
+def _plot_or_none(comparison: Comparison) -> str | None:
+    try:
+        return _plot(comparison)
+    except Exception as error:  # hours of training must not be lost to a picture
+        _logger.warning("table.html has no plot: %s", error)
+        return None
+
+
+@literal_text()
 def _plot(comparison: Comparison) -> str:
     """Return a PNG of all means with their intervals, as a data URI."""
     names, rows = comparison.metrics, comparison.rows
@@ -274,7 +295,7 @@ def _plot(comparison: Comparison) -> str:
             capsize=3,
         )
         axis.set_title(name)
-        axis.set_yticks(range(len(rows)), [row.name for row in rows], parse_math=False)
+        axis.set_yticks(range(len(rows)), [printable(row.name)[:LONGEST] for row in rows])
         axis.grid(axis="x", alpha=0.3)
     axes[0].set_ylim(len(rows) - 0.5, -0.5)
     figure.supxlabel("%")

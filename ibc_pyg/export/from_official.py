@@ -49,6 +49,7 @@ def import_official(
         RunError: If a file does not fit, naming its first such key; or `out` holds a run.
         ConfigError: If `heads` is missing or does not divide the width.
     """
+    RunFolder(out).check_free()
     if (mpn is None) != (heads is None):
         raise ConfigError("--mpn and --heads are needed together; give both or neither")
     network = encoder_from_state_dict(load_state_dict_file(encoder), last_stride)

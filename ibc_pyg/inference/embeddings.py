@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ibc_pyg.errors import RunError
-from ibc_pyg.files import open_draft
+from ibc_pyg.files import is_stream, open_draft
 
 _HEADER_BYTES = 128
 """Length of the .npy header, sufficient for any number of rows."""
@@ -61,6 +61,8 @@ class EmbeddingsWriter:
         if self.path is not None:
             if self.path.is_dir():
                 raise RunError(f"{self.path} is a folder; give the name of a .npy file")
+            if is_stream(self.path):
+                raise RunError(f"{self.path} is a device or a pipe; give the name of a .npy file")
             try:
                 self._draft, self._file = open_draft(self.path)
                 self._file.write(bytes(_HEADER_BYTES))

@@ -245,5 +245,5 @@ class EvalSet:
         images = hashlib.sha256("\n".join(table.paths).encode(errors="surrogateescape"))
         images.update(table.labels.astype(np.int64).tobytes())
         images.update(table.roles.tobytes())
-        weights = file_digest(self.trained.run.weights)
+        weights = self.trained.digest or file_digest(self.trained.run.weights)
         return {"weights_sha256": weights, "images_sha256": images.hexdigest()}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from ibc_pyg import __version__
 from ibc_pyg.builders.data import build_transform, load_images
@@ -17,8 +18,8 @@ from ibc_pyg.config import Config, TrainConfig
 from ibc_pyg.config.yaml_file import config_from_yaml, parse_config
 from ibc_pyg.data.registry import dataset_info
 from ibc_pyg.data.transforms import Transform
-from ibc_pyg.errors import ConfigError, RunError
-from ibc_pyg.files import read_json
+from ibc_pyg.errors import ConfigError, RunError, reason
+from ibc_pyg.files import file_digest, read_json
 from ibc_pyg.nn.conv.user_conv import check_code
 from ibc_pyg.nn.model import IntraBatchModel
 from ibc_pyg.nn.weights import read_weights
@@ -46,6 +47,8 @@ class Trained:
         record: Training and test images; None for runs of version 0.1.0.
         image_shape: Height, width and channels that pictures are resized to first, if the model
             was trained on a data set in memory; else None.
+        digest: SHA-256 of the file that the weights were read from, which a running training may
+            replace; None if the file holds the weights of `model`.
     """
 
     run: RunFolder
@@ -55,6 +58,7 @@ class Trained:
     transform: Transform
     record: SplitRecord | None = None
     image_shape: tuple[int, int, int] | None = None
+    digest: str | None = None
 
     @property
     def device(self) -> torch.device:
@@ -92,7 +96,7 @@ def load_run(path: Path, *, trust_code: bool = False, fields: Sequence[str] = ()
     fabric = make_fabric(_usable(config.train, path))
     record = read_split(run.split, data_root=config.data.root)
     transform = build_transform(config.data)
-    weights = read_weights(run.weights)
+    weights, digest = _weights(run)
     if _HEAD not in weights:
         raise RunError(f"{run.weights} does not fit the model: {_HEAD} is missing")
     model = rebuild_model(
@@ -103,7 +107,21 @@ def load_run(path: Path, *, trust_code: bool = False, fields: Sequence[str] = ()
         channels=transform.channels,
     )
     model.to(fabric.device).eval()
-    return Trained(run, config, fabric, model, transform, record, _image_shape(config, record))
+    shape = _image_shape(config, record)
+    return Trained(run, config, fabric, model, transform, record, shape, digest)
+
+
+def _weights(run: RunFolder) -> tuple[dict[str, Tensor], str]:
+    """Return the weights and the digest of the same file, which a training may replace."""
+    try:
+        while True:
+            before = run.weights.stat()
+            weights, digest = read_weights(run.weights), file_digest(run.weights)
+            after = run.weights.stat()
+            if (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns):
+                return weights, digest
+    except OSError as error:
+        raise RunError(f"{run.weights} cannot be read: {reason(error)}") from error
 
 
 def _image_shape(config: Config, record: SplitRecord | None) -> tuple[int, int, int] | None:

@@ -18,8 +18,10 @@ import torch
 from rich.console import Console
 
 from ibc_pyg.config import Config
-from ibc_pyg.errors import RunError, UserError
+from ibc_pyg.console import info
+from ibc_pyg.errors import InUseError, RunError, UserError
 from ibc_pyg.nn.conv.user_conv import user_code
+from ibc_pyg.plain_text import log_lines
 from ibc_pyg.training.run import resume, train
 
 
@@ -77,9 +79,7 @@ def work(order: Order, stop: Event, results: connection.Connection) -> None:
     with order.log.open("w", encoding="utf-8", buffering=1) as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-        logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", force=True)
-        logging.captureWarnings(True)
-        logging.getLogger("py.warnings").setLevel(logging.ERROR)
+        log_lines(logging.WARNING)
         torch.set_num_threads(order.threads)
         console = Console(file=log, highlight=False, soft_wrap=True, markup=False)
         outcome = _run(order, stop, console)
@@ -100,10 +100,12 @@ def _run(order: Order, stop: Event, console: Console) -> Outcome:
         return Outcome("stopped")
     except UserError as error:
         message = " ".join(str(error).split())
-        console.print(f"error: {message}")
-        return Outcome("failed", message, final=isinstance(error, RunError))
+        final = isinstance(error, RunError) and not isinstance(error, InUseError)
+        info(console, f"error: {message}")
+        return Outcome("failed", message, final=final)
     except Exception as error:
-        console.print(traceback.format_exc())
+        for line in traceback.format_exc().splitlines():
+            info(console, line)
         return Outcome("failed", " ".join(f"{type(error).__name__}: {error}".split()))
     return Outcome("finished")
 

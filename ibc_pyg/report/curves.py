@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from ibc_pyg.errors import printable
 from ibc_pyg.report.series import Panel, Records, Series, panels_of
 
 WIDTH, HEIGHT = 400, 240
@@ -199,7 +200,7 @@ def _hover(panel: Panel, x: Scale) -> str:
     return json.dumps(
         [
             {
-                "name": short(item.name, names),
+                "name": printable(short(item.name, names)),
                 "x": [round(x(step), 1) for step in item.steps],
                 "step": [round(float(step)) for step in item.steps],
                 "value": [float(f"{value:.4g}") for value in item.mean],

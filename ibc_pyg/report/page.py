@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ibc_pyg.errors import RunError
-from ibc_pyg.files import write_atomically
+from ibc_pyg.files import make_folder, write_atomically
 from ibc_pyg.report.curves import draw_charts
 from ibc_pyg.report.data import ReportData
 from ibc_pyg.report.descriptor_map import draw_map
@@ -33,12 +32,8 @@ def write_report(data: ReportData, path: Path | str) -> Path:
     """
     path = Path(path)
     page = render(data)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{path} cannot be written: {error.strerror}") from error
-    # A file name that is not valid Unicode may have become a class name.
-    write_atomically(path, page.encode("utf-8", "xmlcharrefreplace"))
+    make_folder(path.parent)
+    write_atomically(path, page.encode())
     return path
 
 

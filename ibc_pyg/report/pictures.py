@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from itertools import chain
 
@@ -15,8 +14,10 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from ibc_pyg.errors import printable
 from ibc_pyg.report.data import AttentionMap, GalleryRow, Thumb
 from ibc_pyg.report.encode import is_small, to_image
+from ibc_pyg.report.figures import literal_text
 from ibc_pyg.report.heat_map import PALETTES, HeatMap, heat_maps
 
 DPI = 100
@@ -27,6 +28,7 @@ CAPTION = 14
 """Most characters of a class name below a picture."""
 
 
+@literal_text()
 def picture_gallery(rows: Sequence[GalleryRow]) -> npt.NDArray[np.uint8]:
     """Draw queries (left) and their neighbours with a frame and a tick or a cross each.
 
@@ -46,7 +48,7 @@ def picture_gallery(rows: Sequence[GalleryRow]) -> npt.NDArray[np.uint8]:
     # One axes, in inches: making axes for each picture takes seconds.
     axis = figure.add_axes((0, 0, 1, 1))
     for top, row in enumerate(rows):
-        name = (row.query.label.splitlines() or [""])[0]
+        name = printable(row.query.label)
         caption = name if len(name) <= CAPTION else name[:CAPTION] + "…"
         _tile(axis, 0, top, row.query, caption, INK)
         for left, item in enumerate(row.neighbours, start=1):
@@ -57,6 +59,7 @@ def picture_gallery(rows: Sequence[GalleryRow]) -> npt.NDArray[np.uint8]:
     return _pixels(figure)
 
 
+@literal_text()
 def picture_attention(attention: AttentionMap) -> npt.NDArray[np.uint8]:
     """Draw the mean over heads and each head in a grid, with lines between classes.
 
@@ -105,7 +108,6 @@ def _tile(axis: Axes, column: int, row: int, thumb: Thumb, caption: str, colour:
         color=colour,
         ha="center",
         va="top",
-        parse_math=False,
     )
 
 
@@ -133,8 +135,5 @@ def _map(axis: Axes, heat_map: HeatMap, ends: npt.NDArray[np.int64]) -> None:
 
 def _pixels(figure: Figure) -> npt.NDArray[np.uint8]:
     canvas = FigureCanvasAgg(figure)
-    with warnings.catch_warnings():
-        # Class names may have letters that the font lacks; they are drawn as boxes.
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        canvas.draw()
+    canvas.draw()
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()  # [H, W, 3]

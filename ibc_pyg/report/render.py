@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import ibc_pyg
+from ibc_pyg.errors import printable
 from ibc_pyg.report.encode import is_small, palette_uri, thumb_uri
 from ibc_pyg.report.heat_map import PALETTES
 from ibc_pyg.report.metrics import format_metric
@@ -21,7 +22,8 @@ def render_page(template: str, title: str, **content: Any) -> str:
     """Return a page that holds its style sheet, its script and its pictures.
 
     A content security policy in the page forbids every request and every other script. Whatever
-    the template inserts is escaped.
+    the template inserts is escaped, and so are characters that change the page around them, such as
+    marks of direction.
 
     Args:
         template: File name of a template that extends `base.html.j2`.
@@ -51,6 +53,10 @@ def render_page(template: str, title: str, **content: Any) -> str:
     )
 
 
+_HARMLESS = "\n\t\u00a0\u3000\u200c\u200d"
+"""White space, and joiners of letters in Persian and Indian scripts."""
+
+
 @cache
 def _environment() -> Environment:
     """Return the environment, which keeps its compiled templates."""
@@ -60,6 +66,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
+        finalize=_shown,
     )
     environment.filters |= {
         "metric": format_metric,
@@ -68,3 +75,10 @@ def _environment() -> Environment:
     }
     environment.tests["small"] = is_small
     return environment
+
+
+def _shown(value: object) -> object:
+    """Return a value as the page shows it; markup of the templates themselves is kept."""
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return printable(value, keep=_HARMLESS)

@@ -13,6 +13,7 @@ import logging
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,8 +21,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ibc_pyg.errors import RunError
-from ibc_pyg.files import file_digest, read_json, write_atomically
+from ibc_pyg.errors import RunError, printable
+from ibc_pyg.files import file_digest, read_json, refuse_link, write_atomically
 
 _logger = logging.getLogger(__name__)
 _TENSOR = "__tensor__"
@@ -52,8 +53,10 @@ def save_checkpoint(
             the file system supports them: replace such a file, never write into it.
 
     Raises:
-        RunError: If it cannot be written; the earlier checkpoints are then unchanged.
+        RunError: If it cannot be written, or the folder is a link; the earlier checkpoints are then
+            unchanged.
     """
+    refuse_link(folder)
     target = checkpoint_path(folder, step)
     partial, old = (folder / f".{target.name}.{what}" for what in ("partial", "old"))
     tensors: dict[str, Tensor] = {}
@@ -61,7 +64,7 @@ def save_checkpoint(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for left in (partial, old):
-            shutil.rmtree(left, ignore_errors=True)
+            _remove(left)
         partial.mkdir()
         blob = save(tensors)
         write_atomically(partial / _TENSORS, blob)
@@ -77,15 +80,15 @@ def save_checkpoint(
         partial.rename(target)
         _sync_folder(folder)
     except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
+        _remove(partial)
         raise RunError(f"checkpoint {target} cannot be written: {error.strerror}") from error
     except RunError:
         # A partial checkpoint must not fill the disk.
-        shutil.rmtree(partial, ignore_errors=True)
+        _remove(partial)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    _remove(old)
     for older in list_checkpoints(folder)[:-keep]:
-        shutil.rmtree(older, ignore_errors=True)
+        _remove(older)
     return target
 
 
@@ -102,7 +105,7 @@ def drop_after(folder: Path, step: int) -> None:
     """
     newer = [path for path in list_checkpoints(folder) if path > checkpoint_path(folder, step)]
     for path in [*newer, *folder.glob(f".{_PREFIX}*")]:
-        shutil.rmtree(path, ignore_errors=True)
+        _remove(path)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -119,11 +122,17 @@ def load_checkpoint(path: Path) -> tuple[int, Tree]:
     Raises:
         RunError: If a file is missing, truncated or changed.
     """
+    if not (path / "state.json").is_file():
+        raise RunError(f"checkpoint {path} is damaged: state.json is not a file")
     document = read_json(path / "state.json")
     try:
         if document.pop(_OWN) != _hash_of(document):
             raise RunError(f"checkpoint {path} is damaged: state.json was changed")
         hashes = document["sha256"]
+        for name in {_TENSORS, *hashes}:
+            # A name may lead out of the folder, and a pipe would be waited for.
+            if Path(name).name != name or not (path / name).is_file():
+                raise RunError(f"checkpoint {path} is damaged: {printable(name)} is not a file")
         blob = (path / _TENSORS).read_bytes()
         found = {_TENSORS: hashlib.sha256(blob).hexdigest()}
         found |= {name: file_digest(path / name) for name in hashes if name != _TENSORS}
@@ -172,6 +181,15 @@ def _unpack(tree: Tree, tensors: dict[str, Tensor]) -> Tree:
     if isinstance(tree, list):
         return [_unpack(value, tensors) for value in tree]
     return tree
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder, or a link in its place; what cannot be removed is left."""
+    if path.is_symlink():
+        with suppress(OSError):
+            path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _link(source: Path, target: Path) -> None:

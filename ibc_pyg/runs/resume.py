@@ -56,8 +56,9 @@ class InterruptedRun:
         """Restore the folder to the checkpoint.
 
         Raises:
-            RunError: If it cannot be written.
+            RunError: If it cannot be written, or a link in it leads elsewhere.
         """
+        self.run.refuse_links()
         text = config_to_yaml(self.config).encode()
         try:
             self.run.sweep()

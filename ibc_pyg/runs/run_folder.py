@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ibc_pyg.errors import RunError
-from ibc_pyg.files import read_json, write_atomically, write_json
+from ibc_pyg.errors import RunError, printable
+from ibc_pyg.files import read_json, refuse_link, write_atomically, write_json
 from ibc_pyg.runs.environment import environment
 from ibc_pyg.track import Record, read_jsonl
+
+LOCK = ".lock"
+HOLDER = ".lock.json"
+"""The lock of a folder that a process works in, and the name of that process; see `run_lock`."""
 
 RUN_FILES = frozenset(
     {
@@ -26,9 +30,17 @@ RUN_FILES = frozenset(
         "divergence.json",
         "wandb.json",
         "report.html",
+        LOCK,
+        HOLDER,
     }
 )
 """Names of the files of a run."""
+
+_OTHERS = frozenset({"failed.json", "wandb"})
+"""Names that a sweep and the library of W&B add to a run."""
+
+_LATER = frozenset({"failed.json", "model.onnx", "query.png"})
+"""Names of files that commands add to a finished run."""
 
 
 @dataclass(frozen=True)
@@ -113,14 +125,10 @@ class RunFolder:
         Files of a training that was interrupted before its first checkpoint are replaced.
 
         Raises:
-            RunError: If the folder holds another run, or cannot be written.
+            RunError: If the folder holds anything else, or cannot be written.
         """
         run = cls(path)
-        if run._worth_keeping():
-            raise RunError(
-                f"{path} already holds a run; choose another --out, "
-                f"or resume it: {run.resume_command}"
-            )
+        run.check_free()
         try:
             path.mkdir(parents=True, exist_ok=True)
             run.clear()
@@ -129,8 +137,58 @@ class RunFolder:
             write_json(run.environment, environment())
             write_atomically(run.config, config_yaml.encode())
         except OSError as error:
-            raise RunError(f"{path} cannot be written: {error.strerror}") from error
+            raise RunError(f"{printable(path)} cannot be written: {error.strerror}") from error
         return run
+
+    def check_free(self) -> None:
+        """Check that a new run may be made in the folder.
+
+        Raises:
+            RunError: If it holds another run, or files that are not of an interrupted training.
+        """
+        if self._worth_keeping():
+            raise RunError(
+                f"{printable(self.path)} already holds a run; choose another --out, "
+                f"or resume it: {self.resume_command}"
+            )
+        try:
+            names = {each.name for each in self.path.iterdir()} - {LOCK, HOLDER}
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise RunError(f"{printable(self.path)} cannot be written: {error.strerror}") from error
+        names = {name for name in names if not _is_draft(name)}
+        # What a training leaves that ended before its first checkpoint, or a failed trial.
+        made = {"environment.json", "failed.json"} & names
+        if others := sorted(names if not made else names - RUN_FILES - _OTHERS):
+            raise RunError(
+                f"{printable(self.path)} is not empty: it holds {printable(others[0])}, which is "
+                "not of an interrupted run; choose another --out"
+            )
+        self.check_files()
+        self.refuse_links()
+
+    def check_files(self) -> None:
+        """Check that no name of a run is taken by a pipe, a device or a folder.
+
+        Raises:
+            RunError: Naming the first that is.
+        """
+        for name in sorted(RUN_FILES | _LATER):
+            path = self.path / name
+            regular = path.is_dir() if name == "checkpoints" else path.is_file()
+            if path.exists() and not regular:
+                kind = "a folder" if name == "checkpoints" else "a file"
+                raise RunError(f"{printable(path)} is not {kind}; remove it")
+
+    def refuse_links(self) -> None:
+        """Check that what a training appends to, or writes into, is no link to another place.
+
+        Raises:
+            RunError: Naming the first that is.
+        """
+        for path in (self.metrics, self.checkpoints, self.path / "wandb"):
+            refuse_link(path)
 
     def clear(self) -> None:
         """Remove the results of a training that starts again; its identity at W&B is kept.
@@ -158,13 +216,15 @@ class RunFolder:
         """Open an existing run.
 
         Raises:
-            RunError: If the folder is not a run.
+            RunError: If the folder is not a run, or a name of a run is taken by something else than
+                a file.
         """
         if not path.is_dir():
             raise RunError(f"{path} is not a folder; give the folder of a run")
         run = cls(path)
         if not run.config.is_file():
             raise RunError(f"{path} is not a run folder: it has no config.yaml")
+        run.check_files()
         return run
 
     def read_summary(self) -> dict[str, Any]:
@@ -192,3 +252,8 @@ class RunFolder:
             RunError: If another line is not a record; the line is named.
         """
         return read_jsonl(self.metrics) if self.metrics.is_file() else []
+
+
+def _is_draft(name: str) -> bool:
+    """Tell whether a name is that of a partial file that a kill left; see `files.open_draft`."""
+    return any(name.startswith(f".{each}.") for each in RUN_FILES)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ibc_pyg.compare.curves import write_curves
 from ibc_pyg.config.yaml_file import config_to_yaml
-from ibc_pyg.errors import RunError
+from ibc_pyg.errors import RunError, printable
 from ibc_pyg.files import write_atomically
 from ibc_pyg.jobs.pool import Job, JobFailure, run_jobs
 from ibc_pyg.sweep.plan import Plan
@@ -94,7 +94,7 @@ def write_best(plan: Plan, best: dict[str, Trial]) -> None:
         config = plan.winner_config(method, trial.number, plan.final_seeds.start)
         files = " + ".join(map(str, method.files))
         head = (
-            f"# {files}, trial {trial.number} of {len(plan.values)}: "
+            f"# {printable(files)}, trial {trial.number} of {len(plan.values)}: "
             f"{plan.sweep.metric} {trial.score:.4f} on held-out training classes.\n"
         )
         folder = plan.out / method.name

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +12,7 @@ from ibc_pyg.config.yaml_file import config_to_yaml
 from ibc_pyg.errors import RunError
 from ibc_pyg.files import read_json, write_atomically, write_json
 from ibc_pyg.jobs.pool import Job, JobFailure
+from ibc_pyg.plain_text import to_sheet
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.sweep.plan import Method, Plan, text
 
@@ -117,16 +116,16 @@ def choose(trials: Sequence[Trial], *, maximize: bool) -> Trial | None:
 
 def write_trials(plan: Plan, trials: Sequence[Trial]) -> list[Path]:
     """Write `trials.csv` and `trials.json`; return their paths."""
-    sheet = io.StringIO()
     fields = [parameter.name for parameter in plan.sweep.parameters]
-    writer = csv.writer(sheet, lineterminator="\n")
-    writer.writerow(["method", "trial", "status", plan.sweep.metric, *fields, "train_seconds"])
+    rows: list[Sequence[object]] = [
+        ["method", "trial", "status", plan.sweep.metric, *fields, "train_seconds"]
+    ]
     for trial in trials:
         values = [text(trial.values[name]) for name in fields]
         score = "" if trial.score is None else trial.score
         seconds = "" if trial.seconds is None else trial.seconds
-        writer.writerow([trial.method, trial.number, trial.status, score, *values, seconds])
-    write_atomically(plan.out / "trials.csv", sheet.getvalue().encode())
+        rows.append([trial.method, trial.number, trial.status, score, *values, seconds])
+    write_atomically(plan.out / "trials.csv", to_sheet(rows).encode())
     write_json(
         plan.out / "trials.json",
         {

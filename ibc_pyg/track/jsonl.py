@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import IO
 
-from ibc_pyg.errors import RunError
+from ibc_pyg.errors import RunError, printable, reason
+from ibc_pyg.files import open_in_place
 from ibc_pyg.track.base import Picture
 
 Record = dict[str, float | None]
@@ -29,7 +29,7 @@ class JsonlTracker:
         clock: Returns the `time` of a record in seconds.
 
     Raises:
-        RunError: If the file cannot be written.
+        RunError: If the file cannot be written, or is a link.
     """
 
     def __init__(self, path: Path | str, *, clock: Callable[[], float] = time.time) -> None:
@@ -37,10 +37,12 @@ class JsonlTracker:
         self._clock = clock
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._drop_incomplete_line()
+            self._file: IO[bytes] | None = self._open()
+            _drop_incomplete_line(self._file)
         except OSError as error:
-            raise RunError(f"{self.path}: cannot write the metrics: {error.strerror}") from error
-        self._file: TextIO | None = self._open()
+            raise RunError(
+                f"{printable(self.path)}: cannot write the metrics: {reason(error)}"
+            ) from error
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r})"
@@ -63,7 +65,7 @@ class JsonlTracker:
         record: Record = {"step": int(step), "time": round(self._clock(), 3)}
         record.update((name, _finite(value)) for name, value in values.items())
         try:
-            self._file.write(json.dumps(record, allow_nan=False) + "\n")
+            self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
             self._file.flush()
         except OSError as error:
             raise RunError(f"{self.path} cannot be written: {error.strerror}") from error
@@ -80,15 +82,15 @@ class JsonlTracker:
             self._file.close()
             self._file = None
 
-    def _open(self) -> TextIO:
-        return self.path.open("a", encoding="utf-8")
+    def _open(self) -> IO[bytes]:
+        return open_in_place(self.path)
 
-    def _drop_incomplete_line(self) -> None:
-        with self.path.open("ab+") as file:
-            file.seek(0)
-            content = file.read()
-            if content and not content.endswith(b"\n"):
-                os.truncate(file.fileno(), content.rfind(b"\n") + 1)
+
+def _drop_incomplete_line(file: IO[bytes]) -> None:
+    file.seek(0)
+    content = file.read()
+    if content and not content.endswith(b"\n"):
+        file.truncate(content.rfind(b"\n") + 1)
 
 
 def read_jsonl(path: Path | str) -> list[Record]:

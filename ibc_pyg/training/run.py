@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 from collections.abc import Collection
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from ibc_pyg.config.yaml_file import config_to_dict, config_to_yaml
 from ibc_pyg.console import info
 from ibc_pyg.errors import RunError
 from ibc_pyg.evaluation.scores import refine_and_score, score, score_raw_pixels
-from ibc_pyg.files import read_json, write_json
+from ibc_pyg.files import make_folder, read_json, write_json
 from ibc_pyg.inference.eval_set import EvalSet
 from ibc_pyg.inference.extract import EvalDescriptors, extract_split
 from ibc_pyg.inference.trained import Trained, load_run
@@ -34,6 +36,7 @@ from ibc_pyg.report.from_run import make_pictures, make_report
 from ibc_pyg.runs.checkpoint import list_checkpoints
 from ibc_pyg.runs.resume import find_interrupted
 from ibc_pyg.runs.run_folder import RunFolder
+from ibc_pyg.runs.run_lock import locked
 from ibc_pyg.runs.split_record import read_split, record_of
 from ibc_pyg.track import JsonlTracker, MultiTracker, WandbTracker
 from ibc_pyg.track.base import Tracker
@@ -44,13 +47,16 @@ from ibc_pyg.training.retrain import retrain
 from ibc_pyg.training.snapshot import save_split, save_weights
 from ibc_pyg.training.training import Training
 
+_logger = logging.getLogger(__name__)
+
 
 def train(config: Config, out: Path, console: Console, *, trust_code: bool = False) -> RunFolder:
     """Start a run.
 
     Args:
         config: The experiment.
-        out: Folder of the run; must not hold one yet.
+        out: Folder of the run; must be missing, empty, or hold what a training left that was
+            interrupted before its first checkpoint.
         console: Shows progress.
         trust_code: As in `build_loss`.
 
@@ -58,12 +64,14 @@ def train(config: Config, out: Path, console: Console, *, trust_code: bool = Fal
         UserError: If something in the input is wrong.
         TrainingInterrupted: If the user stopped it; the folder can be resumed.
     """
+    RunFolder(out).check_free()
     # The parts are built first, so that a mistake in the input leaves no folder behind.
     experiment = setup(config, console, trust_code=trust_code)
     # Default folder names contain the time, which differs between processes.
     run = RunFolder(Path(broadcast_from_main(lambda: str(out))))
-    run_on_main(lambda: RunFolder.create(run.path, config_yaml=config_to_yaml(config)))
-    with explain_lost_process():
+    run_on_main(lambda: make_folder(run.path))
+    with locked(run.path), explain_lost_process():
+        run_on_main(lambda: RunFolder.create(run.path, config_yaml=config_to_yaml(config)))
         return _work(experiment, run, console, None)
 
 
@@ -87,9 +95,22 @@ def resume(
 
     Raises:
         UserError: If the folder is not a run, or is a run of another experiment, or has no intact
-            checkpoint.
+            checkpoint, or another process trains it.
         TrainingInterrupted: If the user stopped it again.
     """
+    finished = RunFolder.open(path).summary.is_file()
+    with nullcontext() if finished else locked(path):
+        return _resume(path, console, wanted, trust_code=trust_code, known_code=known_code)
+
+
+def _resume(
+    path: Path,
+    console: Console,
+    wanted: Config | None,
+    *,
+    trust_code: bool,
+    known_code: Collection[str],
+) -> RunFolder:
     interrupted = find_interrupted(path, wanted)
     run, config = interrupted.run, interrupted.config
     check_code(config.model, path, trust=trust_code, known=known_code)
@@ -152,7 +173,12 @@ def _report(training: Training) -> None:
     data = make_report(_eval_set(training))
     if training.experiment.config.track.wandb == "disabled":
         return  # the local record keeps no pictures
-    for name, picture in make_pictures(data).items():
+    try:
+        pictures = make_pictures(data)
+    except Exception as error:  # the run is finished; a picture must not fail it
+        _logger.warning("the pictures are not drawn: %s", error)
+        return
+    for name, picture in pictures.items():
         training.tracker.image(training.progress.step, name, picture)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ibc_pyg.config.yaml_file import config_to_dict
 from ibc_pyg.errors import RunError
-from ibc_pyg.files import write_atomically
+from ibc_pyg.files import open_in_place, write_atomically
 from ibc_pyg.nn.weights import fit_weights
 from ibc_pyg.parallel.processes import all_gather_json, run_on_main
 from ibc_pyg.parallel.random_states import random_states, set_random_states
@@ -125,7 +125,7 @@ def _sync_history(run: RunFolder) -> int:
     if not run.metrics.is_file():
         return 0
     try:
-        with run.metrics.open("rb+") as file:
+        with open_in_place(run.metrics) as file:
             os.fsync(file.fileno())
             return os.fstat(file.fileno()).st_size
     except OSError as error:
@@ -141,7 +141,8 @@ def _restore_files(run: RunFolder, step: int, history_bytes: int, *, has_best: b
             run.weights.unlink(missing_ok=True)
         if run.metrics.is_file() and run.metrics.stat().st_size >= history_bytes:
             # Records after the checkpoint are written again.
-            os.truncate(run.metrics, history_bytes)
+            with open_in_place(run.metrics) as file:
+                file.truncate(history_bytes)
         elif history_bytes:
             _logger.warning("%s is shorter than when the checkpoint was written", run.metrics)
     except OSError as error:

@@ -168,3 +168,11 @@ def test_data_commands(capsys, tmp_path):
     assert "glyphs" in capsys.readouterr().out
     assert "data.name" in fails(capsys, "data", "verify", "cup")
     assert "ACTION" in fails(capsys, "data")
+
+
+def test_names_of_files_do_not_act_on_the_terminal(capsys, tmp_path):
+    name = tmp_path / "a\x1b[31m\u202e\udce9\n.yaml"
+    line = fails(capsys, "train", name)
+    assert line.isprintable()
+    assert r"a\x1b[31m\u202e\udce9 .yaml" in line
+    assert fails(capsys, "nonsense\x1b[31m").isprintable()

@@ -2,12 +2,15 @@
 
 import csv
 import json
+from dataclasses import dataclass
 from html.parser import HTMLParser
 
 import pytest
+from matplotlib.figure import Figure
 
 from ibc_pyg.compare.grid import make_grid
 from ibc_pyg.compare.table import Comparison, make_rows, write_tables
+from ibc_pyg.errors import printable
 from ibc_pyg.runs.environment import environment
 
 
@@ -63,3 +66,49 @@ def test_html_is_self_contained_and_escaped(comparison, tmp_path):
     Parser().feed(page)
     assert sources
     assert all(source.startswith("data:image/png;base64,") for source in sources)
+
+
+HOSTILE = "$x_{ |`<b> \u202e\x1b[31m\udce9\n"
+
+
+@dataclass(frozen=True)
+class Setting:
+    name: str
+
+
+@pytest.fixture
+def hostile():
+    names = [HOSTILE, "=1+1", "-0.5"]
+    results = {Setting(name): summaries([0.6, 0.7]) for name in names}
+    rows = make_rows(results, pairs=[("=1+1", HOSTILE)])
+    return Comparison(rows, f"run.py `{HOSTILE}`", environment(), notes=[f"note {HOSTILE}"])
+
+
+def test_names_are_text_in_every_format(hostile, tmp_path):
+    assert len(write_tables(hostile, tmp_path)) == 4
+    markdown = (tmp_path / "table.md").read_text()
+    assert r"| \$x\_{ \|\`\<b\> \\u202e\\x1b\[31m\\udce9\\n | 65.0 ±" in markdown
+    assert len({row.replace(r"\|", "").count("|") for row in markdown.splitlines()[:5]}) == 1
+    with (tmp_path / "table.csv").open() as file:
+        settings = {row["setting"] for row in csv.DictReader(file)}
+    assert settings == {printable(HOSTILE), "'=1+1", "-0.5"}
+    page = (tmp_path / "table.html").read_text()
+    assert "data:image/png;base64," in page
+    assert "$x_{ |`&lt;b&gt;" in page
+    for text in (markdown, page):
+        assert not set("\u202e\x1b\udce9") & set(text)
+    assert json.loads((tmp_path / "table.json").read_text())["rows"][0]["name"] == HOSTILE
+
+
+def test_a_plot_that_cannot_be_drawn_costs_the_plot_alone(
+    comparison, tmp_path, monkeypatch, caplog
+):
+    def broken(*arguments, **options):
+        raise ValueError("no\nplot")
+
+    monkeypatch.setattr(Figure, "savefig", broken)
+    assert all(path.is_file() for path in write_tables(comparison, tmp_path))
+    page = (tmp_path / "table.html").read_text()
+    assert "conv=GATConv" in page
+    assert "<img" not in page
+    assert "table.html has no plot" in caplog.text

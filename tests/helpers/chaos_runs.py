@@ -64,7 +64,7 @@ class Kill:
             calls += 1
             if calls == self.call and self.when == "torn":
                 file = arguments[0]._file
-                file.write('{"step": 7, "time": 17')
+                file.write(b'{"step": 7, "time": 17')
                 file.flush()
             if calls == self.call and self.when != "after":
                 os.kill(os.getpid(), signal.SIGKILL)

@@ -14,6 +14,7 @@ from ibc_pyg.config.yaml_file import config_to_yaml, parse_config
 from ibc_pyg.data.sample import make_sample
 from ibc_pyg.jobs.pool import Job, run_jobs
 from ibc_pyg.runs.environment import command_line
+from ibc_pyg.runs.run_lock import locked
 
 
 @pytest.fixture(scope="module")
@@ -140,3 +141,12 @@ def test_resume_after_sigterm_gives_the_same_weights(config, tmp_path):
         for name in ("cut", "whole")
     ]
     assert weights[0] == weights[1]
+
+
+def test_a_run_that_another_process_trains_may_be_tried_again(config, tmp_path):
+    out = tmp_path / "run"
+    out.mkdir()
+    with locked(out):
+        (failure,) = run_jobs([Job("a", out, config)], workers=1, threads=1, report=say([]))
+    assert "is in use by process" in failure.message
+    assert not failure.final

@@ -89,3 +89,10 @@ def test_attention_maps_stand_in_a_grid(heads, grid, null):
     single = picture_attention(attention(1, null)).shape
     shape = picture_attention(attention(heads, null)).shape
     assert shape == (grid[0] * single[0], grid[1] * single[1], 3)
+
+
+def test_a_dollar_in_a_name_is_a_dollar():
+    """As a formula, the first is an error and the second has fewer letters."""
+    picture_gallery([row(True, label="$x_{")])
+    formula = picture_gallery([row(True, label="$a$")])
+    assert not np.array_equal(formula, picture_gallery([row(True, label="a")]))

@@ -1,5 +1,7 @@
 """Checkpoints: exact round trips, and damage that is found."""
 
+import hashlib
+import json
 import os
 
 import pytest
@@ -7,6 +9,7 @@ import torch
 
 from ibc_pyg.errors import RunError
 from ibc_pyg.runs.checkpoint import (
+    drop_after,
     list_checkpoints,
     load_checkpoint,
     load_newest,
@@ -122,3 +125,48 @@ def test_a_folder_in_the_way_leaves_the_earlier_one(tmp_path):
     with pytest.raises(RunError, match="cannot be written"):
         save_checkpoint(tmp_path, 2, {"x": torch.ones(3)})
     assert load_newest(tmp_path)[0] == 1
+
+
+def test_checkpoints_are_not_written_through_a_link(tmp_path):
+    target, folder = tmp_path / "target", tmp_path / "checkpoints"
+    target.mkdir()
+    folder.symlink_to(target)
+    with pytest.raises(RunError, match="checkpoints is a link"):
+        save_checkpoint(folder, 1, {})
+    assert list(target.iterdir()) == []
+
+
+def test_a_link_in_place_of_a_checkpoint_is_removed_and_its_target_kept(tmp_path):
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "file").write_text("kept")
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    for name in ("step-00000001", "step-00000009", ".step-00000002.partial"):
+        (folder / name).symlink_to(target)
+    drop_after(folder, 8)
+    save_checkpoint(folder, 2, {}, keep=1)
+    assert [each.name for each in folder.iterdir()] == ["step-00000002"]
+    assert (target / "file").read_text() == "kept"
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "../outside", "pipe"])
+def test_a_file_outside_of_a_checkpoint_or_a_pipe_is_not_read(tmp_path, name):
+    (tmp_path / "outside").write_text("secret")
+    path = save_checkpoint(tmp_path, 1, {})
+    os.mkfifo(path / "pipe")
+    document = json.loads((path / "state.json").read_text())
+    document["sha256"][name] = hashlib.sha256(b"secret").hexdigest()
+    del document["sha256_of_this"]
+    own = hashlib.sha256(json.dumps(document).encode()).hexdigest()
+    (path / "state.json").write_text(json.dumps(document | {"sha256_of_this": own}))
+    with pytest.raises(RunError, match=f"damaged: {name} is not a file"):
+        load_checkpoint(path)
+
+
+def test_a_pipe_in_place_of_the_state_is_not_waited_for(tmp_path):
+    path = save_checkpoint(tmp_path, 1, {})
+    (path / "state.json").unlink()
+    os.mkfifo(path / "state.json")
+    with pytest.raises(RunError, match=r"state\.json is not a file"):
+        load_checkpoint(path)

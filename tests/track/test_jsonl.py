@@ -97,3 +97,13 @@ def test_errors_name_the_file_and_the_value(tmp_path):
     tracker.close()
     with pytest.raises(ValueError, match="closed"):
         tracker.log(1, {})
+
+
+def test_a_link_is_neither_cut_nor_appended_to(tmp_path):
+    target, link = tmp_path / "target", tmp_path / "metrics.jsonl"
+    target.write_text('{"step": 1}\nhalf a line')
+    link.symlink_to(target)
+    with pytest.raises(RunError, match=r"metrics\.jsonl is a link, and is not written through"):
+        JsonlTracker(link)
+    assert target.read_text() == '{"step": 1}\nhalf a line'
+    assert link.is_symlink()
