@@ -16,6 +16,9 @@ _logger = logging.getLogger(__name__)
 Picture = npt.NDArray[np.uint8]
 """An RGB picture, uint8 `[H, W, 3]`."""
 
+Record = dict[str, float | None]
+"""Scalars of a step: `step`, `time` (seconds since 1970) and values; None where not finite."""
+
 
 @runtime_checkable
 class Tracker(Protocol):
@@ -41,6 +44,13 @@ class Tracker(Protocol):
 
     def summary(self, values: Mapping[str, float]) -> None:
         """Record the final metrics of the run, as fractions in [0, 1]."""
+
+    def rewind(self, records: Sequence[Record]) -> None:
+        """Go back to an earlier state of the run, from which it is trained again.
+
+        Args:
+            records: All scalars recorded until then.
+        """
 
     def close(self) -> None:
         """Flush pending records; may be called twice."""
@@ -75,6 +85,10 @@ class MultiTracker:
     def summary(self, values: Mapping[str, float]) -> None:
         """Record the final metrics with every tracker; see `Tracker.summary`."""
         self._each(lambda tracker: tracker.summary(values))
+
+    def rewind(self, records: Sequence[Record]) -> None:
+        """Go back with every tracker; see `Tracker.rewind`."""
+        self._each(lambda tracker: tracker.rewind(records))
 
     def close(self) -> None:
         """Close every tracker."""

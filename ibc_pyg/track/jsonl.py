@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
 from ibc_pyg.errors import RunError, printable, reason
 from ibc_pyg.files import open_in_place
-from ibc_pyg.track.base import Picture
-
-Record = dict[str, float | None]
-"""One line: `step`, `time` (seconds since 1970) and values; None where a value was not finite."""
+from ibc_pyg.track.base import Picture, Record
 
 
 class JsonlTracker:
@@ -75,6 +72,9 @@ class JsonlTracker:
 
     def summary(self, values: Mapping[str, float]) -> None:
         """Do nothing: the run folder has a separate file for the summary."""
+
+    def rewind(self, records: Sequence[Record]) -> None:
+        """Do nothing: whoever restores a checkpoint cuts the file."""
 
     def close(self) -> None:
         """Close the file; may be called twice."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import glob
 import importlib
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ibc_pyg.errors import ConfigError, first_line
-from ibc_pyg.track.base import Picture, check_picture
+from ibc_pyg.track.base import Picture, Record, check_picture
 
 _logger = logging.getLogger(__name__)
 
@@ -27,6 +29,10 @@ class WandbTracker:
 
     Without a key or without an answer from the server, an online run is written offline, with one
     warning. The first exception of the library is logged as a warning, and training continues.
+
+    `wandb sync` uploads every offline folder whole. So that each step is uploaded once, an offline
+    run that goes on from a checkpoint is written anew from its beginning, and its earlier folder is
+    renamed to `superseded-...`. If that has been uploaded, the run gets a new identity.
 
     Args:
         mode: `online` sends the run, `offline` writes it to `run_dir/wandb` for `wandb sync`,
@@ -70,12 +76,20 @@ class WandbTracker:
             )
         self.mode: WandbMode = mode
         self._run: Any = None
+        self._replaces = False
+        self._written = False
         self._summary: dict[str, float] = {}
         self._warned = False
         if mode == "disabled":
             return
         self._wandb, self._init_timeout = _import_wandb(mode), init_timeout
-        arguments = {
+        self._folder = Path(run_dir) / "wandb"
+        if mode == "offline" and run_id and self._uploaded(run_id):
+            _logger.warning(
+                "a part of the W&B run %s was uploaded; it goes on as a new run", run_id
+            )
+            run_id, self._replaces = None, True
+        self._arguments = {
             "project": project,
             "entity": entity,
             "name": name,
@@ -88,7 +102,9 @@ class WandbTracker:
         }
         # Without the folder the library warns that it is not a git repository.
         Path(run_dir).mkdir(parents=True, exist_ok=True)
-        self._run = self._start(arguments)
+        self._run = self._start(self._arguments)
+        if self._run is not None and self.mode == "offline":
+            self._set_aside(str(self._run.id), but=Path(self._run.dir).parent)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.mode!r})"
@@ -105,6 +121,7 @@ class WandbTracker:
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Record scalars; see `Tracker.log`."""
+        self._written = True
         self._safely(lambda: self._run.log({k: float(v) for k, v in values.items()}, step=step))
 
     def image(self, step: int, name: str, picture: Picture, caption: str = "") -> None:
@@ -125,6 +142,22 @@ class WandbTracker:
         self._summary.update(values)
         self._safely(lambda: self._run.summary.update(dict(values)))
 
+    def rewind(self, records: Sequence[Record]) -> None:
+        """Write an offline run anew from its beginning; see `Tracker.rewind`.
+
+        The server of W&B ignores a step that it has.
+        """
+        if self._run is None or self.mode != "offline":
+            return
+        if self._written:
+            self._safely(self._restart)
+        if not self._replaces:
+            return
+        for record in records:
+            values = {k: v for k, v in record.items() if k not in ("step", "time")}
+            finite = {k: math.nan if v is None else v for k, v in values.items()}
+            self.log(int(record["step"] or 0), finite)
+
     def close(self) -> None:
         """Finish the run. Calling it twice is harmless."""
         self._safely(self._finish)
@@ -141,6 +174,29 @@ class WandbTracker:
         self._run.log({}, commit=True)
         self._run.summary.update(self._summary)
         self._run.finish()
+
+    def _restart(self) -> None:
+        run_id = self.run_id
+        self._run.finish()
+        self._set_aside(str(run_id))  # first: the name of a folder has a resolution of a second
+        self._run = self._init(self._arguments | {"id": run_id, "resume": "allow"})
+
+    def _offline_folders(self, run_id: str) -> list[Path]:
+        return sorted(self._folder.glob(f"offline-run-*-{glob.escape(run_id)}"))
+
+    def _uploaded(self, run_id: str) -> bool:
+        """Return whether `wandb sync` has marked an earlier part of the run."""
+        return any(
+            next(folder.glob("*.synced"), None) is not None
+            for folder in self._offline_folders(run_id)
+        )
+
+    def _set_aside(self, run_id: str, but: Path | None = None) -> None:
+        """Rename the folders of an offline run, but one."""
+        for folder in self._offline_folders(run_id):
+            if but is None or folder.resolve() != but.resolve():
+                folder.rename(folder.with_name(folder.name.replace("offline", "superseded", 1)))
+                self._replaces = True
 
     def _start(self, arguments: Mapping[str, Any]) -> Any:
         """Open the run; an online run that cannot be opened becomes an offline run."""

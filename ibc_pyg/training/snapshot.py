@@ -118,6 +118,7 @@ def restore_state(training: Training, checkpoint: tuple[int, Any]) -> None:
             f"the checkpoint in {run.checkpoints} does not fit config.yaml: {error}"
         ) from error
     training.progress = progress
+    run_on_main(lambda: training.tracker.rewind(run.read_history()))
 
 
 def _sync_history(run: RunFolder) -> int:

@@ -106,10 +106,28 @@ def test_a_resumed_run_is_the_same_run_at_wandb(plain, tmp_path, monkeypatch):
     run = resume(tmp_path / "run", quiet())
     assert json.loads(run.wandb.read_text())["id"] == identity
     assert records(run) == records(plain)
-    files = sorted(run.path.glob("wandb/offline-run-*/*.wandb"))
-    assert [file.stem for file in files] == [f"run-{identity}"] * 2
-    steps = [step for file in files for step in steps_of(file)]
+    (file,) = run.path.glob("wandb/offline-run-*/*.wandb")
+    assert file.stem == f"run-{identity}"
+    assert len(list(run.path.glob(f"wandb/superseded-run-*-{identity}"))) == 1
+    steps = steps_of(file)
+    assert steps == sorted(set(steps))
     assert set(steps) == {record["step"] for record in records(run)}
+
+
+def test_a_run_that_was_uploaded_in_part_goes_on_as_another(tmp_path, monkeypatch, caplog):
+    at_step(monkeypatch, 20, lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(TrainingInterrupted):
+        train(quick(*OFFLINE), tmp_path / "run", quiet())
+    monkeypatch.undo()
+    (file,) = (tmp_path / "run").glob("wandb/offline-run-*/*.wandb")
+    Path(f"{file}.synced").touch()  # the mark of `wandb sync`
+    run = resume(tmp_path / "run", quiet())
+    assert "goes on as a new run" in caplog.text
+    identity = json.loads(run.wandb.read_text())["id"]
+    assert identity not in file.stem
+    assert file.is_file()
+    (other,) = run.path.glob(f"wandb/offline-run-*/run-{identity}.wandb")
+    assert set(steps_of(other)) == {record["step"] for record in records(run)}
 
 
 def steps_of(file):

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
 
-from ibc_pyg.track import JsonlTracker, MultiTracker, Picture, Tracker, WandbTracker
+from ibc_pyg.track import JsonlTracker, MultiTracker, Picture, Record, Tracker, WandbTracker
 from ibc_pyg.track.base import check_picture
 
 
@@ -22,6 +22,9 @@ class Recorder:
 
     def summary(self, values: Mapping[str, float]) -> None:
         self.calls.append(f"summary {dict(values)}")
+
+    def rewind(self, records: Sequence[Record]) -> None:
+        self.calls.append(f"rewind {list(records)}")
 
     def close(self) -> None:
         self.calls.append("close")
@@ -40,6 +43,7 @@ def use(tracker: Tracker) -> None:
     tracker.log(1, {"loss": 2.0})
     tracker.log(2, {"loss": 1.0})
     tracker.image(2, "gallery", np.zeros((4, 5, 3), np.uint8), "ten nearest")
+    tracker.rewind([{"step": 1, "time": 0.0, "loss": 2.0}])
     tracker.summary({"R@1": 0.5})
     tracker.close()
 

@@ -92,6 +92,20 @@ def test_offline_run_is_read_back(tmp_path):
     assert (summary["R@1"], summary["NMI"], summary["MAP@R"]) == (0.75, 0.9, 0.25)
 
 
+def test_a_rewound_run_is_written_anew(tmp_path):
+    tracker = WandbTracker("offline", run_dir=tmp_path)
+    for step in (1, 2, 3):
+        tracker.log(step, {"loss": 9.0})
+    tracker.rewind([{"step": 1, "time": 0.0, "loss": 2.0}, {"step": 2, "time": 0.0, "loss": None}])
+    tracker.log(3, {"loss": 1.0})
+    run_id = tracker.run_id
+    tracker.close()
+    rows = [record["history"]["item"] for record in read_back(tmp_path) if "history" in record]
+    assert [(row["_step"], row["loss"]) for row in rows] == [(1, 2.0), (2, "NaN"), (3, 1.0)]
+    assert run_id is not None
+    assert len(list(tmp_path.glob(f"wandb/superseded-run-*-{run_id}"))) == 1
+
+
 def test_resumed_run_keeps_its_id(tmp_path):
     tracker = WandbTracker("offline", run_dir=tmp_path, run_id="abc123")
     assert tracker.run_id == "abc123"
