@@ -20,14 +20,21 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ibc_pyg.errors import RunError
-from ibc_pyg.files import file_digest, read_json, write_atomically
+from ibc_pyg.errors import RunError, reason
+from ibc_pyg.files import (
+    check_safetensors,
+    file_digest,
+    read_bounded,
+    read_json,
+    write_atomically,
+)
 
 _logger = logging.getLogger(__name__)
 _TENSOR = "__tensor__"
 _PREFIX = "step-"
 _TENSORS = "tensors.safetensors"
 _OWN = "sha256_of_this"
+_MAX_TENSORS = 64 * 2**30
 
 Tree: TypeAlias = Any
 """Dictionaries, lists, tensors, numbers, strings, booleans and None, nested."""
@@ -124,7 +131,8 @@ def load_checkpoint(path: Path) -> tuple[int, Tree]:
         if document.pop(_OWN) != _hash_of(document):
             raise RunError(f"checkpoint {path} is damaged: state.json was changed")
         hashes = document["sha256"]
-        blob = (path / _TENSORS).read_bytes()
+        check_safetensors(path / _TENSORS)
+        blob = read_bounded(path / _TENSORS, _MAX_TENSORS)
         found = {_TENSORS: hashlib.sha256(blob).hexdigest()}
         found |= {name: file_digest(path / name) for name in hashes if name != _TENSORS}
         for name, value in hashes.items():
@@ -133,8 +141,16 @@ def load_checkpoint(path: Path) -> tuple[int, Tree]:
         return int(document["step"]), _unpack(document["state"], load(blob))
     except OSError as error:
         raise RunError(f"checkpoint {path} is damaged: {error.strerror}") from error
-    except (AttributeError, KeyError, TypeError, ValueError, SafetensorError) as error:
-        raise RunError(f"checkpoint {path} is damaged: {error}") from error
+    except (
+        AttributeError,
+        KeyError,
+        OverflowError,
+        RecursionError,
+        TypeError,
+        ValueError,
+        SafetensorError,
+    ) as error:
+        raise RunError(f"checkpoint {path} is damaged: {reason(error)}") from error
 
 
 def load_newest(folder: Path) -> tuple[int, Tree]:
