@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ibc_pyg.commands.numbers import whole
 from ibc_pyg.commands.trust import add_trust_code
 from ibc_pyg.errors import UserError
 
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--refine-size",
-        type=_positive,
+        type=whole(1, 100_000),
         metavar="N",
         help="images in a neighbourhood (default: evaluate.refine_size of the run)",
     )
@@ -227,11 +227,5 @@ def _notes(write: Any, *runs: Mapping[str, Any]) -> None:
         )
 
 
-def _positive(text: str) -> int:
-    if not re.fullmatch(r"0*[1-9][0-9]{0,8}", text):
-        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not an integer from 1 to 10^9 - 1")
-    return int(text)
-
-
 def _ks(text: str) -> tuple[int, ...]:
-    return tuple(sorted({_positive(part.strip()) for part in text.split(",")}))
+    return tuple(sorted({whole(1, 10**9)(part.strip()) for part in text.split(",")}))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ibc_pyg.commands.numbers import whole
 from ibc_pyg.commands.trust import add_trust_code
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of a finished run")
     parser.add_argument("image", type=Path, metavar="IMAGE", help="picture to search with")
-    parser.add_argument("-k", type=int, default=10, help="number of images (default: 10)")
+    parser.add_argument(
+        "-k", type=whole(1, 10**6), default=10, help="number of images (default: 10)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results as JSON")
     add_trust_code(parser, "the run")
 
@@ -34,8 +37,6 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     from ibc_pyg.inference.trained import load_run
     from ibc_pyg.retrieval.search import search
 
-    if arguments.k < 1:
-        raise UserError(f"-k must be >= 1, not {arguments.k}")
     if not arguments.image.is_file():
         raise UserError(f"{arguments.image} is not a file; give a picture to search with")
     trained, out = load_run(arguments.run_dir, trust_code=arguments.trust_code), console()
