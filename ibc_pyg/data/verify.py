@@ -10,13 +10,16 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from ibc_pyg.data.images.decode import MAX_BYTES, check_scans, check_size
 from ibc_pyg.data.images.formats import FORMATS
 from ibc_pyg.data.table import ImageTable, Role, SplitSizes
 from ibc_pyg.errors import printable, reason
+from ibc_pyg.files import read_bounded
 
 SHOWN = 10
 CHUNK = 256
@@ -109,13 +112,14 @@ def check_file(path: str, file: os.PathLike[str]) -> ImageCheck:
     """Read and decode one whole image file."""
     data = b""
     try:
-        with open(file, "rb") as stream:  # noqa: PTH123 - Path.open is slower, and this runs once per image
-            data = stream.read()
+        data = read_bounded(Path(file), MAX_BYTES)
         if not data:
             return ImageCheck(path, "the file is empty", b"", False, (0, 0))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                check_size(*image.size)
+                check_scans(data)
                 image.load()
                 grey = _is_grey(image)
                 size = image.size
