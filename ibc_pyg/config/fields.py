@@ -105,6 +105,8 @@ def from_parsed(cls: type[T], values: Mapping[str, Any], name: str = "") -> T:
     for each in _fields(cls):
         value, hint = values[each.name], hints[each.name]
         path = f"{name}.{each.name}" if name else each.name
+        if value is None and NoneType not in (hint, *get_args(hint)):
+            raise ConfigError(f"{path} is empty; give a value, or leave the field out")
         if isinstance(hint, type) and is_dataclass(hint):
             value = from_parsed(hint, value, path)
         elif item := _listed(hint):

@@ -98,9 +98,9 @@ def read_yaml(path: Path) -> Any:
 
 
 def _check_file(path: Path) -> None:
-    if not path.is_file():
+    if not _is_file(path):
         raise ConfigError(
-            f"{path} is not a file; give an experiment file such as those in experiments/"
+            f"{str(path):.500} is not a file; give an experiment file such as those in experiments/"
         )
     content = read_yaml(path)
     if content is not None and not isinstance(content, dict):
@@ -115,6 +115,13 @@ def _check_file(path: Path) -> None:
             refuse_classes(name, value)
         except ConfigError as error:
             raise in_file(path, error) from error
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # the name is too long
+        return False
 
 
 def _check_words(words: Iterable[str]) -> None:

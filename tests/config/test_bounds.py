@@ -123,6 +123,8 @@ BAD = {
     "twice in arguments": ("model: {graph_args: {k: 1, k: 2}}", "line 1: the key 'k'"),
     "twice in a text": ('model: {graph_args: "{k: 1, k: 2}"}', "graph_args: line 1: the key 'k'"),
     "texts in texts": ("", "more than 8 texts"),
+    "nothing": ("data: {images_per_class: }", "data.images_per_class is empty"),
+    "no name": ("model: {backbone: null}", "model.backbone is empty"),
     "size": ("# " + "x" * 2**20, "larger than the allowed 1,048,576 bytes"),
     "no text": (b"\xff\xfe\x00", "not UTF-8"),
 }
