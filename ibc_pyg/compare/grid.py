@@ -72,7 +72,7 @@ def make_grid(vary: Sequence[str], layers: Sequence[Path] = ()) -> list[GridPoin
         if field == "train.seed":
             raise ConfigError("--vary train.seed: the seeds are 0 .. N-1 of --seeds N")
         if any(axis[0][0] == field for axis in axes):
-            raise ConfigError(f"--vary: {field} is given twice; list all its values in one")
+            raise ConfigError(f"--vary: {field!r} is given twice; list all its values in one")
         axes.append([(field, value) for value in values])
     for layer in layers:
         if not current_path(layer).is_file():

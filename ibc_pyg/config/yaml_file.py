@@ -100,7 +100,7 @@ def read_yaml(path: Path) -> Any:
 def _check_file(path: Path) -> None:
     if not _is_file(path):
         raise ConfigError(
-            f"{str(path):.500} is not a file; give an experiment file such as those in experiments/"
+            f"{path!s:.500} is not a file; give an experiment file such as those in experiments/"
         )
     content = read_yaml(path)
     if content is not None and not isinstance(content, dict):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ibc_pyg.errors import reason
 from ibc_pyg.files import open_zip
 
 _HEADERS = {
@@ -48,7 +49,7 @@ def read_npz(path: Path, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
     except OSError:
         raise
     except Exception as error:
-        raise NpzError(f"{part}: {error}") from error
+        raise NpzError(f"{part}: {reason(error)}") from error
     return found
 
 

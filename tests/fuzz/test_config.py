@@ -114,4 +114,5 @@ def test_grid():
 
     values = st.lists(WORDS, max_size=8).map(",".join)
     words = st.tuples(st.sampled_from(["a.b", "c.d", "e.f"]) | WORDS, values).map("=".join)
-    fuzz(check, st.lists(words, max_size=6), examples=100)
+    twice = ["\n=1,2", "\n=3,4"]
+    fuzz(check, st.lists(words, max_size=6), examples=100, known=(twice,))
