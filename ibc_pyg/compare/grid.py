@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ibc_pyg.config.renamed import current_path
-from ibc_pyg.errors import ConfigError
+from ibc_pyg.errors import ConfigError, printable
 
 _OPENING, _CLOSING = "[{(", ")}]"
 _MOST_POINTS = 1000
@@ -72,7 +72,9 @@ def make_grid(vary: Sequence[str], layers: Sequence[Path] = ()) -> list[GridPoin
         if field == "train.seed":
             raise ConfigError("--vary train.seed: the seeds are 0 .. N-1 of --seeds N")
         if any(axis[0][0] == field for axis in axes):
-            raise ConfigError(f"--vary: {field!r} is given twice; list all its values in one")
+            raise ConfigError(
+                f"--vary: {printable(field)} is given twice; list all its values in one"
+            )
         axes.append([(field, value) for value in values])
     for layer in layers:
         if not current_path(layer).is_file():
