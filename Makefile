@@ -1,11 +1,12 @@
 # `make help` lists the targets.
 PYTHON ?= python3
+FUZZ_MINUTES ?= 30
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow chaos lint format clean
+.PHONY: help demo test test-slow chaos fuzz audit lint format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +27,10 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e ".[dev]"
 	@touch $@ $(VENV)/.test $(VENV)/.cpu
 
+$(VENV)/.audit: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e ".[audit]"
+	@touch $@
+
 demo: $(VENV)/.cpu  ## install, train on the embedded data set, evaluate, search, report
 	$(BIN)/python run.py demo
 
@@ -37,6 +42,12 @@ test-slow: $(VENV)/.test  ## run the slow tests too
 
 chaos: $(VENV)/.test  ## kill trainings at more than 100 moments and compare what comes out
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/chaos -m "slow or not slow" -s
+
+fuzz: $(VENV)/.test  ## damage the files of every reader for FUZZ_MINUTES (default: 30)
+	IBC_PYG_FUZZ_MINUTES=$(FUZZ_MINUTES) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/fuzz
+
+audit: $(VENV)/.audit  ## look up known vulnerabilities of the installed packages, over the network
+	$(BIN)/pip-audit --local --skip-editable
 
 lint: $(VENV)/.dev  ## ruff, mypy, and the import contracts
 	$(BIN)/ruff check .

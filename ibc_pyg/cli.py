@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
+import os
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from ibc_pyg import __version__
 from ibc_pyg.commands import COMMANDS
 from ibc_pyg.commands.process import limit_spinning
-from ibc_pyg.errors import UserError, printable
+from ibc_pyg.errors import UserError, exhausted, printable
 from ibc_pyg.parallel.launch import Launch
 from ibc_pyg.plain_text import log_lines
 
@@ -69,11 +72,13 @@ def _split_fields(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code: 0, 2 for invalid input, 130 for Ctrl-C."""
+    _escape_output()
     launch = Launch.from_environment()
     # Only the main process logs.
     level = logging.WARNING if launch.rank == 0 else logging.CRITICAL
     log_lines(level)
     try:
+        _check_working_folder()
         words, fields = _split_fields(arguments)
         parsed, rest = make_parser().parse_known_args(words)
         rest = [*fields, *rest]
@@ -84,21 +89,56 @@ def run(arguments: Sequence[str]) -> int:
                 f"{parsed.command} runs in one process: start it without torchrun; only train "
                 "supports several"
             )
-        return int(parsed.run(parsed, rest) or 0)
+        code = int(parsed.run(parsed, rest) or 0)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
     except UserError as error:
-        # Errors are printed on one line.
-        if launch.should_report_error():
-            sys.stderr.write(f"error: {printable(' '.join(str(error).split()))}\n")
-        return EXIT_USER_ERROR
+        problem = str(error)
     except BrokenPipeError:
         return 0
     except KeyboardInterrupt:
         if launch.rank == 0:
             sys.stderr.write("stopped\n")
         return EXIT_INTERRUPTED
+    except (ImportError, MemoryError, OSError, RecursionError, RuntimeError) as error:
+        found = exhausted(error)
+        if found is None:
+            raise
+        problem = found
+    # Errors are printed on one line.
+    if launch.should_report_error():
+        sys.stderr.write(f"error: {printable(' '.join(problem.split()))}\n")
+    return EXIT_USER_ERROR
 
 
 def main() -> NoReturn:
     """Run the command in `sys.argv`."""
     limit_spinning()
-    sys.exit(run(sys.argv[1:]))
+    try:
+        sys.exit(run(sys.argv[1:]))
+    finally:
+        _close_output()
+
+
+def _check_working_folder() -> None:
+    """Raise UserError if another process has removed it; some libraries cannot be imported then."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise UserError("the working folder no longer exists; change to another one") from error
+
+
+def _escape_output() -> None:
+    """Escape characters that the encoding of the output lacks, instead of raising."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _close_output() -> None:
+    """Drop output that cannot be written; Python would print a traceback at its end."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

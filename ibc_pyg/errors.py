@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import inspect
+import os
+import re
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
+
+# The allocators of torch raise RuntimeError.
+_NO_MEMORY = re.compile("(can't|cannot) allocate memory|not enough memory|out of memory")
 
 
 class UserError(Exception):
@@ -61,6 +67,30 @@ def reason(error: BaseException) -> str:
     """Return an error's message on one printable line of at most about 200 characters."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return printable(" ".join(text.split())[:200]) or type(error).__name__
+
+
+def exhausted(error: BaseException) -> str | None:
+    """Return the message of an error of the machine: no memory, no space, no file to be opened.
+
+    Args:
+        error: An error that nothing closer to its origin has caught.
+
+    Returns:
+        A sentence with a remedy, or None if the error is one of the program.
+    """
+    text = str(error)
+    if isinstance(error, RecursionError):
+        return "the input is nested too deeply; flatten it"
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(text):
+        return "there is not enough memory; use smaller images or batches, or another machine"
+    if "Too many open files" in text or getattr(error, "errno", None) == errno.EMFILE:
+        return "too many files are open; raise the limit: ulimit -n 1024"
+    if not isinstance(error, OSError):
+        return None
+    place = f"{printable(os.fsdecode(error.filename))}: " if error.filename else ""
+    if not place and error.errno == errno.ENOSPC:
+        place = "the output cannot be written: "
+    return f"{place}{reason(error)}"
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:

@@ -1,18 +1,119 @@
-"""Atomic file writes, JSON files and file hashes."""
+"""Bounded reads of files from others, atomic writes, JSON files and file hashes."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import json
 import os
 import secrets
 import stat
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from ibc_pyg.errors import RunError, printable, reason
+from ibc_pyg.errors import RunError, printable, reason, shown
+
+MAX_JSON = 64 * 2**20
+"""Most bytes of a JSON file; the split of a million images has about this size."""
+MAX_HEADER = 16 * 2**20
+"""Most bytes of the header of a safetensors file: the names of some hundred thousand tensors."""
+MAX_DIRECTORY = 64 * 2**20
+"""Most bytes of the list of members of a zip archive; that of 120,000 images has 12 MB."""
+EXPANSION = 20
+"""Most times that an archive grows when it is unpacked, beyond `FREE_EXPANSION`. Photographs do not
+shrink in an archive, and embeddings by less than half."""
+FREE_EXPANSION = 64 * 2**20
+
+
+def open_input(path: Path) -> io.BufferedReader:
+    """Open a regular file, or a link to one, for reading.
+
+    Raises:
+        OSError: If it is missing, cannot be read, or is a folder, a device, a pipe or a socket. A
+            pipe without a writer does not block.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+    try:
+        descriptor = os.open(path, flags | getattr(os, "O_BINARY", 0))
+    except ValueError as error:  # a null character
+        raise OSError(errno.EINVAL, "not the name of a file", str(path)) from error
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        kind = "a folder" if stat.S_ISDIR(mode) else "a device, a pipe or a socket"
+        raise OSError(errno.EINVAL, f"it is {kind}, not a regular file", str(path))
+    return io.BufferedReader(io.FileIO(descriptor, "rb"))
+
+
+def read_bounded(path: Path, limit: int) -> bytes:
+    """Read a whole regular file.
+
+    Args:
+        path: The file.
+        limit: Most bytes it may have.
+
+    Raises:
+        OSError: As `open_input`, or if the file is larger.
+    """
+    with open_input(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(min(size, limit) + 1)
+        if len(data) > size:  # a file that grows, or does not know its size
+            data += file.read(limit + 1 - len(data))
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"it is larger than the allowed {limit:,} bytes", str(path))
+    return data
+
+
+def check_safetensors(path: Path) -> None:
+    """Check that a file can be a safetensors file, before a library reads it.
+
+    Raises:
+        OSError: As `open_input`, or if the header is longer than the file or than `MAX_HEADER`.
+    """
+    with open_input(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        length = int.from_bytes(file.read(8), "little")
+    if not 2 <= length <= min(MAX_HEADER, size - 8):
+        raise OSError(errno.EINVAL, f"it has a header of {length:,} bytes", str(path))
+
+
+def most_unpacked(size: int) -> int:
+    """Return the most bytes that an archive of `size` bytes may hold when unpacked."""
+    return EXPANSION * size + FREE_EXPANSION
+
+
+class _BoundedReads(io.BufferedReader):
+    """File of which no single read is long: a zip archive gives the length of its own list."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        rest = max(os.fstat(self.fileno()).st_size - self.tell(), 0)
+        wanted = rest if size is None or size < 0 else min(size, rest)
+        if wanted > MAX_DIRECTORY:
+            raise zipfile.BadZipFile("its list of members is too long")
+        return super().read(wanted)
+
+
+@contextmanager
+def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a zip archive for reading.
+
+    Raises:
+        OSError: As `open_input`.
+        zipfile.BadZipFile: If it is damaged, its list of members is longer than `MAX_DIRECTORY`, or
+            they are larger in total than `most_unpacked`.
+    """
+    with _BoundedReads(open_input(path).detach()) as file, zipfile.ZipFile(file) as archive:
+        total = sum(info.file_size for info in archive.infolist())
+        if total > most_unpacked(os.fstat(file.fileno()).st_size):
+            raise zipfile.BadZipFile(
+                f"its members have {total:,} bytes unpacked, more than {EXPANSION} times its size"
+            )
+        yield archive
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -30,18 +131,43 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
+    """Read a JSON object of at most `MAX_JSON` bytes; see `parse_json`.
 
     Raises:
-        RunError: If the file is missing or damaged.
+        RunError: If the file is missing, too large or damaged.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(read_bounded(path, MAX_JSON))
     except (OSError, ValueError) as error:  # not UTF-8, no JSON
-        raise RunError(f"{path} cannot be read: {error}") from error
+        raise RunError(f"{path} cannot be read: {reason(error)}") from error
     if not isinstance(value, dict):
         raise RunError(f"{path} does not hold a JSON object")
     return value
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Parse JSON in which no key of an object stands twice.
+
+    NaN and infinities, which Python writes, are accepted.
+
+    Raises:
+        ValueError: If it is not UTF-8 or not JSON, a key stands twice, a number has thousands of
+            digits, or values are nested too deeply.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_unique)
+    except RecursionError:
+        raise ValueError("values are nested too deeply") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = iter(found)
+        # Up to the first repetition the keys stand in the same order.
+        twice = next(key for key, _ in pairs if key != next(keys, None))
+        raise ValueError(f"the key {shown(twice)} stands twice")
+    return found
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -140,7 +266,7 @@ def is_stream(path: Path) -> bool:
 
 
 def file_digest(path: Path, algorithm: str = "sha256") -> str:
-    """Return the hexadecimal digest of a file's content.
+    """Return the hexadecimal digest of a regular file's content.
 
     Args:
         path: The file.
@@ -149,5 +275,5 @@ def file_digest(path: Path, algorithm: str = "sha256") -> str:
     Raises:
         OSError: If it cannot be read.
     """
-    with path.open("rb") as file:
+    with open_input(path) as file:
         return hashlib.file_digest(file, algorithm).hexdigest()

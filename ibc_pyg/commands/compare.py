@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ibc_pyg.commands.numbers import MOST_JOBS, MOST_SEEDS, MOST_THREADS, whole
 from ibc_pyg.commands.trust import add_trust_code
 
 if TYPE_CHECKING:
@@ -43,12 +44,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="overlays; each adds a row: the experiment with this file applied",
     )
-    parser.add_argument("--seeds", type=int, default=3, help="seeds 0 .. N-1 (default: 3)")
+    parser.add_argument(
+        "--seeds",
+        type=whole(1, MOST_SEEDS),
+        default=3,
+        help="seeds 0 .. N-1 (default: 3)",
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of all runs and the table")
-    parser.add_argument("--jobs", type=int, default=1, help="runs side by side (default: 1)")
+    parser.add_argument(
+        "--jobs", type=whole(1, MOST_JOBS), default=1, help="runs side by side (default: 1)"
+    )
     parser.add_argument(
         "--threads",
-        type=int,
+        type=whole(1, MOST_THREADS),
         help="CPU threads of a run (default: all cores, divided among the runs)",
     )
     add_trust_code(parser, "a teacher")
@@ -64,10 +72,6 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     from ibc_pyg.config.yaml_file import parse_config
     from ibc_pyg.errors import ConfigError
 
-    for name in ("seeds", "jobs", "threads"):
-        given = getattr(arguments, name)
-        if given is not None and given < 1:
-            raise ConfigError(f"--{name} must be >= 1, not {given}")
     points = make_grid(arguments.vary, arguments.layers)
     base, *above = map(current_path, arguments.experiment)
     for layer in [None, *arguments.layers]:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ibc_pyg.commands.numbers import whole
+
 if TYPE_CHECKING:
     from ibc_pyg.config import DataConfig
     from ibc_pyg.console import Progress
@@ -34,9 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sample = actions.add_parser("make-sample", help="write a small synthetic data set")
     sample.add_argument("name", metavar="NAME")
     sample.add_argument("--out", type=Path, metavar="DIR", required=True, help="an empty folder")
-    sample.add_argument("--classes", type=int, default=4, help="training classes, and test classes")
-    sample.add_argument("--images", type=int, default=6, help="images per class")
-    sample.add_argument("--seed", type=int, default=0, help="seed of the drawings")
+    sample.add_argument(
+        "--classes", type=whole(2, 40), default=4, help="training classes, and test classes"
+    )
+    sample.add_argument("--images", type=whole(2, 100), default=6, help="images per class")
+    sample.add_argument("--seed", type=whole(0, 2**32 - 1), default=0, help="seed of the drawings")
 
 
 def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:

@@ -6,12 +6,12 @@ For several runs of one data set, their mean and their ensemble are also scored.
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ibc_pyg.commands.data_fields import add_data_fields, data_fields
+from ibc_pyg.commands.numbers import whole
 from ibc_pyg.commands.trust import add_trust_code
 from ibc_pyg.errors import UserError
 
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--refine-size",
-        type=_positive,
+        type=whole(1, 100_000),
         metavar="N",
         help="images in a neighbourhood (default: evaluate.refine_size of the run)",
     )
@@ -220,11 +220,5 @@ def _notes(out: Console, *runs: Mapping[str, Any]) -> None:
         )
 
 
-def _positive(text: str) -> int:
-    if not re.fullmatch(r"0*[1-9][0-9]{0,8}", text):
-        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not an integer from 1 to 10^9 - 1")
-    return int(text)
-
-
 def _ks(text: str) -> tuple[int, ...]:
-    return tuple(sorted({_positive(part.strip()) for part in text.split(",")}))
+    return tuple(sorted({whole(1, 10**9)(part.strip()) for part in text.split(",")}))

@@ -9,6 +9,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ibc_pyg.commands.numbers import whole
+
 NAME = "import-official"
 HELP = "create a run folder from released checkpoints"
 
@@ -18,7 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--encoder", type=Path, required=True, metavar="E.pth", help="backbone")
     parser.add_argument("--mpn", type=Path, metavar="G.pth", help="message passing network")
     parser.add_argument(
-        "--heads", type=int, metavar="H", help="attention heads of the message passing network"
+        "--heads",
+        type=whole(1, 1024),
+        metavar="H",
+        help="attention heads of the message passing network",
     )
     parser.add_argument(
         "--last-stride", action="store_true", help="trained with stride 1 in the last stage"

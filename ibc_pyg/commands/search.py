@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ibc_pyg.commands.data_fields import add_data_fields, data_fields
+from ibc_pyg.commands.numbers import whole
 from ibc_pyg.commands.trust import add_trust_code
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of a finished run")
     parser.add_argument("image", type=Path, metavar="IMAGE", help="picture to search with")
-    parser.add_argument("-k", type=int, default=10, help="number of images (default: 10)")
+    parser.add_argument(
+        "-k", type=whole(1, 10**6), default=10, help="number of images (default: 10)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results as JSON")
     add_trust_code(parser, "the run")
     add_data_fields(parser)
@@ -39,8 +42,6 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     from ibc_pyg.retrieval.search import search
 
     fields = data_fields(rest, NAME)
-    if arguments.k < 1:
-        raise UserError(f"-k must be >= 1, not {arguments.k}")
     if not arguments.image.is_file():
         raise UserError(f"{arguments.image} is not a file; give a picture to search with")
     check_outputs([arguments.json], inputs=[arguments.image], runs=[arguments.run_dir])

@@ -22,8 +22,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ibc_pyg.commands.numbers import MOST_JOBS, MOST_SEEDS, MOST_THREADS, whole
 from ibc_pyg.commands.trust import add_trust_code
 from ibc_pyg.errors import ConfigError
+from ibc_pyg.sweep import MOST_TRIALS
 
 if TYPE_CHECKING:
     from ibc_pyg.sweep.plan import Plan
@@ -53,24 +55,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "sweep", type=Path, metavar="SWEEP", help="sweep file, YAML, in W&B's format"
     )
-    parser.add_argument("--trials", type=int, help="trials of each method (default: run_cap)")
+    parser.add_argument(
+        "--trials", type=whole(1, MOST_TRIALS), help="trials of each method (default: run_cap)"
+    )
     parser.add_argument(
         "--seeds",
-        type=int,
+        type=whole(0, MOST_SEEDS),
         default=3,
         help="fresh seeds of each winner (default: 3); 0: trials only",
     )
     parser.add_argument(
         "--seed",
-        type=int,
+        type=whole(0, 2**31),
         default=0,
         help="seed of the drawn values and of the trials (default: 0)",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of all runs and the table")
-    parser.add_argument("--jobs", type=int, default=1, help="runs side by side (default: 1)")
+    parser.add_argument(
+        "--jobs", type=whole(1, MOST_JOBS), default=1, help="runs side by side (default: 1)"
+    )
     parser.add_argument(
         "--threads",
-        type=int,
+        type=whole(1, MOST_THREADS),
         help="CPU threads of a run (default: all cores, divided among the runs)",
     )
     parser.add_argument(
@@ -190,15 +196,6 @@ def _plan(arguments: argparse.Namespace, fields: Sequence[str]) -> Plan:
     count = sweep.run_cap if arguments.trials is None else arguments.trials
     if count is None:
         raise ConfigError("--trials: give a number, or run_cap in the sweep file")
-    for name, value, least in (
-        ("trials", count, 1),
-        ("seeds", arguments.seeds, 0),
-        ("seed", arguments.seed, 0),
-        ("jobs", arguments.jobs, 1),
-        ("threads", 1 if arguments.threads is None else arguments.threads, 1),
-    ):
-        if value < least:
-            raise ConfigError(f"--{name} must be >= {least}, not {value}")
     methods = make_methods(sweep.experiments, expand_renamed(arguments.experiments or []))
     controls = [make_control(given, methods) for given in arguments.control]
     names = [each.name for each in methods] + [each.name for each in controls]

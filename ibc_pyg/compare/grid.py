@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ibc_pyg.config.renamed import current_path
-from ibc_pyg.errors import ConfigError
+from ibc_pyg.errors import ConfigError, printable
 
 _OPENING, _CLOSING = "[{(", ")}]"
+_MOST_POINTS = 1000
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ def make_grid(vary: Sequence[str], layers: Sequence[Path] = ()) -> list[GridPoin
         layers: Overlays on the experiment; the product starts with none of them.
 
     Raises:
-        ConfigError: If one has no field, no value, or a value twice, or an overlay is not a file.
+        ConfigError: If one has no field, no value, or a value twice, an overlay is not a file, or
+            there are more than a thousand settings.
     """
     axes: list[list[tuple[str, str]]] = []
     for text in vary:
@@ -69,11 +72,17 @@ def make_grid(vary: Sequence[str], layers: Sequence[Path] = ()) -> list[GridPoin
         if field == "train.seed":
             raise ConfigError("--vary train.seed: the seeds are 0 .. N-1 of --seeds N")
         if any(axis[0][0] == field for axis in axes):
-            raise ConfigError(f"--vary: {field} is given twice; list all its values in one")
+            raise ConfigError(
+                f"--vary: {printable(field)} is given twice; list all its values in one"
+            )
         axes.append([(field, value) for value in values])
     for layer in layers:
         if not current_path(layer).is_file():
             raise ConfigError(f"--layers: {layer} is not a file")
+    if (1 + len(layers)) * math.prod(map(len, axes)) > _MOST_POINTS:
+        raise ConfigError(
+            f"--vary, --layers: there are more than {_MOST_POINTS} settings; give fewer"
+        )
     points = [
         GridPoint(values, layer) for layer in (None, *layers) for values in itertools.product(*axes)
     ]

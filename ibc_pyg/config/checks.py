@@ -4,34 +4,99 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
-from typing import Any
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
+from types import NoneType
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from ibc_pyg.errors import ConfigError
 
 CLASS_KEYS = frozenset({"class_path", "init_args"})
 """Keys that make jsonargparse instantiate a class."""
+MAX_INTEGER = 2**63
+"""Integers below it are read by every library."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers that a field takes, declared as `Annotated[int, Range(1, 100)]`.
+
+    It holds for every number of a list. Every number of a configuration has one, so that no file
+    can ask for more than a machine has.
+
+    Attributes:
+        least: Lower bound.
+        most: Upper bound.
+        above: Whether the lower bound itself is excluded.
+        below: Whether the upper bound itself is excluded.
+    """
+
+    least: float
+    most: float
+    above: bool = False
+    below: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        """Return whether a number is in the range; NaN is not."""
+        low = value > self.least if self.above else value >= self.least
+        return low and (value < self.most if self.below else value <= self.most)
+
+    def __str__(self) -> str:
+        """Return the interval."""
+        opening, closing = "(" if self.above else "[", ")" if self.below else "]"
+        return f"{opening}{self.least:.10g}, {self.most:.10g}{closing}"
 
 
 def check(field_name: str, holds: bool, needs: str, value: object) -> None:
     """Raise ConfigError unless `holds`."""
     if not holds:
-        raise ConfigError(f"{field_name} must be {needs}, not {value}")
+        raise ConfigError(f"{field_name} must be {needs}, not {_shown(value)}")
 
 
-def check_finite(part: str, values: Any) -> None:
-    """Check for infinity and NaN, which YAML and `float` accept."""
-    for each in fields(values):
-        value = getattr(values, each.name)
-        if isinstance(value, float):
-            check(f"{part}.{each.name}", math.isfinite(value), "a finite number", value)
+def check_ranges(part: str, values: Any) -> None:
+    """Check the declared range of each field of a dataclass.
+
+    Raises:
+        ConfigError: Naming the field, its range and its value.
+    """
+    for name, (allowed, optional) in ranges(values.__class__).items():
+        value = getattr(values, name)
+        for number in value if isinstance(value, list | tuple) else [value]:
+            if number is None:
+                continue
+            field = f"{part}.{name}"
+            if isinstance(number, float):
+                check(field, math.isfinite(number), "a finite number", number)
+            needs = f"in {allowed}, or none" if optional else f"in {allowed}"
+            check(field, number in allowed, needs, number)
+
+
+@cache
+def ranges(cls: type) -> dict[str, tuple[Range, bool]]:
+    """Return the declared range of each field, and whether the field may be None."""
+    found: dict[str, tuple[Range, bool]] = {}
+    for name, hint in get_type_hints(cls, include_extras=True).items():
+        if get_origin(hint) is Annotated:
+            kind, *notes = get_args(hint)
+            for note in notes:
+                if isinstance(note, Range):
+                    found[name] = (note, NoneType in get_args(kind))
+    return found
+
+
+def _shown(value: object) -> str:
+    """Return a value as text; that of a long integer would raise ValueError."""
+    if isinstance(value, int) and abs(value) >= MAX_INTEGER:
+        return f"a number of {value.bit_length()} bits"
+    text = str(value)
+    return text if len(text) <= 200 else f"{text[:200]} ..."
 
 
 def check_plain(values: Any) -> None:
     """Check that a dataclass and those nested in it hold plain data only.
 
-    Plain data are null, bool, int, float, str, lists, and dictionaries with strings as keys. Keys
-    that name a class are refused: nothing in a configuration is imported or called.
+    Plain data are null, bool, int, finite float, str, lists, and dictionaries with strings as keys.
+    Keys that name a class are refused: nothing in a configuration is imported or called.
 
     Raises:
         ConfigError: Naming the field.
@@ -40,7 +105,11 @@ def check_plain(values: Any) -> None:
         if isinstance(value, dict):
             for key in value:
                 check_key(name, key)
-        elif value is not None and type(value) not in (bool, int, float, str, list):
+        elif type(value) is float:
+            check(name, math.isfinite(value), "a finite number", value)
+        elif type(value) in (bool, int):
+            check(name, abs(value) < MAX_INTEGER, "below 2^63", value)
+        elif value is not None and type(value) not in (str, list):
             kind = type(value).__name__
             raise ConfigError(
                 f"{name} must be plain data (a string, a number, true, false, null, a list or a "

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from ibc_pyg.config.checks import check
+from ibc_pyg.config.checks import Range, check, check_ranges
+
+MAX_BATCH = 65_536
+"""Most images of a batch."""
 
 
 @dataclass
@@ -18,22 +21,22 @@ class DataConfig:
     """Folder of the data set; not needed for built-in data sets."""
     options: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the reader of the data set."""
-    classes_per_batch: int = 16
+    classes_per_batch: Annotated[int, Range(1, 10_000)] = 16
     """P: number of classes in a batch."""
-    images_per_class: int = 6
+    images_per_class: Annotated[int, Range(1, 10_000)] = 6
     """K: number of images of each class in a batch."""
     sampler: Literal["walk", "distinct", "redrawn"] = "distinct"
     """walk: all images of all classes, as in the released code; distinct: no class twice in a
     batch; redrawn: as walk, with a new P x K of the same product in each epoch."""
-    val_classes: float = 0.1
+    val_classes: Annotated[float, Range(1e-4, 1, below=True)] = 0.1
     """Fraction of the training classes that is held out with `select` val."""
-    val_fold: int = 0
+    val_fold: Annotated[int, Range(0, 10_000)] = 0
     """Index of the disjoint set of held-out classes, from 0."""
     transform: str = "glyphs"
     """Preset of augmentation and normalisation."""
     transform_args: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the preset."""
-    workers: int | None = None
+    workers: Annotated[int | None, Range(0, 256)] = None
     """Processes that read images; 0: the main process; none: chosen for the machine."""
     cache: bool = False
     """Decode and resize each image once, and cache it in a memory-mapped file."""
@@ -44,9 +47,9 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         """Check ranges; raise ConfigError."""
-        check("data.classes_per_batch", self.classes_per_batch >= 1, ">= 1", self.classes_per_batch)
-        check("data.images_per_class", self.images_per_class >= 1, ">= 1", self.images_per_class)
-        check("data.val_classes", 0 < self.val_classes < 1, "in (0, 1)", self.val_classes)
+        check_ranges("data", self)
+        images = self.classes_per_batch * self.images_per_class
+        needs = f"at most {MAX_BATCH} images"
+        check("data.classes_per_batch x images_per_class", images <= MAX_BATCH, needs, images)
         folds = int(1 / self.val_classes)
         check("data.val_fold", 0 <= self.val_fold < folds, f"in [0, {folds - 1}]", self.val_fold)
-        check("data.workers", self.workers is None or self.workers >= 0, ">= 0", self.workers)

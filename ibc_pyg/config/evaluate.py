@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
-from ibc_pyg.config.checks import check
+from ibc_pyg.config.checks import Range, check_ranges
 
 RefineMethod = Literal["none", "knn", "k_reciprocal", "cluster"]
 """Selection of the neighbours for descriptor refinement."""
@@ -15,28 +15,23 @@ RefineMethod = Literal["none", "knn", "k_reciprocal", "cluster"]
 class EvaluateConfig:
     """Evaluation on the test images."""
 
-    ks: list[int] = field(default_factory=list)
+    ks: Annotated[list[int], Range(1, 10**9)] = field(default_factory=list)
     """The K of R@K, in addition to 1; empty: those of the protocol of the data set, such as 1, 10,
     100, 1000 for sop."""
-    batch_size: int = 256
+    batch_size: Annotated[int, Range(1, 65_536)] = 256
     """Images per forward pass."""
     clustering: bool = True
     """Also compute NMI, AMI and ARI of k-means with as many clusters as test classes."""
-    kmeans_restarts: int = 1
+    kmeans_restarts: Annotated[int, Range(1, 1000)] = 1
     """Runs of k-means; the one with the lowest inertia is used."""
     raw_pixels: bool = False
     """Also score the raw pixels, as a floor; for data sets in memory."""
     refine: RefineMethod = "none"
     """Also score descriptors refined by message passing among neighbours selected without labels:
     the nearest (knn), the k-reciprocal ones, or those in the same k-means cluster."""
-    refine_size: int = 7
+    refine_size: Annotated[int, Range(1, 100_000)] = 7
     """Images in a neighbourhood, including the refined one; 1 changes nothing."""
 
     def __post_init__(self) -> None:
         """Check ranges; raise ConfigError."""
-        check(
-            "evaluate.ks", all(1 <= k <= 10**9 for k in self.ks), "numbers from 1 to 10^9", self.ks
-        )
-        check("evaluate.batch_size", self.batch_size >= 1, ">= 1", self.batch_size)
-        check("evaluate.kmeans_restarts", self.kmeans_restarts >= 1, ">= 1", self.kmeans_restarts)
-        check("evaluate.refine_size", self.refine_size >= 1, ">= 1", self.refine_size)
+        check_ranges("evaluate", self)

@@ -9,32 +9,26 @@ from __future__ import annotations
 
 from argparse import ArgumentError
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import docstring_parser
-import yaml
-from jsonargparse import ArgumentParser, get_loader
+from jsonargparse import ArgumentParser
 from jsonargparse.typing import register_type
 
 from ibc_pyg.config.checks import CLASS_KEYS, check_key, walk
+from ibc_pyg.config.yaml_text import load_text
 from ibc_pyg.errors import ConfigError
 
 T = TypeVar("T")
 
+_TEXTS = 8
+
 
 class Plain:
     """Type of the parser for `Any`: a value read as YAML, and never an object of a class."""
-
-
-def load_text(text: str) -> Any:
-    """Parse a text with the YAML loader of the parser; return the text if it is not YAML."""
-    with suppress(yaml.YAMLError, ValueError, RecursionError):
-        return get_loader("yaml")(text)
-    return text
 
 
 register_type(
@@ -46,7 +40,7 @@ register_type(
 )
 
 
-def refuse_classes(name: str, value: Any) -> None:
+def refuse_classes(name: str, value: Any, level: int = 0) -> None:
     """Check that no key in the input of a parser names a class.
 
     The parser may read a text as YAML, so the YAML value of each text is checked, too.
@@ -54,17 +48,27 @@ def refuse_classes(name: str, value: Any) -> None:
     Args:
         name: Name of the field, for the message.
         value: A value from YAML, or the text of an option.
+        level: Number of texts that hold this one.
 
     Raises:
-        ConfigError: Naming the field and the key.
+        ConfigError: Naming the field and the key, or the field whose text exceeds the bounds of
+            YAML.
     """
     for path, each in walk(value, name):
         if isinstance(each, dict):
             for key in each:
                 if key in CLASS_KEYS:
                     check_key(path, key)
-        elif isinstance(each, str) and (loaded := load_text(each)) != each:
-            refuse_classes(path, loaded)
+        elif isinstance(each, str):
+            try:
+                loaded = load_text(each)
+            except ConfigError as error:
+                raise ConfigError(f"{path}: {error}" if path else str(error)) from error
+            if loaded == each:
+                continue
+            if level == _TEXTS:
+                raise ConfigError(f"{path}: there are more than {_TEXTS} texts within each other")
+            refuse_classes(path, loaded, level + 1)
 
 
 def make_parser(cls: type, prog: str) -> ArgumentParser:
@@ -101,6 +105,8 @@ def from_parsed(cls: type[T], values: Mapping[str, Any], name: str = "") -> T:
     for each in _fields(cls):
         value, hint = values[each.name], hints[each.name]
         path = f"{name}.{each.name}" if name else each.name
+        if value is None and NoneType not in (hint, *get_args(hint)):
+            raise ConfigError(f"{path} is empty; give a value, or leave the field out")
         if isinstance(hint, type) and is_dataclass(hint):
             value = from_parsed(hint, value, path)
         elif item := _listed(hint):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from ibc_pyg.config.checks import check, check_finite
+from ibc_pyg.config.checks import Range, check, check_ranges
 
 
 @dataclass
@@ -24,20 +24,18 @@ class TermConfig:
     """Arguments of the miner."""
     features: Literal["embeddings", "nodes"] = "embeddings"
     """Input of the loss: raw backbone embeddings, or refined nodes (the last output of the MPN)."""
-    weight: float = 1.0
+    weight: Annotated[float, Range(0, 1e6)] = 1.0
     """Weight of the term in the sum."""
-    lr_factor: float = 1.0
+    lr_factor: Annotated[float, Range(0, 1e6, above=True)] = 1.0
     """Factor of `train.lr` for parameters of the term, such as proxies."""
 
     def __post_init__(self) -> None:
         """Check ranges; raise ConfigError."""
-        check_finite("loss.terms", self)
+        check_ranges("loss.terms", self)
         for field_name in ("args", "miner_args"):
             value = getattr(self, field_name)
             needs = "a mapping of arguments, or omitted"
             check(f"loss.terms.{field_name}", isinstance(value, dict), needs, value)
-        check("loss.terms.weight", self.weight >= 0, ">= 0", self.weight)
-        check("loss.terms.lr_factor", self.lr_factor > 0, "> 0", self.lr_factor)
         check(
             "loss.terms.miner_args",
             self.miner is not None or not self.miner_args,
@@ -50,23 +48,17 @@ class TermConfig:
 class LossConfig:
     """Cross-entropy on refined nodes and embeddings (paper, section 3.5), and further terms."""
 
-    temperature: float = 1.0
+    temperature: Annotated[float, Range(0, 1e6, above=True)] = 1.0
     """T: divisor of the logits."""
-    label_smoothing: float = 0.1
+    label_smoothing: Annotated[float, Range(0, 1, below=True)] = 0.1
     """Fraction of the target that is distributed over all classes."""
-    node_weight: float = 1.0
+    node_weight: Annotated[float, Range(0, 1e6)] = 1.0
     """Weight of the cross-entropy on the refined nodes."""
-    auxiliary_weight: float = 1.0
+    auxiliary_weight: Annotated[float, Range(0, 1e6)] = 1.0
     """Weight of the cross-entropy on the backbone embeddings."""
     terms: list[TermConfig] = field(default_factory=list)
     """Further terms: metric-learning losses, as baselines or in addition to the graph."""
 
     def __post_init__(self) -> None:
         """Check ranges; raise ConfigError."""
-        check_finite("loss", self)
-        check("loss.temperature", self.temperature > 0, "> 0", self.temperature)
-        check(
-            "loss.label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)", self.label_smoothing
-        )
-        check("loss.node_weight", self.node_weight >= 0, ">= 0", self.node_weight)
-        check("loss.auxiliary_weight", self.auxiliary_weight >= 0, ">= 0", self.auxiliary_weight)
+        check_ranges("loss", self)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from ibc_pyg.config.checks import check
+from ibc_pyg.config.checks import Range, check, check_ranges
 
 
 @dataclass
@@ -30,15 +30,15 @@ class ModelConfig:
     sync_batch_norm: bool = True
     """With several processes, compute the statistics of the backbone's batch normalisations over
     the whole batch, as always for the heads; false: over the images of each process."""
-    embedding_dim: int = 128
+    embedding_dim: Annotated[int, Range(1, 65_536)] = 128
     """D: width of embeddings and nodes."""
-    steps: int = 1
+    steps: Annotated[int, Range(0, 100)] = 1
     """L: message-passing steps; 0: only the auxiliary head and its loss."""
     conv: str = "IntraBatchConv"
     """Graph layer: a name in torch_geometric.nn, none, a dotted path, or FILE.py:CLASS."""
     conv_args: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the graph layer."""
-    heads: int = 4
+    heads: Annotated[int, Range(1, 1024)] = 4
     """H: attention heads; with IntraBatchConv they divide embedding_dim."""
     null_node: bool = True
     """Softmax-plus-one: an additional node with zero key and value."""
@@ -60,9 +60,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         """Check ranges; raise ConfigError."""
-        check("model.embedding_dim", self.embedding_dim >= 1, ">= 1", self.embedding_dim)
-        check("model.steps", self.steps >= 0, ">= 0", self.steps)
-        check("model.heads", self.heads >= 1, ">= 1", self.heads)
+        check_ranges("model", self)
         check(
             "model.heads",
             # Other layers are followed by a linear layer that restores the width.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
-from ibc_pyg.config.checks import check
+from ibc_pyg.config.checks import Range, check_ranges
 
 
 @dataclass
@@ -22,15 +22,13 @@ class TrackConfig:
     """Group of the run in W&B."""
     tags: list[str] = field(default_factory=list)
     """Tags of the run."""
-    every: int = 1
+    every: Annotated[int, Range(1, 10**9)] = 1
     """Steps between records of the training loss; each record synchronises a GPU."""
-    statistics_every: int = 50
+    statistics_every: Annotated[int, Range(0, 10**9)] = 50
     """Steps between records of attention statistics; 0: never."""
     report: bool = True
     """Write report.html at the end of the run."""
 
     def __post_init__(self) -> None:
         """Check ranges; raise ConfigError."""
-        check("track.every", self.every >= 1, ">= 1", self.every)
-        often = self.statistics_every
-        check("track.statistics_every", often >= 0, ">= 0", often)
+        check_ranges("track", self)

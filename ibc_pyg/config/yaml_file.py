@@ -14,9 +14,12 @@ from jsonargparse import ArgumentParser
 from ibc_pyg.config import Config
 from ibc_pyg.config.checks import check_key
 from ibc_pyg.config.fields import from_parsed, make_parser, refuse_classes
-from ibc_pyg.errors import ConfigError
+from ibc_pyg.config.yaml_text import MAX_BYTES, load_document
+from ibc_pyg.errors import ConfigError, reason
+from ibc_pyg.files import read_bounded
 
 _EVERY_FIELD = "`train --help-fields` lists every field"
+_LONGEST = 500
 
 
 def config_parser(prog: str) -> ArgumentParser:
@@ -77,22 +80,27 @@ def read_yaml(path: Path) -> Any:
     """Read a YAML file of plain data.
 
     Raises:
-        ConfigError: If it cannot be read, is not YAML, or is nested too deeply.
+        ConfigError: If it cannot be read, is too large or not YAML, or exceeds a bound of
+            `ibc_pyg.config.yaml_text`.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
+        text = read_bounded(path, MAX_BYTES).decode("utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {reason(error)}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} cannot be read: it is not UTF-8 text") from error
+    try:
+        return load_document(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {_one_line(str(error))}") from error
-    except RecursionError as error:
-        raise ConfigError(f"{path}: values are nested too deeply") from error
+    except ConfigError as error:
+        raise ConfigError(f"{path}, {error}") from error
 
 
 def _check_file(path: Path) -> None:
-    if not path.is_file():
+    if not _is_file(path):
         raise ConfigError(
-            f"{path} is not a file; give an experiment file such as those in experiments/"
+            f"{path!s:.500} is not a file; give an experiment file such as those in experiments/"
         )
     content = read_yaml(path)
     if content is not None and not isinstance(content, dict):
@@ -107,6 +115,13 @@ def _check_file(path: Path) -> None:
             refuse_classes(name, value)
         except ConfigError as error:
             raise in_file(path, error) from error
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # the name is too long
+        return False
 
 
 def _check_words(words: Iterable[str]) -> None:
@@ -141,4 +156,5 @@ def _with_hint(message: str) -> str:
 
 
 def _one_line(message: str) -> str:
-    return " ".join(message.split())
+    text = " ".join(message.split())
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from ibc_pyg.data.images.formats import FORMATS
+from ibc_pyg.data.images.decode import MAX_BYTES, UndecodableError, decode_bytes
 from ibc_pyg.data.table import ImageTable, Role, SplitSizes
 from ibc_pyg.errors import printable, reason
+from ibc_pyg.files import read_bounded
 
 SHOWN = 10
 CHUNK = 256
+DARK = 16
+"""Values below this, of 255, are almost black: so are 12 bits in a 16-bit file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class ImageCheck:
         problem: Why it cannot be used, or None.
         digest: Hash of its content; empty if it cannot be read.
         grey: Whether it has one channel, or three equal ones.
+        dark: Whether no value reaches `DARK`.
         size: Width and height in pixels; (0, 0) if it cannot be used.
     """
 
@@ -38,6 +41,7 @@ class ImageCheck:
     problem: str | None
     digest: bytes
     grey: bool
+    dark: bool
     size: tuple[int, int]
 
 
@@ -52,6 +56,7 @@ class VerifyReport:
         sizes: Sizes of the splits.
         broken: Images that cannot be read, with the reason.
         grey: Images with one channel, or three equal ones.
+        dark: Images that are almost black.
         duplicates: Groups of images with the same content.
         conflicting: Those groups that span several classes, or training and test.
         single_image_classes: Names of classes with one image.
@@ -65,6 +70,7 @@ class VerifyReport:
     sizes: SplitSizes
     broken: tuple[tuple[str, str], ...]
     grey: tuple[str, ...]
+    dark: tuple[str, ...]
     duplicates: tuple[tuple[str, ...], ...]
     conflicting: tuple[tuple[str, ...], ...]
     single_image_classes: tuple[str, ...]
@@ -89,6 +95,7 @@ class VerifyReport:
                 if len(self.grey) < self.images
                 else (f"greyscale: all {self.images:,}",)
             ),
+            *(_section("almost black", self.dark) if self.dark else ()),
             *_section("duplicates", [" = ".join(group) for group in self.duplicates]),
             *_section(
                 "duplicates across classes or train and test",
@@ -106,35 +113,25 @@ def _section(title: str, entries: list[str] | tuple[str, ...]) -> Iterator[str]:
 
 
 def check_file(path: str, file: os.PathLike[str]) -> ImageCheck:
-    """Read and decode one whole image file."""
-    data = b""
+    """Read and decode one image file, as for training."""
+    data, digest = b"", b""
     try:
-        with open(file, "rb") as stream:  # noqa: PTH123 - Path.open is slower, and this runs once per image
-            data = stream.read()
+        data = read_bounded(Path(file), MAX_BYTES)
         if not data:
-            return ImageCheck(path, "the file is empty", b"", False, (0, 0))
+            return ImageCheck(path, "the file is empty", b"", False, False, (0, 0))
+        digest = _digest(data)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                image.load()
-                grey = _is_grey(image)
-                size = image.size
-    except Exception as error:  # damaged images fail in PIL in many ways
-        problem = reason(error)
-        if "cannot identify image file" in problem:
-            problem = "not an image in a known format"
-        return ImageCheck(path, problem, _digest(data) if data else b"", False, (0, 0))
-    return ImageCheck(path, None, _digest(data), grey, size)
+            pixels = decode_bytes(data).numpy()  # [3, H, W]
+    except (OSError, UndecodableError) as error:
+        return ImageCheck(path, reason(error), digest, False, False, (0, 0))
+    grey = _equal_channels(np.moveaxis(pixels, 0, -1))
+    dark = bool(pixels.max() < DARK)
+    return ImageCheck(path, None, digest, grey, dark, (pixels.shape[2], pixels.shape[1]))
 
 
 def _digest(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=16).digest()
-
-
-def _is_grey(image: Image.Image) -> bool:
-    if image.mode in ("1", "L", "LA", "I", "F", "I;16"):
-        return True
-    return _equal_channels(np.asarray(image.convert("RGB")))
 
 
 def _equal_channels(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> bool:
@@ -149,7 +146,8 @@ def _checks(table: ImageTable, workers: int) -> Iterator[ImageCheck]:
         for path, pixels in zip(table.paths, table.images, strict=True):
             height, width = pixels.shape[:2]
             digest = _digest(pixels.tobytes())
-            yield ImageCheck(path, None, digest, _equal_channels(pixels), (width, height))
+            grey, dark = _equal_channels(pixels), bool(pixels.max() < DARK)
+            yield ImageCheck(path, None, digest, grey, dark, (width, height))
         return
     root = table.root
     assert root is not None
@@ -196,6 +194,7 @@ def verify(
         sizes=table.sizes(),
         broken=tuple((c.path, c.problem) for c in checks if c.problem is not None),
         grey=tuple(c.path for c in checks if c.grey),
+        dark=tuple(c.path for c in checks if c.dark),
         duplicates=tuple(tuple(table.paths[row] for row in rows) for rows in repeated),
         conflicting=tuple(tuple(table.paths[row] for row in rows) for rows in conflicting),
         single_image_classes=tuple(table.class_names[i] for i in table.single_image_classes()),

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ibc_pyg.config import Config
 from ibc_pyg.console import Progress
-from ibc_pyg.data.images.cpu_count import cpu_count
+from ibc_pyg.data.images.cpu_count import decoding_threads
 from ibc_pyg.data.images.pictures import Picture, list_pictures, read_picture
 from ibc_pyg.data.transforms import Transform
 from ibc_pyg.data.transforms.pixels import fit_shape
@@ -38,7 +38,7 @@ _MIXED = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
 @dataclass(frozen=True)
 class _Decoded:
-    """A decoded picture, or the reason why it could not be decoded."""
+    """Pixels of a picture, uint8 `[S, S, C]`, or the reason why it could not be decoded."""
 
     row: int
     pixels: Tensor | None
@@ -180,7 +180,7 @@ class Embedder:
 
     @torch.no_grad()
     def _forward(self, pictures: list[Tensor]) -> npt.NDArray[np.float32]:
-        images = self._transform.test(pictures).to(self.device)  # [B, C, S, S]
+        images = self._transform.normalise(torch.stack(pictures)).to(self.device)  # [B, C, S, S]
         dtype = _MIXED.get(self.config.train.precision)
         with nullcontext() if dtype is None else torch.autocast(self.device.type, dtype):
             vectors = self._model.embed(images).cpu()  # [B, D]
@@ -191,7 +191,7 @@ class Embedder:
 
     def _decoded(self, items: Iterator[Picture]) -> Iterator[_Decoded]:
         """Decode pictures in threads, a bounded number of them ahead of the network."""
-        threads = cpu_count()
+        threads = decoding_threads()
         with ThreadPoolExecutor(threads) as pool:
             pending: deque[Future[_Decoded]] = deque()
             numbered = enumerate(items)
@@ -214,7 +214,8 @@ class Embedder:
             return _Decoded(row, None, str(error).partition(";")[0])
         if self._image_shape is not None:
             pixels = fit_shape(pixels, *self._image_shape)  # [C, h, w]
-        return _Decoded(row, pixels)
+        # Pictures wait in the size of the network's input, however large they are.
+        return _Decoded(row, self._transform.fit([pixels])[0])  # [S, S, C]
 
 
 def _listed(images: Any) -> Iterable[Picture]:

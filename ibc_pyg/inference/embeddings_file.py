@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ibc_pyg.data.npz import NpzError, read_npz
 from ibc_pyg.data.table import ImageTable
 from ibc_pyg.errors import RunError, printable, reason
 from ibc_pyg.files import write_atomically
@@ -63,7 +64,12 @@ def read_embeddings(path: Path) -> EvalDescriptors:
     """
     if not path.is_file():
         raise RunError(f"{printable(path)} is not a file; give an npz file")
-    arrays = _read(path)
+    try:
+        arrays = read_npz(path, ("embeddings", "labels", "gallery", "gallery_labels"))
+    except OSError as error:
+        raise RunError(f"{printable(path)} cannot be read: {reason(error)}") from error
+    except NpzError as error:
+        raise RunError(f"{printable(path)} cannot be read, {reason(error)}") from error
     for name in ("embeddings", "labels"):
         if name not in arrays:
             raise RunError(f"{printable(path)} has no array {name!r}")
@@ -85,25 +91,6 @@ def read_embeddings(path: Path) -> EvalDescriptors:
     except ValueError as error:
         raise RunError(f"{printable(path)}: {error}") from error
     return EvalDescriptors(_descriptors(vectors, classes), _descriptors(gallery, gallery_classes))
-
-
-def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
-    names = ("embeddings", "labels", "gallery", "gallery_labels")
-    name = ""
-    arrays = {}
-    # zipfile, zlib and numpy raise exceptions of many types on a damaged archive.
-    try:
-        file = np.load(path, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("it holds a single array")
-        with file:
-            for name in names:
-                if name in file:
-                    arrays[name] = np.asarray(file[name])
-    except Exception as error:
-        part = f"array {name!r}" if name else "as an npz file"
-        raise RunError(f"{printable(path)} cannot be read, {part}: {reason(error)}") from error
-    return arrays
 
 
 def _part(arrays: dict[str, npt.NDArray[Any]], name: str, labels: str) -> tuple[Tensor, Labels]:

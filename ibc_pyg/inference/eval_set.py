@@ -20,7 +20,7 @@ from ibc_pyg.data.file_stamps import Stamps, file_stamps, replaced
 from ibc_pyg.data.splits import Splits
 from ibc_pyg.data.table import ImageTable, Role, Rows
 from ibc_pyg.errors import RunError, printable, shown
-from ibc_pyg.files import file_digest, write_atomically
+from ibc_pyg.files import check_safetensors, file_digest, write_atomically
 from ibc_pyg.inference.extract import (
     ONE_VIEW,
     Descriptors,
@@ -209,6 +209,7 @@ class EvalSet:
         table = self.table
         parts = []
         try:
+            check_safetensors(self.trained.run.descriptors)
             with safe_open(self.trained.run.descriptors, framework="pt") as file:
                 if file.metadata() != self._origin():
                     return None

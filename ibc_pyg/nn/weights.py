@@ -11,7 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ibc_pyg.errors import ConfigError, RunError, UserError, first_line
+from ibc_pyg.errors import ConfigError, RunError, UserError, first_line, reason
+from ibc_pyg.files import check_safetensors, open_input, open_zip
 
 _BACKBONE = "backbone."
 
@@ -26,9 +27,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         RunError: If the file is missing or damaged.
     """
     try:
+        check_safetensors(path)
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise RunError(f"{path} cannot be read: {error}") from error
+        raise RunError(f"{path} cannot be read: {reason(error)}") from error
 
 
 def read_weight_file(path: Path) -> object:
@@ -50,8 +52,10 @@ def read_weight_file(path: Path) -> object:
         raise RunError(f"there is no file {path}")
     try:
         if path.suffix == ".safetensors":
+            check_safetensors(path)
             state: object = load_file(path)
         else:
+            _check_size(path)
             state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise RunError(
@@ -59,10 +63,25 @@ def read_weight_file(path: Path) -> object:
             "the state_dict() alone, with torch.save or safetensors"
         ) from None
     except Exception as error:  # a damaged file can fail anywhere in the reader
-        raise RunError(f"{path} cannot be read: {first_line(error)}") from None
+        problem = reason(error) if isinstance(error, OSError) else first_line(error)
+        raise RunError(f"{path} cannot be read: {problem}") from None
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         return state["state_dict"]
     return state
+
+
+def _check_size(path: Path) -> None:
+    """Check that a file of `torch.save` does not unpack to many times its size.
+
+    Raises:
+        OSError: If it cannot be read.
+        zipfile.BadZipFile: If it does, or the archive is damaged.
+    """
+    with open_input(path) as file:
+        packed = file.read(4) == b"PK\x03\x04"
+    if packed:
+        with open_zip(path):
+            pass
 
 
 def read_backbone_weights(path: str | Path) -> dict[str, Tensor]:

@@ -21,14 +21,22 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ibc_pyg.errors import RunError, printable
-from ibc_pyg.files import file_digest, read_json, refuse_link, write_atomically
+from ibc_pyg.errors import RunError, printable, reason
+from ibc_pyg.files import (
+    check_safetensors,
+    file_digest,
+    read_bounded,
+    read_json,
+    refuse_link,
+    write_atomically,
+)
 
 _logger = logging.getLogger(__name__)
 _TENSOR = "__tensor__"
 _PREFIX = "step-"
 _TENSORS = "tensors.safetensors"
 _OWN = "sha256_of_this"
+_MAX_TENSORS = 64 * 2**30
 
 Tree: TypeAlias = Any
 """Dictionaries, lists, tensors, numbers, strings, booleans and None, nested."""
@@ -133,7 +141,8 @@ def load_checkpoint(path: Path) -> tuple[int, Tree]:
             # A name may lead out of the folder, and a pipe would be waited for.
             if Path(name).name != name or not (path / name).is_file():
                 raise RunError(f"checkpoint {path} is damaged: {printable(name)} is not a file")
-        blob = (path / _TENSORS).read_bytes()
+        check_safetensors(path / _TENSORS)
+        blob = read_bounded(path / _TENSORS, _MAX_TENSORS)
         found = {_TENSORS: hashlib.sha256(blob).hexdigest()}
         found |= {name: file_digest(path / name) for name in hashes if name != _TENSORS}
         for name, value in hashes.items():
@@ -142,8 +151,16 @@ def load_checkpoint(path: Path) -> tuple[int, Tree]:
         return int(document["step"]), _unpack(document["state"], load(blob))
     except OSError as error:
         raise RunError(f"checkpoint {path} is damaged: {error.strerror}") from error
-    except (AttributeError, KeyError, TypeError, ValueError, SafetensorError) as error:
-        raise RunError(f"checkpoint {path} is damaged: {error}") from error
+    except (
+        AttributeError,
+        KeyError,
+        OverflowError,
+        RecursionError,
+        TypeError,
+        ValueError,
+        SafetensorError,
+    ) as error:
+        raise RunError(f"checkpoint {path} is damaged: {reason(error)}") from error
 
 
 def load_newest(folder: Path) -> tuple[int, Tree]:

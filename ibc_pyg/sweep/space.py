@@ -36,6 +36,8 @@ _QUANTIZED = {
 
 
 _MOST_EXPONENT = 700  # e ** x overflows beyond it.
+_MOST = 10**15
+_LEAST_STEP = 1e-12
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,16 @@ class Parameter:
         Args:
             seed: Seed of the sweep.
             trial: Number of the trial, from 0.
+
+        Raises:
+            ConfigError: If the value is not finite.
         """
         rng = np.random.default_rng([seed, trial, zlib.crc32(self.name.encode())])
         value = _DRAW[self.distribution](rng, self.keys)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(
+                f"parameters.{self.name}: trial {trial} draws {value}; narrow the distribution"
+            )
         if self.q is None:
             return value
         rounded = round(value / self.q) * self.q
@@ -136,17 +145,19 @@ def _check_values(where: str, distribution: str, keys: Mapping[str, Any], q: obj
         # YAML reads 1e-3, without a decimal point, as text.
         if isinstance(number, bool) or not isinstance(number, int | float):
             raise ConfigError(f"{where}.{name} must be a number, not {number!r}; write 1.0e-3")
-        if not math.isfinite(number):
+        if isinstance(number, float) and not math.isfinite(number):
             raise ConfigError(f"{where}.{name} must be finite, not {number}")
+        if abs(number) > _MOST:
+            raise ConfigError(f"{where}.{name} must be at most {_MOST:.0e} in absolute value")
     if q is not None and (
-        isinstance(q, bool) or not isinstance(q, int | float) or not 0 < q < math.inf
+        isinstance(q, bool) or not isinstance(q, int | float) or not _LEAST_STEP <= q <= _MOST
     ):
-        raise ConfigError(f"{where}.q must be > 0, not {q!r}")
+        raise ConfigError(
+            f"{where}.q must be a number from {_LEAST_STEP} to {_MOST:.0e}, not {q!r}"
+        )
     if "min" in keys:
         if not keys["min"] <= keys["max"]:
             raise ConfigError(f"{where}: min {keys['min']} is above max {keys['max']}")
-        if not math.isfinite(keys["max"] - keys["min"]):
-            raise ConfigError(f"{where}: min and max are too far apart")
         exponents = distribution == "log_uniform"
         if exponents and max(-keys["min"], keys["max"]) > _MOST_EXPONENT:
             raise ConfigError(

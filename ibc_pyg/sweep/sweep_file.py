@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from ibc_pyg.config.yaml_file import read_yaml
 from ibc_pyg.errors import ConfigError
+from ibc_pyg.sweep import MOST_TRIALS
 from ibc_pyg.sweep.space import Parameter, make_parameter
 
 # W&B refuses any other key.
@@ -88,9 +89,11 @@ def _sweep(path: Path, content: Mapping[str, Any]) -> Sweep:
     experiments, fields = _command(content.get("command"))
     run_cap = content.get("run_cap")
     if run_cap is not None and (
-        isinstance(run_cap, bool) or not isinstance(run_cap, int) or run_cap < 1
+        isinstance(run_cap, bool) or not isinstance(run_cap, int) or not 1 <= run_cap <= MOST_TRIALS
     ):
-        raise ConfigError(f"run_cap must be a whole number >= 1, not {run_cap!r}")
+        raise ConfigError(
+            f"run_cap must be a whole number from 1 to {MOST_TRIALS}, not {run_cap!r:.60}"
+        )
     return Sweep(
         path,
         method,

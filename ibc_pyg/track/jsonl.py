@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import IO
 
 from ibc_pyg.errors import RunError, printable, reason
-from ibc_pyg.files import open_in_place
+from ibc_pyg.files import open_in_place, parse_json, read_bounded
 from ibc_pyg.track.base import Picture, Record
+
+MAX_BYTES = 256 * 2**20
+"""Most bytes of a file that is read; a million records have about this size."""
 
 
 class JsonlTracker:
@@ -107,15 +110,15 @@ def read_jsonl(path: Path | str) -> list[Record]:
     """
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = read_bounded(path, MAX_BYTES).decode("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a text file"
-        raise RunError(f"{path}: cannot read the metrics: {reason}") from error
+        problem = error.strerror if isinstance(error, OSError) else "not a text file"
+        raise RunError(f"{path}: cannot read the metrics: {problem}") from error
     records = []
     for number, line in enumerate(lines[:-1], start=1):
         try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
+            record = parse_json(line)
+        except ValueError:
             record = None
         if not isinstance(record, dict) or not isinstance(record.get("step"), int):
             raise RunError(f"{path}, line {number}: not a metrics record; delete the line")

@@ -87,14 +87,14 @@ def test_fields_before_or_after_the_experiment(capsys, tmp_path, field):
     file.write_text("select: last\n")
     after = fails(capsys, "train", file, *field)
     assert fails(capsys, "train", *field, file) == after
-    assert "train.lr must be > 0" in after
+    assert "train.lr must be in (0, 1000]" in after
     assert "--help-fields" in fails(capsys, "train", file, "--model.stepz", "1")
 
 
 @pytest.mark.parametrize(
     ("options", "names"),
     [
-        (["--train.lr", "-1"], "train.lr must be > 0"),
+        (["--train.lr", "-1"], "train.lr must be in (0, 1000]"),
         (["--data.name", "cup"], "data.name"),
         (["--data.name", "folder"], "data.root"),
         (["--data.name", "folder", "--data.root", "/no/such/folder"], "/no/such/folder"),
@@ -152,7 +152,9 @@ def test_invalid_resume(capsys, tmp_path):
 
 def test_search_with_bad_input(capsys, tmp_path):
     assert "is not a file" in fails(capsys, "search", tmp_path, tmp_path / "no.png")
-    assert "-k must be >= 1" in fails(capsys, "search", tmp_path, __file__, "-k", "0")
+    assert "argument -k: must be a whole number from 1 to 1000000" in fails(
+        capsys, "search", tmp_path, __file__, "-k", "0"
+    )
 
 
 def test_compare_checks_every_setting_before_the_first_run(capsys, tmp_path):

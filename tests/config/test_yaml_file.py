@@ -94,6 +94,8 @@ def test_error_in_an_option_does_not_name_the_file(tmp_path, options, names):
 def test_missing_file(tmp_path):
     with pytest.raises(ConfigError, match=r"no\.yaml is not a file"):
         parse_config(tmp_path / "no.yaml", [])
+    with pytest.raises(ConfigError, match="is not a file"):
+        parse_config(None, ["--config", "x" * 5000])
 
 
 def test_heads_need_not_divide_the_width_of_other_layers():

@@ -50,7 +50,7 @@ def test_broken_files_are_named_with_the_reason(root):
     reasons = {path.split("/")[-1]: reason for path, reason in report.broken}
     assert reasons.keys() == broken.keys()
     assert reasons["empty.jpg"] == "the file is empty"
-    assert reasons["text.jpg"] == "not an image in a known format"
+    assert reasons["text.jpg"] == "not an image in a known format (16 bytes)"
     assert "truncated" in reasons["cut.jpg"].lower()
     assert report.lines()[3] == "broken: 4"
     assert all("\n" not in line for line in report.lines())

@@ -100,7 +100,7 @@ HUGE = npy(np.zeros(2)).replace(b"(2,), }         ", b"(10000000000000,) }")[:12
 BAD = {
     "nothing": (b"", "cannot be read"),
     "text": (b"embeddings\n1,2,3\n", "cannot be read"),
-    "an npy": (npy(X), "single array"),
+    "an npy": (npy(X), "not a zip file"),
     "a pickle": (npy(np.array([{}]), allow_pickle=True), "cannot be read"),
     "cut short": (npz(embeddings=X, labels=Y)[:200], "cannot be read"),
     "cut in the array": (

@@ -258,10 +258,10 @@ def test_a_trial_that_failed_with_other_settings_is_tried(sweep, runs):
     ("options", "message"),
     [
         ([], "--trials: give a number"),
-        (["--trials", "0"], "--trials must be >= 1"),
+        (["--trials", "0"], "argument --trials: must be a whole number from 1 to 10000"),
         (["--trials", "1", "--control", "a b:graph:model.heads=1", "--control",
           "a_b:graph:model.heads=2"], "differ only in punctuation"),
-        (["--trials", "1", "--jobs", "0"], "--jobs must be >= 1"),
+        (["--trials", "1", "--jobs", "0"], "argument --jobs: must be a whole number from 1 to 256"),
         (["--trials", "1", "--reference", "x"], "unknown row 'x'; known: plain, graph"),
         (["--trials", "1", "--pair", "plain"], "must read A:B"),
         (["--trials", "1", "--pair", "plain:x"], "unknown row 'x'"),

@@ -18,6 +18,7 @@ MAX_MEMORY = 2 * 2**30
 MAX_ENTRIES = 10**6
 MAX_NUMBERS = 16
 MAX_TEXT = 4096
+MAX_OUTPUT = 64 * 2**20
 
 
 def limit_memory() -> None:
@@ -75,7 +76,10 @@ def main() -> None:
         result = read(sys.stdin.buffer.read(), sys.argv[1], sys.argv[2:])
     except Exception as error:  # loadmat raises many kinds on damaged files
         result = {"error": f"not a readable MATLAB file ({type(error).__name__}: {error})"}
-    sys.stdout.write(json.dumps(result))
+    text = json.dumps(result)
+    if len(text) > MAX_OUTPUT:
+        text = json.dumps({"error": f"its entries have more than {MAX_OUTPUT:,} characters"})
+    sys.stdout.write(text)
 
 
 if __name__ == "__main__":

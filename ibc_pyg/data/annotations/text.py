@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ibc_pyg.errors import DatasetError, printable, reason, shown
+from ibc_pyg.files import read_bounded
 
 MAX_BYTES = 256 * 2**20  # the largest published list, that of In-Shop, has 5 MB
 MAX_DIGITS = 9
@@ -20,14 +21,11 @@ def read_bytes(file: Path) -> bytes:
     """Read a whole annotation file.
 
     Raises:
-        DatasetError: If the file is missing, a folder, unreadable or larger than 256 MiB.
+        DatasetError: If the file cannot be read, is not a regular file, or has more than 256 MiB.
     """
     try:
-        size = file.stat().st_size
-        if size > MAX_BYTES:
-            raise DatasetError(f"{printable(file)}: {size} bytes, too large for an annotation file")
-        return file.read_bytes()
-    except (OSError, ValueError) as error:
+        return read_bounded(file, MAX_BYTES)
+    except OSError as error:
         raise DatasetError(f"{printable(file)}: cannot be read: {reason(error)}") from error
 
 

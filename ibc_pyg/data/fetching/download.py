@@ -10,6 +10,7 @@ from types import MappingProxyType
 from ibc_pyg.data.fetching.archive import Progress, unpack
 from ibc_pyg.data.fetching.fetch import Remote, fetch
 from ibc_pyg.data.registry import dataset_info, load_table
+from ibc_pyg.data.sets.grocery_store import COMMIT
 from ibc_pyg.errors import DatasetError, printable
 
 TFDS = "tensorflow/datasets, url_checksums/"
@@ -59,8 +60,9 @@ REMOTES: Mapping[str, tuple[Remote, ...]] = MappingProxyType(
         ),
         "grocery_store": (
             Remote(
-                "https://github.com/marcusklasson/GroceryStoreDataset/archive/refs/heads/master.zip",
-                "GroceryStoreDataset-master.zip",
+                # No digest is published; GitHub serves a commit by its hash.
+                f"https://github.com/marcusklasson/GroceryStoreDataset/archive/{COMMIT}.zip",
+                f"GroceryStoreDataset-{COMMIT[:12]}.zip",
                 unpacked=200_000_000,
             ),
         ),
@@ -163,7 +165,7 @@ def download(
     sizes = load_table(name, root).sizes()
     lines = [f"{name}: {sizes}, in {printable(root)}"]
     lines += [
-        f"{file.name}: {remote.digest or 'no published digest'}"
+        f"{file.name}: {remote.digest or 'none published; that of this file is kept'}"
         for file, remote in zip(fetched, remotes[name], strict=True)
     ]
     if any(remote.unpacked for remote in remotes[name]):

@@ -14,13 +14,16 @@ from pathlib import Path
 
 from ibc_pyg.data.fetching.archive import BLOCK, Progress, require_space
 from ibc_pyg.errors import DatasetError, printable, reason
-from ibc_pyg.files import file_digest
+from ibc_pyg.files import file_digest, read_bounded, write_atomically
 
 _logger = logging.getLogger(__name__)
 
 TIMEOUT_S = 30.0
 ATTEMPTS = 6
 FATAL = frozenset({400, 401, 403, 404, 405, 410, 451})
+MOST_REQUESTS = 1000
+UNKNOWN_SIZE = 4 * 2**30
+"""Most bytes of a file whose size has not been published."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +31,11 @@ class Remote:
     """A file on a server.
 
     Attributes:
-        url: Address, http or https.
+        url: Address, https; http only with a digest.
         name: Name of the saved file.
         size: Size in bytes, if known.
-        digest: `md5:...` or `sha256:...`, if known.
+        digest: `md5:...` or `sha256:...`, if published. Otherwise that of the first download is
+            kept beside the file, as NAME.sha256, and a file that differs from it is refused.
         source: Publication of size and digest.
         unpacked: Approximate size in bytes when unpacked; 0 for files that are not unpacked.
     """
@@ -45,7 +49,7 @@ class Remote:
 
 
 def check(file: Path, remote: Remote) -> None:
-    """Compare a file's size and digest with the published ones.
+    """Compare a file's size and digest with the published ones, or those of its first download.
 
     Raises:
         DatasetError: If they differ.
@@ -64,6 +68,33 @@ def check(file: Path, remote: Remote) -> None:
                 f"{printable(file)}: {algorithm} {found}, but {wanted} in {remote.source}; delete "
                 "it and download it again"
             )
+        return
+    kept = _pin_file(file, remote)
+    found = _pin_line(file, remote)
+    try:
+        pinned = read_bounded(kept, 4096).decode("utf-8", "replace")
+    except FileNotFoundError:
+        return
+    if found != pinned:
+        raise DatasetError(
+            f"{printable(file)}: its SHA-256 is not the one of the first download, in "
+            f"{kept.name}; use another copy, or delete both files if you trust the new one"
+        )
+
+
+def _pin(file: Path, remote: Remote) -> None:
+    """Keep the digest of a file that has no published one, in the format of `sha256sum`."""
+    kept = _pin_file(file, remote)
+    if remote.digest is None and not kept.exists():
+        write_atomically(kept, _pin_line(file, remote).encode())
+
+
+def _pin_file(file: Path, remote: Remote) -> Path:
+    return file.with_name(f"{remote.name}.sha256")
+
+
+def _pin_line(file: Path, remote: Remote) -> str:
+    return f"{file_digest(file)}  {remote.name}\n"
 
 
 def fetch(
@@ -89,17 +120,20 @@ def fetch(
     Raises:
         DatasetError: If the server refuses, the transfer keeps failing, the disk has too little
             space, or the file differs from the published one (it is then deleted).
+        RunError: If the digest of a first download cannot be kept.
     """
     if not remote.url.startswith(("http://", "https://")):
         raise DatasetError(f"{remote.url}: only http and https addresses are supported")
+    _check_scheme(remote, remote.url)
     target, part = folder / remote.name, folder / f"{remote.name}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if target.exists():
             check(target, remote)
+            _pin(target, remote)
             return target
         failures = 0
-        while True:
+        for _ in range(MOST_REQUESTS):
             before = part.stat().st_size if part.exists() else 0
             try:
                 _transfer(remote, part, progress)
@@ -119,16 +153,27 @@ def fetch(
                     ) from error
                 _logger.warning("%s: transfer interrupted (%s), resuming", remote.url, error)
                 time.sleep(pause_s * 2**failures)
+        else:
+            raise DatasetError(
+                f"{remote.url}: cannot be downloaded: {MOST_REQUESTS} transfers were interrupted"
+            )
         try:
             check(part, remote)
         except DatasetError:
             _discard(part)
             raise
         part.replace(target)
+        _pin(target, remote)
         _discard(part)
     except OSError as error:
         raise DatasetError(f"{printable(folder)}: cannot be written: {error.strerror}") from error
     return target
+
+
+def _check_scheme(remote: Remote, url: str) -> None:
+    """Refuse http, which anyone on the way can change, unless a published digest is compared."""
+    if remote.digest is None and not url.startswith("https://"):
+        raise DatasetError(f"{url}: without a published digest only https addresses are supported")
 
 
 def _disk_error(error: BaseException) -> bool:
@@ -172,6 +217,7 @@ def _transfer(remote: Remote, part: Path, progress: Progress | None) -> None:
         _discard(part)
         raise ConnectionError("the server does not have that range; restarting") from error
     with response:
+        _check_scheme(remote, response.url)
         start, total = _span(response.headers, response.status, done)
         if start != done:
             done = 0
@@ -183,11 +229,16 @@ def _transfer(remote: Remote, part: Path, progress: Progress | None) -> None:
                 "the file has changed, use another copy"
             )
         size = total if total is not None else remote.size
+        most = UNKNOWN_SIZE if size is None else size
+        if most > UNKNOWN_SIZE and remote.size is None:
+            raise DatasetError(f"{remote.url}: {most:,} bytes offered, more than expected")
         require_space(part.parent, (size or 0) - done + remote.unpacked, f"for {remote.name}")
         with part.open("ab" if done else "wb") as out:
             while block := response.read(BLOCK):
                 out.write(block)
                 done += len(block)
+                if done > most:
+                    raise DatasetError(f"{remote.url}: more than {most:,} bytes came")
                 if progress:
                     progress(f"downloading {remote.name}", done, size)
     if size is not None and done < size:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import unicodedata
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +19,8 @@ import PIL
 
 from ibc_pyg.data.glyphs.fonts import draw_glyphs, font_files
 from ibc_pyg.data.glyphs.noise import Distortion, distort
-from ibc_pyg.data.images.cache_dir import default_cache_dir
+from ibc_pyg.data.images.cache_dir import check_private, default_cache_dir, make_private
+from ibc_pyg.data.npz import NpzError, read_npz
 from ibc_pyg.data.table import ImageTable, Role
 from ibc_pyg.errors import DatasetError, RunError
 from ibc_pyg.files import atomic_writer
@@ -99,15 +99,18 @@ def cached_table(folder: Path, key: str, draw: Callable[[], ImageTable]) -> Imag
     """Read a table from `folder / key`; if that fails, draw it and try to save it there."""
     path = folder / key
     try:
+        if path.exists():
+            check_private(folder)
+            check_private(path)
         return load(path)
     except FileNotFoundError:
         pass
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, DatasetError) as error:
+    except (OSError, NpzError, ValueError, KeyError, DatasetError) as error:
         _logger.warning("%s cannot be read (%s); drawing the characters again", path, error)
     table = draw()
     try:
         save(table, path)
-    except (OSError, RunError) as error:
+    except (OSError, DatasetError, RunError) as error:
         _logger.warning("%s cannot be written (%s); continuing without a cache", path, error)
     return table
 
@@ -118,8 +121,9 @@ def save(table: ImageTable, path: Path) -> None:
     Raises:
         OSError: If the folder cannot be made.
         RunError: If the file cannot be written.
+        DatasetError: If other users can write into the folder.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private(path.parent)
     with atomic_writer(path) as file:
         np.savez(
             file,
@@ -136,22 +140,19 @@ def load(path: Path) -> ImageTable:
     """Read a table that `save` wrote.
 
     Raises:
-        OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile: If it is missing or damaged.
+        OSError, NpzError, ValueError, KeyError: If it is missing or damaged.
         DatasetError: If its columns do not match.
 
     """
-    archive = np.load(path, allow_pickle=False)
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise ValueError("not an npz file")
-    with archive as file:
-        return ImageTable(
-            name=str(file["name"]),
-            paths=tuple(file["paths"].tolist()),
-            labels=file["labels"],
-            roles=file["roles"],
-            class_names=tuple(file["class_names"].tolist()),
-            images=file["images"],
-        )
+    file = read_npz(path, ("name", "paths", "labels", "roles", "class_names", "images"))
+    return ImageTable(
+        name=str(file["name"]),
+        paths=tuple(file["paths"].tolist()),
+        labels=file["labels"],
+        roles=file["roles"],
+        class_names=tuple(file["class_names"].tolist()),
+        images=file["images"],
+    )
 
 
 def raw_pixels(table: ImageTable, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:

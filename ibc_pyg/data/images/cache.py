@@ -16,6 +16,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
+from ibc_pyg.data.images.cache_dir import check_private, make_private
 from ibc_pyg.data.images.cache_index import (
     PIXELS,
     CacheIndex,
@@ -24,7 +25,7 @@ from ibc_pyg.data.images.cache_index import (
     load_index,
     save_index,
 )
-from ibc_pyg.data.images.cpu_count import cpu_count
+from ibc_pyg.data.images.cpu_count import decoding_threads
 from ibc_pyg.data.images.decode import decode_image
 from ibc_pyg.data.images.sources import ImageSource, OnError
 from ibc_pyg.data.table import ImageTable
@@ -65,12 +66,15 @@ def open_cache(
         threads: Decoding threads; None takes one per CPU core.
 
     Raises:
-        DatasetError: If images cannot be read, or the cache cannot be written.
+        DatasetError: If images cannot be read, the cache cannot be written, or others can write
+            into it.
     """
     key = content_key(table, resize)
     place = folder / f"{table.name}-{resize}-{key[:16]}"
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
+        make_private(place.parent)
+        if place.exists():
+            check_private(place)
         with FileLock(place.with_name(place.name + ".lock")):
             index = _open_or_build(place, key, table, resize, progress, threads)
     except OSError as error:
@@ -185,7 +189,10 @@ def _open_or_build(
     try:
         if (place / _DAMAGED).exists():
             raise StaleCacheError("an image in it is damaged")
-        return load_index(place, key)
+        index = load_index(place, key)
+        if len(index.sizes) != len(table):
+            raise StaleCacheError(f"it holds {len(index.sizes)} of {len(table)} images")
+        return index
     except StaleCacheError as reason:
         if place.exists():
             _logger.warning("%s: %s; rebuilding the image cache", place, reason)
@@ -193,7 +200,7 @@ def _open_or_build(
     # Left by an interrupted process: the lock guarantees that no process is building.
     building = place.with_name(place.name + ".building")
     shutil.rmtree(building, ignore_errors=True)
-    building.mkdir()
+    building.mkdir(mode=0o700)
     try:
         index = _build(building, table, resize, progress, threads)
         save_index(building, index, key)
@@ -221,7 +228,7 @@ def _build(
     at = 0
     with (
         (folder / PIXELS).open("wb") as file,
-        ThreadPoolExecutor(threads or cpu_count()) as pool,
+        ThreadPoolExecutor(threads or decoding_threads()) as pool,
     ):
         for start in range(0, count, _CHUNK):
             rows = range(start, min(start + _CHUNK, count))

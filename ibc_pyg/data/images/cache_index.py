@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import zipfile
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from ibc_pyg.data.npz import NpzError, read_npz
 from ibc_pyg.data.table import ImageTable
+from ibc_pyg.files import MAX_JSON, open_input, parse_json, read_bounded
 
 FORMAT = 1
 """Incremented when the layout or the pixels change, so that older caches are rebuilt."""
@@ -20,6 +22,8 @@ FORMAT = 1
 PIXELS = "pixels.bin"
 _INDEX = "index.npz"
 _META = "meta.json"
+MAX_SIDE = 2**20
+MAX_INDEX = 512 * 2**20
 
 
 class StaleCacheError(Exception):
@@ -89,24 +93,45 @@ def load_index(folder: Path, key: str) -> CacheIndex:
         StaleCacheError: If the cache is missing, damaged, or was built from other images.
     """
     try:
-        meta = json.loads((folder / _META).read_text(encoding="utf-8"))
-        data = (folder / _INDEX).read_bytes()
+        meta = parse_json(read_bounded(folder / _META, MAX_JSON))
+        data = read_bounded(folder / _INDEX, MAX_INDEX)
         if meta["key"] != key:
             raise StaleCacheError("it was built from other images")
         if meta["index_sha256"] != hashlib.sha256(data).hexdigest():
             raise StaleCacheError("its index is damaged")
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            index = CacheIndex(
-                arrays["offsets"],
-                arrays["sizes"],
-                arrays["checksums"],
-                {int(row): str(reason) for row, reason in meta["broken"].items()},
-            )
-        length = (folder / PIXELS).stat().st_size
+        arrays = read_npz(folder / _INDEX, ("offsets", "sizes", "checksums"))
+        index = CacheIndex(
+            arrays["offsets"],
+            arrays["sizes"],
+            arrays["checksums"],
+            {int(row): str(reason) for row, reason in meta["broken"].items()},
+        )
+        with open_input(folder / PIXELS) as file:
+            length = os.fstat(file.fileno()).st_size
     except FileNotFoundError:
         raise StaleCacheError("it is missing") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, NpzError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StaleCacheError(f"it is damaged ({error})") from None
-    if length < index.num_bytes:
-        raise StaleCacheError(f"its pixel file has {length} of {index.num_bytes} bytes")
+    if problem := _problem(index, length):
+        raise StaleCacheError(f"it is damaged ({problem})")
     return index
+
+
+def _problem(index: CacheIndex, length: int) -> str | None:
+    """Return why an index cannot belong to a pixel file of `length` bytes, or None."""
+    count = len(index.sizes)
+    expected = (
+        (index.offsets, (count,), "int64"),
+        (index.sizes, (count, 2), "int32"),
+        (index.checksums, (count,), "uint32"),
+    )
+    if any(array.shape != shape or array.dtype.name != kind for array, shape, kind in expected):
+        return "its arrays have other types or shapes"
+    sizes = index.sizes.astype(np.int64)
+    if (index.offsets < 0).any() or ((sizes < 0) | (sizes > MAX_SIDE)).any():
+        return "an image has no place in the pixel file"
+    if count and (index.offsets + sizes.prod(axis=1) * 3).max() > length:
+        return f"its pixel file has only {length} bytes"
+    if not set(np.flatnonzero((sizes == 0).any(axis=1)).tolist()) <= index.broken.keys():
+        return "an image is missing"
+    return None

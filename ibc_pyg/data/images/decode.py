@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 from torch import Tensor
 
 from ibc_pyg.data.images.formats import FORMATS
-from ibc_pyg.errors import DatasetError
+from ibc_pyg.data.images.orientation import jpeg_orientation, orientation_of, upright
+from ibc_pyg.errors import DatasetError, reason
+from ibc_pyg.files import read_bounded
 
 try:
     from torchvision.io import ImageReadMode, decode_jpeg
@@ -20,6 +22,13 @@ except ImportError:  # torchvision 0.29 announces the removal of its decoders
 
 MAX_PIXELS = 89_478_485
 """Larger images are refused: as RGB they take more than 256 MiB (also Pillow's limit)."""
+MAX_RATIO = 64
+"""Most times that an image is longer than wide, or wider than long. Scaling the shorter side of a
+strip to some hundred pixels would scale the longer one to millions."""
+MAX_BYTES = 2**29
+"""Most bytes of an image file, those of `MAX_PIXELS` as uncompressed 16-bit RGB."""
+MAX_SCANS = 256
+"""Most scans of a JPEG; each costs a pass over all pixels, however short it is."""
 
 _ADVICE = "restore it, remove it from the data set, or skip it: --data.on_error skip"
 
@@ -28,8 +37,9 @@ def decode_image(path: Path | str, *, shrink_to: int | None = None) -> Tensor:
     """Read an image as 8-bit RGB.
 
     torchvision decodes JPEG files; Pillow decodes CMYK JPEGs and all other formats. Both apply
-    the EXIF orientation. Grey is repeated to RGB, palettes are converted, 16-bit values keep
-    their high byte, transparent parts become white, and an animation gives its first frame.
+    the EXIF orientation; damaged metadata are ignored. Grey is repeated to RGB, palettes, CMYK and
+    Lab are converted, 16-bit values keep their high byte, transparent parts become white, and an
+    animation gives its first frame.
 
     Args:
         path: The file.
@@ -40,14 +50,14 @@ def decode_image(path: Path | str, *, shrink_to: int | None = None) -> Tensor:
         uint8 `[3, H, W]`, usually in channels-last memory order.
 
     Raises:
-        DatasetError: If the file cannot be read, is empty, truncated or not an image, or has
-            more than `MAX_PIXELS` pixels; names the file.
+        DatasetError: If the file cannot be read, is empty, truncated or not an image, has more
+            than `MAX_PIXELS` pixels, or is longer than `MAX_RATIO` times its width; names the file.
     """
     path = Path(path)
     try:
-        data = path.read_bytes()
+        data = read_bounded(path, MAX_BYTES)
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror}); {_ADVICE}") from None
+        raise DatasetError(f"{path}: cannot be read ({reason(error)}); {_ADVICE}") from None
     if not data:
         raise DatasetError(f"{path}: the file is empty (0 bytes); {_ADVICE}")
     try:
@@ -67,19 +77,18 @@ def decode_bytes(data: bytes, *, shrink_to: int | None = None) -> Tensor:
         return decode_with_pillow(data, shrink_to=shrink_to)
     height, width, components = frame
     check_size(width, height)
+    check_scans(data)
     shrinks = shrink_to is not None and min(height, width) >= 2 * shrink_to
     if decode_jpeg is None or components not in (1, 3) or shrinks:
         return decode_with_pillow(data, shrink_to=shrink_to)
     # torch asks for writable memory; copying the compressed bytes costs a microsecond.
     buffer = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     try:
-        pixels: Tensor = decode_jpeg(
-            buffer, mode=ImageReadMode.RGB, apply_exif_orientation=True
-        )  # [3, H, W]
+        pixels: Tensor = decode_jpeg(buffer, mode=ImageReadMode.RGB)  # [3, H, W]
     except RuntimeError:
         # Pillow supports more variants, and its messages about damaged files are better.
         return decode_with_pillow(data, shrink_to=shrink_to)
-    return pixels
+    return upright(pixels, jpeg_orientation(data))
 
 
 def decode_with_pillow(data: bytes, *, shrink_to: int | None = None) -> Tensor:
@@ -90,8 +99,10 @@ def decode_with_pillow(data: bytes, *, shrink_to: int | None = None) -> Tensor:
             if shrink_to is not None and image.format == "JPEG" and image.mode != "CMYK":
                 image.draft("RGB", _at_least(image.size, shrink_to))
             return picture_pixels(image)
-    except (UndecodableError, MemoryError):
+    except UndecodableError:
         raise
+    except MemoryError:
+        raise UndecodableError("it needs more memory than there is") from None
     except Image.DecompressionBombError:
         raise UndecodableError(f"the image has more than {MAX_PIXELS:,} pixels") from None
     except UnidentifiedImageError:
@@ -99,7 +110,7 @@ def decode_with_pillow(data: bytes, *, shrink_to: int | None = None) -> Tensor:
     except Exception as error:
         # Pillow's plug-ins raise OSError, SyntaxError, ValueError, struct.error and others on
         # damaged files.
-        raise UndecodableError(f"truncated or damaged ({error})") from None
+        raise UndecodableError(f"truncated or damaged ({reason(error)})") from None
 
 
 def picture_pixels(image: Image.Image) -> Tensor:
@@ -111,9 +122,9 @@ def picture_pixels(image: Image.Image) -> Tensor:
     Raises:
         Exception: Of any kind that Pillow raises on damaged files.
     """
-    upright = ImageOps.exif_transpose(image)
-    pixels = np.array(_as_rgb(upright))  # [H, W, 3]
-    return torch.from_numpy(pixels).permute(2, 0, 1)  # [3, H, W]
+    pixels = np.array(_as_rgb(image))  # [H, W, 3]
+    # After the pixels: some formats keep their metadata behind them.
+    return upright(torch.from_numpy(pixels).permute(2, 0, 1), orientation_of(image))  # [3, H, W]
 
 
 def jpeg_frame(data: bytes) -> tuple[int, int, int] | None:
@@ -138,11 +149,22 @@ def jpeg_frame(data: bytes) -> tuple[int, int, int] | None:
 
 
 def check_size(width: int, height: int) -> None:
-    """Raise UndecodableError for an image of more than `MAX_PIXELS`."""
+    """Raise UndecodableError for an image of more than `MAX_PIXELS`, or of an extreme shape."""
     if width * height > MAX_PIXELS:
         raise UndecodableError(
             f"{width} x {height} pixels, more than the allowed {MAX_PIXELS:,}; scale it down"
         )
+    if max(width, height) > MAX_RATIO * min(width, height):
+        raise UndecodableError(
+            f"{width} x {height} pixels, one side more than {MAX_RATIO} times the other; cut it"
+        )
+
+
+def check_scans(data: bytes) -> None:
+    """Raise UndecodableError for a JPEG of more than `MAX_SCANS` scans."""
+    # Entropy-coded data do not contain the marker of a scan; the preview in EXIF has its own.
+    if data[:3] == b"\xff\xd8\xff" and data.count(b"\xff\xda") > MAX_SCANS:
+        raise UndecodableError(f"a JPEG of more than {MAX_SCANS} scans")
 
 
 def _at_least(size: tuple[int, int], shorter: int) -> tuple[int, int]:
@@ -156,6 +178,11 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         return Image.fromarray(high).convert("RGB")
     if image.mode == "F":
         raise UndecodableError("pixels are floating-point numbers; convert it to 8 or 16 bits")
+    if image.mode == "LAB":
+        lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB")
+        assert converted is not None
+        return converted
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))

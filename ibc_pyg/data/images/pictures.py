@@ -19,7 +19,10 @@ from ibc_pyg.data.images.decode import (
     picture_pixels,
 )
 from ibc_pyg.data.images.formats import SUFFIXES
-from ibc_pyg.errors import DatasetError, first_line
+from ibc_pyg.errors import DatasetError, first_line, printable
+
+MAX_DEPTH = 100
+"""Most folders within each other, in a folder of pictures."""
 
 Picture: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
 """A picture: a path, the content of a file, a Pillow image, or an array uint8 or uint16 `[H, W]` or
@@ -88,7 +91,7 @@ def list_pictures(folder: Path) -> list[Path]:
     Hidden files and files with other suffixes than `SUFFIXES` are left out.
 
     Raises:
-        DatasetError: If the folder cannot be read.
+        DatasetError: If a folder cannot be read, or lies more than `MAX_DEPTH` deep.
     """
     found = []
 
@@ -96,6 +99,8 @@ def list_pictures(folder: Path) -> list[Path]:
         raise DatasetError(f"{error.filename} cannot be read: {error.strerror}")
 
     for place, folders, files in os.walk(folder, onerror=refuse):
+        if len(Path(place).relative_to(folder).parts) > MAX_DEPTH:
+            raise DatasetError(f"{printable(place)}: more than {MAX_DEPTH} folders deep")
         folders[:] = sorted(each for each in folders if not each.startswith("."))
         found += [
             Path(place) / file

@@ -30,13 +30,9 @@ class ImageSource(ABC):
             DatasetError: If it cannot be read; names the file.
         """
 
-    def read_all(self, rows: Rows) -> Images:
-        """Return the images of `rows`.
-
-        Raises:
-            DatasetError: If one cannot be read; names the file.
-        """
-        return [self.read(row) for row in rows.tolist()]
+    def read_all(self, rows: Rows) -> Images | None:
+        """Return the images of `rows` if they are in memory; None if each is read by itself."""
+        return None
 
 
 class MemorySource(ImageSource):

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from ibc_pyg.data.images.sources import ImageSource, OnError
 from ibc_pyg.data.loading.batch import Pixels, ReadFailure, Skipped
 from ibc_pyg.data.table import Rows
-from ibc_pyg.data.transforms.base import Images, Transform
+from ibc_pyg.data.transforms.base import Draws, Images, Transform
 from ibc_pyg.errors import DatasetError
+
+MAX_HELD = 256 * 2**20
+"""Bytes of decoded images after which they are transformed, before more of a batch are decoded."""
 
 # First word of the seed sequences of augmentation; see `ibc_pyg.data.sampling.base`.
 _STREAM = 2
@@ -85,42 +89,58 @@ class BatchDataset(Dataset["Pixels | ReadFailure"]):
             DatasetError: If an image cannot be read and `on_error` is "stop", or no image of its
                 class can be read.
         """
-        images, rows, skipped = self._read(key)
         draws = None
-        if key.epoch is None:
-            pixels = self.transform.fit(images)  # [B, S, S, C]
-        else:
+        if key.epoch is not None:
             rng = np.random.default_rng([_STREAM, self.seed, key.epoch, key.step])
             draws = rng.random((key.batch_size, self.transform.num_draws))
-            own = draws[key.first : key.first + len(rows)]
-            pixels = self.transform.pixels(images, own)  # [B, S, S, C]
-        labels = torch.from_numpy(self.labels[rows])
-        # A copy, because `rows` is a view of the sampler's plan and batches may be modified.
-        return Pixels(pixels, draws, labels, torch.from_numpy(rows.copy()), skipped, key.first)
+        parts, rows, skipped = list[Tensor](), list[int](), list[Skipped]()
+        for images, of_part in self._read(key, skipped):
+            first = key.first + len(rows)
+            own = None if draws is None else draws[first : first + len(of_part)]
+            parts.append(self._transformed(images, own))  # [b, S, S, C]
+            rows += of_part
+        pixels = parts[0] if len(parts) == 1 else torch.cat(parts or [self._transformed([], None)])
+        found = np.array(rows, dtype=np.int64)
+        labels = torch.from_numpy(self.labels[found])
+        return Pixels(pixels, draws, labels, torch.from_numpy(found), tuple(skipped), key.first)
 
-    def _read(self, key: BatchKey) -> tuple[Images, Rows, tuple[Skipped, ...]]:
-        try:
-            return self.source.read_all(key.rows), key.rows, ()
-        except DatasetError:
-            if self.on_error == "stop":
-                raise
-        images, rows, skipped = [], [], []
+    def _transformed(self, images: Images, draws: Draws | None) -> Tensor:
+        if draws is None:
+            return self.transform.fit(images)  # [b, S, S, C]
+        return self.transform.pixels(images, draws)  # [b, S, S, C]
+
+    def _read(self, key: BatchKey, skipped: list[Skipped]) -> Iterator[tuple[Images, list[int]]]:
+        """Yield the images and rows of a batch, in parts that bound what is held at full size."""
+        if (whole := self.source.read_all(key.rows)) is not None:
+            yield whole, key.rows.tolist()
+            return
+        images, rows, held = list[Tensor](), list[int](), 0
         for row in key.rows.tolist():
             for candidate in self._candidates(row, replace=key.epoch is not None):
                 try:
-                    images.append(self.source.read(candidate))
+                    image = self.source.read(candidate)
                 except DatasetError as error:
+                    if self.on_error == "stop":
+                        raise
                     skipped.append(Skipped(candidate, str(error)))
-                else:
-                    rows.append(candidate)
-                    break
+                    continue
+                images.append(image)
+                rows.append(candidate)
+                held += image.nbytes
+                break
             else:
                 if key.epoch is not None:
                     raise DatasetError(
                         f"no image of class {self.labels[row]} can be read; remove the class from "
                         f"the data set or restore its images ({skipped[-1].reason})"
                     )
-        return images, np.array(rows, dtype=np.int64), tuple(skipped)
+            if held > MAX_HELD:
+                yield images, rows
+                images.clear()
+                rows.clear()
+                held = 0
+        if rows:
+            yield images, rows
 
     def _candidates(self, row: int, *, replace: bool) -> Sequence[int]:
         """Return `row`, followed by the other rows of its class in cyclic order."""

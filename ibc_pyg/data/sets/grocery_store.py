@@ -21,11 +21,14 @@ TRAIN_CLASSES = 41
 CLASSES = 81
 SIZES = SplitSizes(41, 3051, 40, 2370, 2370, 2370)
 LISTS = ("train.txt", "val.txt", "test.txt")
+COMMIT = "b545e4c5db0a77d9274bc7753eb409f83772a3a5"
+"""Commit of the repository that is downloaded."""
 SUBFOLDERS = (
     "dataset",
     "grocery_store",
     "GroceryStoreDataset/dataset",
     "GroceryStoreDataset-master/dataset",
+    f"GroceryStoreDataset-{COMMIT}/dataset",
 )
 
 

@@ -21,6 +21,7 @@ from ibc_pyg.data.annotations.listed_images import ListedImage, build_table, nat
 from ibc_pyg.data.annotations.text import path_problem
 from ibc_pyg.data.table import ImageTable, Role, SplitSizes
 from ibc_pyg.errors import DatasetError, printable, reason, shown
+from ibc_pyg.files import open_zip
 
 TRAIN, TEST = "images_background_small1", "images_background_small2"
 TEST_ALPHABETS = ("Japanese_(katakana)", "Sanskrit", "Tagalog")  # Greek and Latin are in both
@@ -107,7 +108,7 @@ def read_archive(file: Path, part: str) -> Iterator[tuple[ListedImage, Pixels]]:
     """
     where = printable(file)
     try:
-        with zipfile.ZipFile(file) as archive:
+        with open_zip(file) as archive:
             members = sorted(archive.infolist(), key=lambda member: natural(member.filename))
             if len(members) > MAX_MEMBERS:
                 raise DatasetError(f"{where}: {len(members)} members; this is not Omniglot")

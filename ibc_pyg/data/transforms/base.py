@@ -20,6 +20,9 @@ Images = Tensor | Sequence[Tensor]
 
 Draws = npt.NDArray[np.float64]
 
+MAX_RESIZE = 4096
+"""Most pixels of the shorter side of an image that is transformed."""
+
 
 @dataclass(frozen=True)
 class Transform(ABC):
@@ -51,6 +54,10 @@ class Transform(ABC):
         if self.image_size < 1:
             raise ConfigError(
                 f"data.transform_args.image_size: must be >= 1, not {self.image_size}"
+            )
+        if self.resize > MAX_RESIZE:
+            raise ConfigError(
+                f"data.transform_args.resize: must be <= {MAX_RESIZE}, not {self.resize}"
             )
         if self.resize < self.image_size:
             raise ConfigError(

@@ -1,12 +1,16 @@
+import gzip
 import io
+import lzma
 import os
 import shutil
 import tarfile
+import tracemalloc
 import zipfile
 from collections import namedtuple
 
 import pytest
 
+from ibc_pyg.data.fetching import archive as archive_module
 from ibc_pyg.data.fetching.archive import unpack
 from ibc_pyg.errors import DatasetError
 
@@ -133,3 +137,69 @@ def test_permissions_are_not_taken_over(tmp_path):
         archive.addfile(info, io.BytesIO())
     unpack(tmp_path / "x.tar", tmp_path / "out")
     assert not (tmp_path / "out" / "run.sh").stat().st_mode & 0o6111
+
+
+def bomb(kind, file):
+    """Write an archive of 80 MB of zeros in a member or, for "header", in the header of one."""
+    if kind == "zip":
+        with (
+            zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive,
+            archive.open("zeros", "w") as member,
+        ):
+            for _ in range(80):
+                member.write(bytes(2**20))
+        return
+    info = tarfile.TarInfo("zeros")
+    info.size = 80 * 2**20 if kind != "tail" else 0
+    if kind == "header":
+        info.type = tarfile.XHDTYPE
+    packer = lzma if kind == "xz" else gzip
+    with packer.open(file, "wb") as out:
+        out.write(info.tobuf(tarfile.GNU_FORMAT))
+        for _ in range(80):
+            out.write(bytes(2**20))
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("zip", "more than 20 times its size"),
+        ("member", "unpacks to more than the allowed"),
+        ("xz", "unpacks to more than the allowed"),
+        ("tail", "unpacks to more than the allowed"),
+        ("header", "a header has more than"),
+    ],
+)
+def test_an_archive_that_grows_too_much_is_refused(tmp_path, kind, message):
+    file = tmp_path / "bomb"
+    bomb(kind, file)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DatasetError, match=message):
+            unpack(file, tmp_path / "out")
+        assert tracemalloc.get_traced_memory()[1] < 40 * 2**20
+    finally:
+        tracemalloc.stop()
+    assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
+
+
+def test_long_chains_of_headers_are_refused(tmp_path):
+    info = tarfile.TarInfo("././@LongLink")
+    info.type, info.size = tarfile.GNUTYPE_LONGNAME, 1
+    block = info.tobuf(tarfile.GNU_FORMAT) + b"a".ljust(512, b"\0")
+    (tmp_path / "x.tar").write_bytes(block * 5000)
+    with pytest.raises(DatasetError, match="damaged archive"):
+        unpack(tmp_path / "x.tar", tmp_path / "out")
+
+
+def test_many_members_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive_module, "MAX_MEMBERS", 2)
+    file = make_tar(tmp_path / "x.tgz", {str(i): b"" for i in range(3)})
+    with pytest.raises(DatasetError, match="more than 2 members"):
+        unpack(file, tmp_path / "out")
+
+
+def test_a_pipe_is_not_an_archive(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DatasetError, match="not a regular file"):
+        unpack(tmp_path / "pipe", tmp_path / "out")

@@ -131,7 +131,8 @@ def test_a_changed_file_starts_anew(served, tmp_path):
     with pytest.raises(DatasetError):
         fetch(remote(served), tmp_path, attempts=1, pause_s=0)
     served.data, served.etag, served.breaks = changed, '"v2"', []
-    file = fetch(remote(served, size=None, digest=None), tmp_path)
+    digest = "sha256:" + hashlib.sha256(changed).hexdigest()
+    file = fetch(remote(served, size=None, digest=digest), tmp_path)
     assert file.read_bytes() == changed
 
 
@@ -196,7 +197,8 @@ def test_a_whole_data_set(served, tmp_path, monkeypatch):
         for file in source.rglob("*"):
             pack.write(file, "GroceryStoreDataset-master/dataset/" + str(file.relative_to(source)))
     served.data = archive.read_bytes()
-    remotes = {"grocery_store": (Remote(served.url, "x.zip", unpacked=1),)}
+    digest = "sha256:" + hashlib.sha256(served.data).hexdigest()
+    remotes = {"grocery_store": (Remote(served.url, "x.zip", digest=digest, unpacked=1),)}
     root = tmp_path / "root ü"
     report = download("grocery_store", root, remotes=remotes)
     assert report.complete
@@ -222,6 +224,8 @@ def test_published_files_are_named_with_their_source():
         for entry in remotes:
             assert entry.url.startswith(("https://", "http://"))
             assert (entry.digest is None) == (entry.size is None) == (not entry.source)
+            if entry.digest is None:
+                assert re.search(r"https://.*/[0-9a-f]{40}\.", entry.url), "not a fixed commit"
 
 
 def test_the_omniglot_archives_are_the_published_ones(shared):
@@ -232,3 +236,41 @@ def test_the_omniglot_archives_are_the_published_ones(shared):
 def test_an_unknown_name(tmp_path):
     with pytest.raises(ConfigError, match=r"data\.name"):
         download("imagenet", tmp_path)
+
+
+def test_without_a_published_digest_the_first_one_is_kept(served, tmp_path, monkeypatch):
+    monkeypatch.setattr(fetch_module, "_check_scheme", lambda remote, url: None)
+    unknown = remote(served, size=None, digest=None)
+    file = fetch(unknown, tmp_path)
+    assert left(tmp_path) == ["file.bin", "file.bin.sha256"]
+    assert (tmp_path / "file.bin.sha256").read_text() == (
+        f"{hashlib.sha256(DATA).hexdigest()}  file.bin\n"
+    )
+    fetch(unknown, tmp_path)
+    file.write_bytes(DATA + b"x")
+    with pytest.raises(DatasetError, match="not the one of the first download"):
+        fetch(unknown, tmp_path)
+    file.unlink()
+    served.data = DATA[::-1]
+    with pytest.raises(DatasetError, match="not the one of the first download"):
+        fetch(unknown, tmp_path)
+    assert left(tmp_path) == ["file.bin.sha256"]
+    served.data = DATA
+    assert fetch(unknown, tmp_path).read_bytes() == DATA
+
+
+def test_http_without_a_digest_is_refused(served, tmp_path):
+    with pytest.raises(DatasetError, match="only https addresses"):
+        fetch(remote(served, digest=None), tmp_path)
+    assert served.asked == []
+
+
+def test_more_than_announced_is_not_kept(served, tmp_path, monkeypatch):
+    served.length = False
+    monkeypatch.setattr(fetch_module, "UNKNOWN_SIZE", 3 * 2**20)
+    with pytest.raises(DatasetError, match="more than 3,145,728 bytes came"):
+        fetch(remote(served, size=None), tmp_path, pause_s=0)
+    assert (tmp_path / "file.bin.part").stat().st_size <= 5 * 2**20
+    served.length = True
+    with pytest.raises(DatasetError, match="bytes offered, more than expected"):
+        fetch(remote(served, size=None), tmp_path, pause_s=0)

@@ -1,4 +1,6 @@
+import json
 import multiprocessing
+import os
 import pickle
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from PIL import Image
 
 from ibc_pyg.data.images import cache as cache_module
 from ibc_pyg.data.images.cache import open_cache
-from ibc_pyg.data.images.cache_index import PIXELS
+from ibc_pyg.data.images.cache_index import PIXELS, CacheIndex, save_index
 from ibc_pyg.data.images.decode import decode_image
 from ibc_pyg.data.table import ImageTable, Role
 from ibc_pyg.data.transforms.pixels import resize_shorter
@@ -267,3 +269,53 @@ def test_writing_to_a_picture_never_reaches_the_file(table, tmp_path):
     cache = open_cache(table, 40, tmp_path / "cache")
     cache.read(0).zero_()
     assert agrees(open_cache(table, 40, tmp_path / "cache"), table, 40)
+
+
+def forge(place, **changes):
+    """Change arrays of an index, with the checksum that belongs to them."""
+    with np.load(place / "index.npz") as file:
+        arrays = {name: file[name] for name in file}
+    index = CacheIndex(**{name: array.copy() for name, array in arrays.items()} | changes)
+    save_index(place, index, json.loads((place / "meta.json").read_text())["key"])
+
+
+FORGED = {
+    "outside": {"offsets": np.full(6, 2**40)},
+    "negative": {"offsets": np.full(6, -5)},
+    "overflow": {"sizes": np.full((6, 2), 2**31 - 1, np.int32)},
+    "negative size": {"sizes": np.full((6, 2), -1, np.int32)},
+    "floats": {"offsets": np.zeros(6)},
+    "another shape": {"checksums": np.zeros((6, 1), np.uint32)},
+    "too few": {
+        "offsets": np.zeros(2, np.int64),
+        "sizes": np.ones((2, 2), np.int32),
+        "checksums": np.zeros(2, np.uint32),
+    },
+    "without a reason": {"sizes": np.zeros((6, 2), np.int32)},
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_an_index_that_cannot_be_is_rebuilt(table, tmp_path, caplog, name):
+    place = open_cache(table, 32, tmp_path / "cache").place
+    forge(place, **FORGED[name])
+    cache = open_cache(table, 32, tmp_path / "cache")
+    assert "rebuilding the image cache" in caplog.text
+    for row in range(len(table)):
+        assert torch.equal(cache.read(row), expected(table, row, 32))
+
+
+@pytest.mark.parametrize("name", ["index.npz", "meta.json", PIXELS])
+def test_a_pipe_in_the_cache_is_not_waited_for(table, tmp_path, name):
+    place = open_cache(table, 32, tmp_path / "cache").place
+    (place / name).unlink()
+    os.mkfifo(place / name)
+    assert torch.equal(open_cache(table, 32, tmp_path / "cache").read(0), expected(table, 0, 32))
+
+
+@pytest.mark.parametrize("which", ["folder", "cache"])
+def test_a_cache_that_others_can_write_is_not_used(table, tmp_path, which):
+    place = open_cache(table, 32, tmp_path / "cache").place
+    (place if which == "cache" else place.parent).chmod(0o777)
+    with pytest.raises(DatasetError, match=r"other users can write into it: chmod go-w .*cache"):
+        open_cache(table, 32, tmp_path / "cache")

@@ -1,49 +1,24 @@
-import io
+import os
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from ibc_pyg.data.images import decode
-from ibc_pyg.data.images.decode import decode_bytes, decode_image, decode_with_pillow, jpeg_frame
+from ibc_pyg.data.images.decode import (
+    UndecodableError,
+    decode_bytes,
+    decode_image,
+    decode_with_pillow,
+    jpeg_frame,
+)
 from ibc_pyg.data.images.formats import FORMATS
+from ibc_pyg.data.images.pictures import list_pictures
+from ibc_pyg.data.verify import check_file
 from ibc_pyg.errors import DatasetError
-
-
-def photo(height=40, width=56):
-    """A smooth picture, which JPEG keeps well."""
-    y, x = np.mgrid[:height, :width]
-    return np.stack(
-        [y * 255 // height, x * 255 // width, (x + y) * 255 // (height + width)], -1
-    ).astype(np.uint8)
-
-
-def encoded(image, form, **options):
-    buffer = io.BytesIO()
-    image.save(buffer, form, **options)
-    return buffer.getvalue()
-
-
-def exif(orientation):
-    tags = Image.Exif()
-    tags[0x0112] = orientation
-    return tags
-
-
-def hwc(pixels):
-    assert pixels.dtype == torch.uint8
-    assert pixels.shape[0] == 3
-    return pixels.permute(1, 2, 0).numpy()
-
-
-def near(actual, expected, tolerance):
-    difference = np.abs(hwc(actual).astype(int) - np.asarray(expected).astype(int))
-    assert difference.max() <= tolerance
-
-
-RGB = photo()
-GREY = RGB[:, :, 1]
+from tests.helpers.pictures import GREY, RGB, encoded, exif, hwc, near, photo
 
 # The tolerance of a JPEG is what its quantisation may change in a smooth picture at quality 95.
 JPEG, EXACT = 12, 0
@@ -278,3 +253,63 @@ def test_formats_that_run_other_programs_are_not_opened(tmp_path):
         decode_image(path)
     assert not written.exists()
     assert set(FORMATS).isdisjoint({"EPS", "WMF", "FPX", "MIC", "PDF"})
+
+
+def test_a_strip_is_refused_before_it_is_decoded(tmp_path):
+    """258 bytes that the scaling of the shorter side would turn into gigabytes."""
+    for shape in [(1, 60_000), (60_000, 1), (10, 641)]:
+        for form in ("PNG", "JPEG"):
+            data = encoded(Image.new("L", shape), form)
+            with pytest.raises(UndecodableError, match="one side more than 64 times the other"):
+                decode_bytes(data)
+            assert not check_bytes(tmp_path, data).size[0]
+    assert decode_bytes(encoded(Image.new("L", (10, 640)), "PNG")).shape == (3, 640, 10)
+
+
+def check_bytes(tmp_path, data):
+    (tmp_path / "x").write_bytes(data)
+    return check_file("x", tmp_path / "x")
+
+
+def test_verify_names_the_same_reasons(tmp_path, monkeypatch):
+    scans = encoded(Image.fromarray(RGB), "JPEG", progressive=True)
+    monkeypatch.setattr(decode, "MAX_SCANS", 3)
+    large = encoded(Image.new("1", (10_000, 10_000)), "PNG")
+    for data, reason in [
+        (scans, "a JPEG of more than 3 scans"),
+        (large, "10000 x 10000 pixels, more than the allowed 89,478,485"),
+        (encoded(Image.new("L", (1, 100)), "PNG"), "one side more than 64 times the other"),
+    ]:
+        with pytest.raises(UndecodableError, match=reason):
+            decode_bytes(data)
+        assert reason in check_bytes(tmp_path, data).problem
+
+
+def test_what_is_not_a_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    for path in (tmp_path / "pipe.png", tmp_path, Path("/dev/zero")):
+        with pytest.raises(DatasetError, match="not a regular file"):
+            decode_image(path)
+        assert "not a regular file" in check_file("x", path).problem
+
+
+def test_a_large_file_is_not_read(tmp_path):
+    (tmp_path / "x.png").touch()
+    os.truncate(tmp_path / "x.png", 2**40)
+    with pytest.raises(DatasetError, match="larger than the allowed 536,870,912 bytes"):
+        decode_image(tmp_path / "x.png")
+    assert "larger than the allowed" in check_file("x", tmp_path / "x.png").problem
+
+
+def test_a_deep_tree_of_pictures(tmp_path):
+    folder = tmp_path
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(1200):  # its path is longer than the system takes
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    with pytest.raises(DatasetError, match="more than 100 folders deep"):
+        list_pictures(folder)
+    subprocess.run(["rm", "-r", str(tmp_path / "d")], check=True)

@@ -1,5 +1,6 @@
 import itertools
 import logging
+import weakref
 
 import numpy as np
 import pytest
@@ -7,6 +8,8 @@ import torch
 from PIL import Image
 
 from ibc_pyg.data.images.cache import open_cache
+from ibc_pyg.data.images.sources import FileSource
+from ibc_pyg.data.loading import dataset as dataset_module
 from ibc_pyg.data.loading.loader import Loading, eval_loader, suggested_workers, train_loader
 from ibc_pyg.data.sampling import SamplerSettings, make_sampler, shard_rows
 from ibc_pyg.data.table import ImageTable, Role
@@ -14,6 +17,7 @@ from ibc_pyg.data.transforms import transform_preset
 from ibc_pyg.errors import DatasetError, RunError
 
 CLASSES, PER_CLASS = 6, 5
+COLOUR = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 COUNT = CLASSES * PER_CLASS
 
 
@@ -321,3 +325,48 @@ def test_to_moves_images_and_labels(in_memory):
     moved = batch.to("meta")
     assert moved.images.device.type == moved.labels.device.type == "meta"
     assert moved.rows.device.type == "cpu"
+
+
+@pytest.mark.parametrize("kind", ["imagenet", "none"])
+def test_a_batch_in_parts_has_the_same_pixels(on_disk, monkeypatch, kind):
+    """A batch whose images exceed the bound at full size is transformed in parts."""
+    transform = transform_preset(kind, image_size=24, **({} if kind == "imagenet" else COLOUR))
+
+    def batches():
+        train = train_loader(on_disk, sampler_of(on_disk), transform, seed=0)
+        test = eval_loader(on_disk, np.arange(COUNT), transform, 16)
+        return [batch for loader in (train, test) for batch in loader]
+
+    whole = batches()
+    monkeypatch.setattr(dataset_module, "MAX_HELD", 2 * 40 * 40 * 3)
+    for before, now in zip(whole, batches(), strict=True):
+        assert torch.equal(before.images, now.images)
+        assert torch.equal(before.rows, now.rows)
+        assert torch.equal(before.labels, now.labels)
+
+
+def test_few_images_are_held_at_full_size(on_disk, monkeypatch):
+    alive, most = weakref.WeakSet(), []
+    read = FileSource.read
+
+    def counted(source, row):
+        image = read(source, row)
+        alive.add(image)
+        most.append(len(alive))
+        return image
+
+    monkeypatch.setattr(FileSource, "read", counted)
+    monkeypatch.setattr(dataset_module, "MAX_HELD", 3 * 40 * 36 * 3)
+    transform = transform_preset("none", image_size=24, **COLOUR)
+    assert len(next(iter(eval_loader(on_disk, np.arange(COUNT), transform, COUNT))).rows) == COUNT
+    assert max(most) <= 5
+
+
+def test_a_strip_is_skipped(on_disk):
+    Image.new("RGB", (60_000, 1)).save(on_disk.root / "0.png")
+    loader = eval_loader(
+        on_disk, np.arange(4), transform_preset("imagenet"), 4, Loading(on_error="skip")
+    )
+    (batch,) = loader
+    assert batch.rows.tolist() == [1, 2, 3]
+    assert "one side more than 64 times the other" in loader.skipped[0]

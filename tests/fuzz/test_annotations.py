@@ -8,8 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from ibc_pyg.data.annotations.matlab import read_strings
 from ibc_pyg.data.sample import cars as sample_cars
@@ -17,6 +15,7 @@ from ibc_pyg.data.sample import make_sample
 from ibc_pyg.data.sets import cars, csv_list, cub, grocery_store, inshop, omniglot, sop
 from ibc_pyg.data.table import ImageTable
 from ibc_pyg.errors import DatasetError
+from tests.helpers.fuzz import EDITS, damage, fuzz
 
 Parse = Callable[[Path], object]
 
@@ -77,38 +76,6 @@ CASES: dict[str, tuple[str, str, Parse, bool]] = {
     "omniglot": ("omniglot", f"{omniglot.TRAIN}.zip", parse_archive, False),
 }
 
-SPECIAL = [
-    *(b"", b"\0", b"\r", b"\n", b"\r\n", b" ", b"\t", b",", b";", b'"', b"/", b"..", b"../../x"),
-    *(b"-1", b"0", b"1e3", b"99999999999999999999", b"9" * 5000, b"\xff\xfe", b"\xed\xa0\x80"),
-    *("\u2028".encode(), "\u0661".encode(), "ﬁ".encode(), b"\x1b[31m", b"%s{0}", b"a" * 300),
-]
-EDITS = st.lists(
-    st.tuples(
-        st.sampled_from(["put", "cut", "swap", "repeat", "flip", "end"]),
-        st.floats(0, 1),
-        st.floats(0, 1),
-        st.sampled_from(SPECIAL) | st.binary(max_size=8),
-    ),
-    min_size=1,
-    max_size=4,
-)
-
-
-def damage(data: bytes, edits: list[tuple[str, float, float, bytes]]) -> bytes:
-    for kind, where, far, piece in edits:
-        start = int(where * len(data))
-        stop = min(len(data), start + int(far * 40))
-        middle = {
-            "put": piece + data[start:stop],
-            "cut": b"",
-            "swap": piece,
-            "repeat": data[start:stop] * 3,
-            "flip": bytes(byte ^ (1 + int(far * 254)) for byte in data[start:stop]),
-            "end": b"",
-        }[kind]
-        data = data[:start] + middle + (b"" if kind == "end" else data[stop:])
-    return data
-
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory) -> Path:
@@ -134,15 +101,6 @@ def test_damaged_files(case, samples, tmp_path_factory):
     good = file.read_bytes()
     assert parse(file)
 
-    @settings(
-        # Every MATLAB file of the set is read in a process of its own, half a second each.
-        max_examples=4 if case.startswith("cars") else 250,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(EDITS)
     def check(edits):
         file.write_bytes(damage(good, edits))
         try:
@@ -160,7 +118,8 @@ def test_damaged_files(case, samples, tmp_path_factory):
         else:
             assert isinstance(result, (ImageTable, list, tuple, dict))
 
-    check()
+    # Every MATLAB file of the set is read in a process of its own, half a second each.
+    fuzz(check, EDITS, examples=4 if case.startswith("cars") else 120)
 
 
 def test_a_zip_that_claims_too_much_is_refused(tmp_path):

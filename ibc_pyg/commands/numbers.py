@@ -1,0 +1,24 @@
+"""Whole numbers on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+
+MOST_JOBS = 256
+MOST_SEEDS = 1000
+MOST_THREADS = 1024
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """Return the type of an argparse argument: a whole number from `least` to `most`."""
+
+    def parse(text: str) -> int:
+        if re.fullmatch(r"[+-]?[0-9]{1,18}", text) and least <= int(text) <= most:
+            return int(text)
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number from {least} to {most}, not {text[:20]!r}"
+        )
+
+    return parse
