@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from itertools import chain, islice
 from typing import TypeVar
 
@@ -75,15 +75,36 @@ def map_in_threads(
             yield result
         return
     _pools()  # found once, before the threads need it
-    pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads, initializer=_single_threaded) as pool:
-        try:
-            while True:
-                fresh = islice(rest, 2 * threads - len(pending))
-                pending.extend(pool.submit(function, item) for item in fresh)
-                if not pending:
-                    return
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
+        yield from map_ahead(pool, function, rest, 2 * threads)
+
+
+def map_ahead(
+    pool: Executor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int
+) -> Iterator[Result]:
+    """Apply a function to every item in a pool, a bounded number of items ahead.
+
+    Args:
+        pool: Executor of the calls.
+        function: Called with each item.
+        items: Consumed in the caller's thread, at most `ahead` of them before their results.
+        ahead: At least 1.
+
+    Yields:
+        The results, in the order of the items.
+
+    Raises:
+        Exception: The first error of the function; calls that have not begun are cancelled.
+    """
+    rest = iter(items)
+    pending: deque[Future[Result]] = deque()
+    try:
+        while True:
+            fresh = islice(rest, ahead - len(pending))
+            pending.extend(pool.submit(function, item) for item in fresh)
+            if not pending:
+                return
+            yield pending.popleft().result()
+    finally:
+        for future in pending:
+            future.cancel()

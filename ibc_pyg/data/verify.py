@@ -17,9 +17,9 @@ from ibc_pyg.data.images.decode import MAX_BYTES, UndecodableError, decode_bytes
 from ibc_pyg.data.table import ImageTable, Role, SplitSizes
 from ibc_pyg.errors import printable, reason
 from ibc_pyg.files import read_bounded
+from ibc_pyg.threads import map_ahead
 
 SHOWN = 10
-CHUNK = 256
 DARK = 16
 """Values below this, of 255, are almost black: so are 12 bits in a 16-bit file."""
 
@@ -152,9 +152,9 @@ def _checks(table: ImageTable, workers: int) -> Iterator[ImageCheck]:
     root = table.root
     assert root is not None
     with ThreadPoolExecutor(workers) as pool:
-        for start in range(0, len(table), CHUNK):  # bounds the memory of the queue
-            chunk = table.paths[start : start + CHUNK]
-            yield from pool.map(lambda path: check_file(path, root / path), chunk)
+        yield from map_ahead(
+            pool, lambda path: check_file(path, root / path), table.paths, 4 * workers
+        )
 
 
 def verify(

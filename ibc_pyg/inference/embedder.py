@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Sized
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -29,6 +28,7 @@ from ibc_pyg.errors import DatasetError, RunError
 from ibc_pyg.inference.embeddings import Embeddings, EmbeddingsWriter
 from ibc_pyg.inference.trained import Trained
 from ibc_pyg.nn.model import IntraBatchModel
+from ibc_pyg.threads import map_ahead
 
 Pictures = Iterable[Picture] | str | os.PathLike[str] | Image.Image
 """Several pictures in a list or another iterable, a folder, or one picture."""
@@ -193,18 +193,9 @@ class Embedder:
         """Decode pictures in threads, a bounded number of them ahead of the network."""
         threads = decoding_threads()
         with ThreadPoolExecutor(threads) as pool:
-            pending: deque[Future[_Decoded]] = deque()
-            numbered = enumerate(items)
-            try:
-                while True:
-                    for row, item in islice(numbered, 4 * threads - len(pending)):
-                        pending.append(pool.submit(self._decode, row, item))
-                    if not pending:
-                        return
-                    yield pending.popleft().result()
-            finally:
-                for each in pending:
-                    each.cancel()
+            yield from map_ahead(
+                pool, lambda pair: self._decode(*pair), enumerate(items), 4 * threads
+            )
 
     def _decode(self, row: int, item: Picture) -> _Decoded:
         name = str(item) if isinstance(item, str | os.PathLike) else f"images[{row}]"
