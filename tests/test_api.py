@@ -300,8 +300,11 @@ def test_a_model_of_a_set_in_memory_resizes_pictures(tmp_path):
 def test_a_run_of_version_0_1_0_gives_its_figures():
     scores = ibc_pyg.evaluate(OLD / "finished_run")
     before = json.loads((OLD / "finished_run" / "summary.json").read_text())
-    for name, value in scores.items():
-        assert value == pytest.approx(before[name], abs=1e-12), name
+    # k-means had fewer rounds and iterations then.
+    later = {"NMI", "AMI", "ARI", "kmeans_swaps", "kmeans_iterations", "kmeans_inertia"}
+    for name in scores.keys() - later:
+        assert scores[name] == pytest.approx(before[name], abs=1e-12), name
+    assert scores["kmeans_inertia"] <= before["kmeans_inertia"]
 
 
 def test_a_run_interrupted_by_version_0_1_0_is_resumed(tmp_path):
