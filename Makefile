@@ -1,6 +1,8 @@
 # `make help` lists the targets.
 PYTHON ?= python3
 FUZZ_MINUTES ?= 30
+# A file's tests stay together, since they share what they train.
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -34,11 +36,11 @@ $(VENV)/.audit: pyproject.toml | $(BIN)/python
 demo: $(VENV)/.cpu  ## install, train on the embedded data set, evaluate, search, report
 	$(BIN)/python run.py demo
 
-test: $(VENV)/.test  ## install and run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+test: $(VENV)/.test  ## install and run the tests, on several cores
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL)
 
 test-slow: $(VENV)/.test  ## run the slow tests too
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow or not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) -m "slow or not slow"
 
 chaos: $(VENV)/.test  ## kill trainings at more than 100 moments and compare what comes out
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/chaos -m "slow or not slow" -s

@@ -20,6 +20,8 @@ from ibc_pyg.inference.trained import load_run
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "experiments" / "sample.yaml"
+KMEANS = {"NMI", "AMI", "ARI", "kmeans_swaps", "kmeans_iterations", "kmeans_inertia"}
+"""Figures of k-means, which had fewer rounds and iterations at version 0.1.0."""
 OLD = ROOT / "tests" / "fixtures"
 
 
@@ -300,9 +302,7 @@ def test_a_model_of_a_set_in_memory_resizes_pictures(tmp_path):
 def test_a_run_of_version_0_1_0_gives_its_figures():
     scores = ibc_pyg.evaluate(OLD / "finished_run")
     before = json.loads((OLD / "finished_run" / "summary.json").read_text())
-    # k-means had fewer rounds and iterations then.
-    later = {"NMI", "AMI", "ARI", "kmeans_swaps", "kmeans_iterations", "kmeans_inertia"}
-    for name in scores.keys() - later:
+    for name in scores.keys() - KMEANS:
         assert scores[name] == pytest.approx(before[name], abs=1e-12), name
     assert scores["kmeans_inertia"] <= before["kmeans_inertia"]
 
@@ -320,7 +320,7 @@ def test_a_run_interrupted_by_version_0_1_0_is_resumed(tmp_path):
     assert {n: v for n, v in after.items() if n not in numbers} == {
         n: v for n, v in before.items() if n not in numbers
     }
-    for name in numbers:
+    for name in numbers - KMEANS:
         assert after[name] == pytest.approx(before[name], rel=0.05, abs=0.02), name
     assert (path / "split.json").is_file()
 

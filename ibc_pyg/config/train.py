@@ -15,7 +15,7 @@ class TrainConfig:
 
     epochs: Annotated[int, Range(1, 100_000)] = 12
     """Number of epochs."""
-    lr: Annotated[float, Range(0, 1000, above=True)] = 4e-3
+    lr: Annotated[float, Range(0, 1e32, above=True)] = 4e-3
     """Initial learning rate."""
     backbone_lr_factor: Annotated[float, Range(0, 1e6)] = 1.0
     """Factor of `lr` for the backbone."""

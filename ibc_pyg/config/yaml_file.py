@@ -15,7 +15,7 @@ from ibc_pyg.config import Config
 from ibc_pyg.config.checks import check_key
 from ibc_pyg.config.fields import from_parsed, make_parser, refuse_classes
 from ibc_pyg.config.yaml_text import MAX_BYTES, load_document
-from ibc_pyg.errors import ConfigError, reason
+from ibc_pyg.errors import ConfigError, printable, reason
 from ibc_pyg.files import read_bounded
 
 _EVERY_FIELD = "`train --help-fields` lists every field"
@@ -100,7 +100,8 @@ def read_yaml(path: Path) -> Any:
 def _check_file(path: Path) -> None:
     if not _is_file(path):
         raise ConfigError(
-            f"{path!s:.500} is not a file; give an experiment file such as those in experiments/"
+            f"{printable(path):.500} is not a file; give an experiment file such as those in "
+            "experiments/"
         )
     content = read_yaml(path)
     if content is not None and not isinstance(content, dict):
