@@ -12,7 +12,7 @@ from ibc_pyg.commands.trust import add_trust_code
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ibc_pyg.retrieval.search import Hit
+    from ibc_pyg.retrieval.search import RunHit
 
 NAME = "search"
 HELP = "find the images most similar to a picture"
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     return 0
 
 
-def print_hits(hits: Sequence[Hit], out: Console) -> None:
+def print_hits(hits: Sequence[RunHit], out: Console) -> None:
     """Print one line per hit."""
     from ibc_pyg.console import table
 
