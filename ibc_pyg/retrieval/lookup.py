@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,13 @@ from ibc_pyg.retrieval.hits import Hit
 from ibc_pyg.retrieval.nearest import Mask, NearestRows
 from ibc_pyg.retrieval.store.catalogue import (
     Cursor,
+    damaged,
     digest_of_row,
     names_of_row,
     rows_with_label,
     unused_rows,
 )
-from ibc_pyg.retrieval.store.roots import roots
+from ibc_pyg.retrieval.store.roots import folder_of, root_folders
 
 Where = Mapping[str, str | Sequence[str | None] | None]
 """Filter of a search: `{"label": "apple"}`, or several classes; None stands for no class."""
@@ -35,7 +35,7 @@ def wanted_labels(where: Where | None) -> tuple[str | None, ...] | None:
     labels: Any = where.get("label")
     if set(where) != {"label"}:
         raise ConfigError(f"where: pictures are filtered by label, not by {', '.join(where)!r}")
-    several = not (labels is None or isinstance(labels, str))
+    several = isinstance(labels, Iterable) and not isinstance(labels, str)
     chosen = tuple(labels) if several else (labels,)
     if not all(label is None or isinstance(label, str) for label in chosen):
         raise ConfigError(f"where: a label is text or None, not {labels!r}")
@@ -76,7 +76,7 @@ def hits_of(
         labels: Classes that the search was limited to, or None.
         min_similarity: Less similar pictures are left out.
     """
-    folders = {number: Path(source.root) for number, source in roots(sql)}
+    folders = root_folders(sql)
     lists = []
     for rows, scores, digest in zip(found.rows, found.similarities, digests, strict=True):
         hits: list[Hit] = []
@@ -86,7 +86,9 @@ def hits_of(
             files = names_of_row(sql, row)
             if labels is not None:
                 files.sort(key=lambda name: name.label not in labels)
-            paths = [str(folders[name.root] / name.path) for name in files]
+            if not files:
+                raise damaged(f"row {row} has no name")
+            paths = [str(folder_of(folders, name.root) / name.path) for name in files]
             same = digest is not None and digest == digest_of_row(sql, row)
             hits.append(
                 Hit(len(hits) + 1, score, paths[0], files[0].label, row, same, tuple(paths[1:]))

@@ -53,7 +53,7 @@ def read_queries(query: Any, dim: int, embedder: Callable[[], Embedder]) -> Quer
     if isinstance(query, Tensor):
         query = query.detach().cpu().numpy()
     if isinstance(query, np.ndarray) and query.dtype.kind == "f":
-        vectors = np.atleast_2d(np.asarray(query, np.float32))  # [Q, D]
+        vectors = np.array(query, np.float32, ndmin=2)  # [Q, D]
         if query.ndim not in (1, 2) or vectors.shape[1] != dim:
             raise ValueError(
                 f"a query vector must be [{dim}] or [Q, {dim}], not {list(query.shape)}"

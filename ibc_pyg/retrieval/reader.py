@@ -38,6 +38,11 @@ from ibc_pyg.retrieval.store.writer import CATALOGUE
 PathLike = str | os.PathLike[str]
 
 
+def is_index(folder: PathLike) -> bool:
+    """Tell whether a folder holds an index."""
+    return (Path(folder) / CATALOGUE).is_file()
+
+
 class IndexReader:
     """Pictures by their vectors, in a folder, as `Index` has them.
 

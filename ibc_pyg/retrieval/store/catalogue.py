@@ -6,6 +6,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from ibc_pyg.errors import RunError
 
@@ -69,13 +70,25 @@ class Skipped:
     reason: str
 
 
+def damaged(what: str) -> RunError:
+    """Return the error of a catalogue whose content contradicts itself."""
+    return RunError(
+        f"the catalogue of the index is damaged: {what}; restore the folder, or build it again"
+    )
+
+
 def stored(path: str) -> str | bytes:
     """Return a path as it is stored: text, or bytes if the file name is not UTF-8."""
+    return path if _is_text(path) else os.fsencode(path)
+
+
+def _is_text(text: str) -> bool:
+    """Tell whether SQLite can hold it as text: bytes that are not UTF-8 cannot be encoded."""
     try:
-        path.encode()
+        text.encode()
     except UnicodeEncodeError:
-        return os.fsencode(path)
-    return path
+        return False
+    return True
 
 
 def read_state(sql: Cursor) -> State:
@@ -87,7 +100,7 @@ def read_state(sql: Cursor) -> State:
     values = [read_meta(sql, key) for key in ("rows", "generation", "complete")]
     rows, generation, complete = (v if isinstance(v, int) else -1 for v in values)
     if rows < 0 or generation < 1 or complete not in (0, 1):
-        raise RunError("the catalogue of the index is damaged; restore it, or build it again")
+        raise damaged("its state is missing")
     return State(rows, generation, bool(complete))
 
 
@@ -105,8 +118,15 @@ def write_meta(sql: Cursor, **values: str | int) -> None:
 _NAME = "SELECT root, path, row, size, mtime_ns, label, removed FROM names"
 
 
-def _name(found: tuple[int, str | bytes, int | None, int, int, str | None, int]) -> Name:
+def _name(found: tuple[Any, ...]) -> Name:
     root, path, row, size, mtime_ns, label, removed = found
+    if not (
+        isinstance(path, str | bytes)
+        and isinstance(row, int | None)
+        and isinstance(label, str | None)
+        and all(isinstance(each, int) for each in (root, size, mtime_ns, removed))
+    ):
+        raise damaged("the name of a file is none")
     return Name(root, os.fsdecode(path), row, size, mtime_ns, label, bool(removed))
 
 
@@ -134,15 +154,26 @@ def names_of_row(sql: Cursor, row: int) -> list[Name]:
 
 def rows_with_label(sql: Cursor, label: str | None) -> list[int]:
     """Return the rows that have a name of this class, ascending."""
+    if label is not None and not _is_text(label):
+        return []
     found = sql.execute(
         "SELECT DISTINCT row FROM names WHERE label IS ? AND removed = 0 ORDER BY row", (label,)
     )
-    return [row for (row,) in found]
+    return _rows(sql, found)
 
 
 def unused_rows(sql: Cursor) -> list[int]:
     """Return the rows without a name, ascending."""
-    return [row for (row,) in sql.execute("SELECT row FROM contents WHERE uses = 0 ORDER BY row")]
+    return _rows(sql, sql.execute("SELECT row FROM contents WHERE uses = 0 ORDER BY row"))
+
+
+def _rows(sql: Cursor, found: Iterable[tuple[Any]]) -> list[int]:
+    rows = [row for (row,) in found]
+    if rows and not all(isinstance(row, int) for row in rows):
+        raise damaged("a row is not a number")
+    if rows and not 0 <= rows[0] <= rows[-1] < read_state(sql).rows:
+        raise damaged(f"there is no vector in row {rows[-1]}")
+    return rows
 
 
 def find_content(sql: Cursor, sha256: bytes) -> tuple[int, int] | None:
@@ -161,7 +192,7 @@ def digest_of_row(sql: Cursor, row: int) -> bytes:
     """
     found = sql.execute("SELECT sha256 FROM contents WHERE row = ?", (row,)).fetchone()
     if found is None:
-        raise RunError(f"the catalogue of the index is damaged: row {row} is missing")
+        raise damaged(f"row {row} is missing")
     return bytes(found[0])
 
 
@@ -219,6 +250,8 @@ def skipped_files(sql: Cursor, root: int | None = None) -> Iterator[Skipped]:
     found = sql.execute("SELECT root, path, size, mtime_ns, reason FROM skipped ORDER BY 1, 2")
     for number, path, size, mtime_ns, reason in found:
         if root is None or number == root:
+            if not isinstance(path, str | bytes) or not isinstance(reason, str):
+                raise damaged("the name of a skipped file is none")
             yield Skipped(number, os.fsdecode(path), size, mtime_ns, reason)
 
 

@@ -47,6 +47,8 @@ _COUNTS = {
     "names have no vector": "SELECT count(*) FROM names WHERE removed = 0 AND "
     "(row IS NULL OR row NOT IN (SELECT row FROM contents))",
     "names have no root": "SELECT count(*) FROM names WHERE root NOT IN (SELECT id FROM roots)",
+    "names are not text": "SELECT count(*) FROM names WHERE typeof(path) NOT IN ('text', 'blob') "
+    "OR typeof(label) NOT IN ('text', 'null')",
     "files are both named and skipped": "SELECT count(*) FROM names JOIN skipped "
     "USING (root, path)",
 }

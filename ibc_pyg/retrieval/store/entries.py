@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from ibc_pyg.retrieval.store.catalogue import Cursor
-from ibc_pyg.retrieval.store.roots import roots
+from ibc_pyg.retrieval.store.catalogue import Cursor, damaged
+from ibc_pyg.retrieval.store.roots import folder_of, root_folders
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +29,13 @@ class Entry:
 
 def entries(sql: Cursor) -> Iterator[Entry]:
     """Yield the files of an index, ascending by row."""
-    folders = {number: Path(source.root) for number, source in roots(sql)}
+    folders = root_folders(sql)
     found = sql.execute(
         "SELECT contents.row, sha256, root, path, label FROM contents JOIN names "
         "ON names.row = contents.row WHERE removed = 0 ORDER BY contents.row, names.id"
     )
     for row, sha256, root, path, label in found:
-        yield Entry(row, str(folders[root] / os.fsdecode(path)), label, bytes(sha256).hex())
+        if not isinstance(path, str | bytes) or not isinstance(sha256, bytes):
+            raise damaged(f"row {row} has no name or no hash")
+        file = folder_of(folders, root) / os.fsdecode(path)
+        yield Entry(row, str(file), label, sha256.hex())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
-from ibc_pyg.errors import RunError, printable
-from ibc_pyg.retrieval.store.catalogue import Cursor, stored
+from ibc_pyg.errors import printable
+from ibc_pyg.retrieval.store.catalogue import Cursor, damaged, stored
 
 Part = Literal["all", "train", "test", "query", "gallery"]
 """Images of a CSV file or a data set: all, or those of one role."""
@@ -50,11 +52,29 @@ def roots(sql: Cursor) -> list[tuple[int, Source]]:
     for number, kind, path, file, part in sql.execute(
         "SELECT id, kind, path, file, part FROM roots ORDER BY id"
     ):
-        if part not in PARTS or not isinstance(kind, str):
-            raise RunError("the catalogue of the index is damaged: unknown source of pictures")
+        texts = [path, *([] if file is None else [file])]
+        known = part in PARTS and isinstance(kind, str)
+        if not known or not all(isinstance(each, str | bytes) for each in texts):
+            raise damaged("a source of pictures is none")
         file = None if file is None else os.fsdecode(file)
         found.append((number, Source(kind, os.fsdecode(path), file, part)))
     return found
+
+
+def folder_of(folders: Mapping[int, Path], root: int) -> Path:
+    """Return the folder of a root.
+
+    Raises:
+        RunError: If there is no such root.
+    """
+    if root not in folders:
+        raise damaged(f"there is no root {root}")
+    return folders[root]
+
+
+def root_folders(sql: Cursor) -> dict[int, Path]:
+    """Return the folder of each root."""
+    return {number: Path(source.root) for number, source in roots(sql)}
 
 
 def add_root(sql: Cursor, source: Source) -> int:

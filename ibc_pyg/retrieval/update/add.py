@@ -11,7 +11,7 @@ from ibc_pyg.retrieval.store.roots import FILES, TREE, Part, Source, roots
 from ibc_pyg.retrieval.store.writer import StoreWriter
 from ibc_pyg.retrieval.update.edit import absolute
 from ibc_pyg.retrieval.update.report import SyncReport
-from ibc_pyg.retrieval.update.scan import find_source
+from ibc_pyg.retrieval.update.scan import find_source, is_list
 from ibc_pyg.retrieval.update.sync import Work, add_files, sync_source
 
 PathLike = str | os.PathLike[str]
@@ -33,11 +33,15 @@ def add_pictures(
     """
     sources, files = [], []
     for each in pictures:
-        is_list = Path(each).suffix.lower() in (".csv", ".tsv", ".txt")
-        if root is None and Path(each).is_file() and not is_list:
+        if root is None and not Path(each).exists():
+            raise RunError(f"there is no {printable(Path(each))} to add")
+        if root is None and Path(each).is_file() and not is_list(each):
             files.append(absolute(each))
         else:
             sources.append(find_source(each, root, part))
+    if label is not None and not label.strip():
+        raise ConfigError("the label is empty; leave it out")
+    label = None if label is None else printable(label)
     if label is not None and sources:
         raise ConfigError("a label is given to single files; folders and lists have their own")
     report = SyncReport()
@@ -74,7 +78,4 @@ def _grouped(writer: StoreWriter, files: Sequence[Path], label: str | None) -> G
             single = Source(FILES, common)
         path = file.relative_to(single.root)
         groups.setdefault(single, []).append((path.as_posix(), label))
-    if not all(file.is_file() for file in files):
-        missing = next(file for file in files if not file.is_file())
-        raise RunError(f"{printable(missing)} is not a file")
     return groups

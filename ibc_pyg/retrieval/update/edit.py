@@ -16,6 +16,7 @@ from ibc_pyg.retrieval.store.catalogue import (
     names,
     names_of_row,
     put_name,
+    read_state,
     rows_with_label,
     unused_rows,
 )
@@ -53,8 +54,9 @@ def select(
         for row in of_class:
             found = [name for name in names_of_row(sql, row) if name.label == label]
             chosen |= {(name.root, name.path): name for name in found}
+    last = read_state(sql).rows
     for row in rows:
-        found = names_of_row(sql, row)
+        found = names_of_row(sql, row) if 0 <= row < last else []
         if not found:
             raise RunError(f"the index has no picture in row {row}")
         chosen |= {(name.root, name.path): name for name in found}

@@ -58,7 +58,7 @@ def find_source(
         if part != "all":
             raise ConfigError(f"part = {part} needs a CSV file or a data set, not a folder")
         return Source(TREE, str(path))
-    if path.suffix.lower() in (".csv", ".tsv", ".txt") and path.is_file():
+    if is_list(path) and path.is_file():
         return Source(LIST, str(path.parent), str(path), part)
     if path.exists():
         raise DatasetError(
@@ -69,6 +69,11 @@ def find_source(
         f"there is no folder or CSV file {printable(path)}; a data set is given by its name and "
         "its root"
     )
+
+
+def is_list(file: str | os.PathLike[str]) -> bool:
+    """Tell by its suffix whether a file is a list of pictures."""
+    return Path(file).suffix.lower() in (".csv", ".tsv", ".txt")
 
 
 def list_source(source: Source) -> list[Listed]:
