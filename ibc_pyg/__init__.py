@@ -1,7 +1,8 @@
 """Image embeddings for classes never seen in training, by message passing within the batch.
 
 `ibc_pyg.train` trains an experiment, `ibc_pyg.load` opens what it made, `Embedder.embed` turns
-pictures into vectors, and `ibc_pyg.evaluate` scores them. Everything is imported on first use.
+pictures into vectors, `ibc_pyg.Index` searches among them, and `ibc_pyg.evaluate` scores them.
+Everything is imported on first use.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ if TYPE_CHECKING:
     from ibc_pyg.api import TrainedRun, evaluate, load, train
     from ibc_pyg.inference.embedder import Embedder
     from ibc_pyg.metrics import clustering_metrics, retrieval_metrics
+    from ibc_pyg.retrieval.index import Index
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Embedder",
+    "Index",
     "TrainedRun",
     "clustering_metrics",
     "evaluate",
@@ -30,6 +33,7 @@ __all__ = [
 
 _MODULES = {
     "Embedder": "ibc_pyg.inference.embedder",
+    "Index": "ibc_pyg.retrieval.index",
     "TrainedRun": "ibc_pyg.api",
     "clustering_metrics": "ibc_pyg.metrics",
     "evaluate": "ibc_pyg.api",

@@ -8,9 +8,13 @@ from pathlib import Path
 
 
 def check_outputs(
-    outputs: Iterable[Path | None], *, inputs: Iterable[Path | None] = (), runs: Iterable[Path] = ()
+    outputs: Iterable[Path | None],
+    *,
+    inputs: Iterable[Path | None] = (),
+    runs: Iterable[Path] = (),
+    indexes: Iterable[Path] = (),
 ) -> None:
-    """Check that files can be written and are neither read by the command nor of a run.
+    """Check that files can be written and are neither read by the command nor of a run or an index.
 
     Devices and pipes are written into, and not checked.
 
@@ -18,6 +22,7 @@ def check_outputs(
         outputs: Files that the command writes; None for an option that is not given.
         inputs: Files that the command reads.
         runs: Run folders that the command reads.
+        indexes: Folders of indexes that the command reads; nothing else is written into them.
 
     Raises:
         UserError: Naming the output and the reason.
@@ -27,6 +32,7 @@ def check_outputs(
 
     taken = [each for each in inputs if each is not None]
     folders = [each.resolve() for each in runs]
+    closed = [each.resolve() for each in indexes]
     for file in outputs:
         if file is None or is_stream(file):
             continue
@@ -41,6 +47,8 @@ def check_outputs(
             raise UserError(f"{name} would be overwritten; give each output its own file")
         if _of_a_run(folder.resolve() / file.name, folders):
             raise UserError(f"{name} belongs to the run; write to another file")
+        if any(folder.resolve().is_relative_to(each) for each in closed):
+            raise UserError(f"{name} is in the folder of the index; write to another folder")
         taken.append(file)
 
 

@@ -1,72 +1,174 @@
-"""Find the test images of a run that are most similar to a picture."""
+"""Find the pictures most similar to others, in an index or among the test images of a run."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ibc_pyg.commands.data_fields import add_data_fields, data_fields
+from ibc_pyg.commands.index.options import add_model, open_index
 from ibc_pyg.commands.numbers import whole
-from ibc_pyg.commands.trust import add_trust_code
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ibc_pyg.retrieval.search import Hit
+    from ibc_pyg.retrieval.hits import Hit
+    from ibc_pyg.retrieval.search import RunHit
 
 NAME = "search"
-HELP = "find the images most similar to a picture"
+HELP = "find the pictures most similar to a picture"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of a finished run")
-    parser.add_argument("image", type=Path, metavar="IMAGE", help="picture to search with")
     parser.add_argument(
-        "-k", type=whole(1, 10**6), default=10, help="number of images (default: 10)"
+        "index", type=Path, metavar="INDEX", help="an index, or the folder of a finished run"
+    )
+    parser.add_argument(
+        "queries", type=Path, nargs="+", metavar="QUERY", help="pictures to search with"
+    )
+    parser.add_argument(
+        "-k", type=whole(1, 10**6), default=10, help="number of pictures (default: 10)"
+    )
+    parser.add_argument(
+        "--where",
+        action="append",
+        metavar="label=CLASS",
+        help="only pictures of this class; may be repeated",
+    )
+    parser.add_argument(
+        "--vote", action="store_true", help="classify each query by the classes of its neighbours"
+    )
+    parser.add_argument(
+        "--min-similarity", type=float, metavar="S", help="leave out less similar pictures"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results as JSON")
-    add_trust_code(parser, "the run")
+    add_model(parser)
     add_data_fields(parser)
 
 
 def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     """Run the command."""
-    from ibc_pyg.commands.common import CHOSEN_ON_TEST, console
     from ibc_pyg.commands.outputs import check_outputs
+    from ibc_pyg.errors import UserError, printable
+    from ibc_pyg.retrieval.reader import is_index
+
+    fields = data_fields(rest, NAME)
+    least = arguments.min_similarity
+    if least is not None and not -1 <= least <= 1:
+        raise UserError(f"--min-similarity must be in [-1, 1], not {least}")
+    for query in arguments.queries:
+        if not query.is_file():
+            raise UserError(f"{printable(query)} is not a file; give a picture to search with")
+    indexed = is_index(arguments.index)
+    place = {"indexes" if indexed else "runs": [arguments.index]}
+    check_outputs([arguments.json], inputs=arguments.queries, **place)
+    if not indexed:
+        return _in_run(arguments, fields)
+    if fields:
+        raise UserError(f"{fields[0]} is of a run, and {printable(arguments.index)} is an index")
+    return _in_index(arguments)
+
+
+def _in_index(arguments: argparse.Namespace) -> int:
+    from ibc_pyg.commands.common import console
+    from ibc_pyg.console import info
+    from ibc_pyg.files import write_json
+    from ibc_pyg.retrieval.hits import vote
+
+    out, found = console(), []
+    with open_index(arguments) as index:
+        lists = index.search(
+            arguments.queries,
+            k=arguments.k,
+            where=_where(arguments.where),
+            min_similarity=arguments.min_similarity,
+        )
+        unfinished = not index.complete
+    for query, hits in zip(arguments.queries, lists, strict=True):
+        result: dict[str, Any] = {"query": str(query), "hits": [hit.to_dict() for hit in hits]}
+        info(out, f"{query}:" if hits else f"{query}: no picture found")
+        if hits:
+            print_hits(hits, out)
+        if arguments.vote:
+            winner = vote(hits)
+            result["vote"] = None if winner is None else vars(winner)
+            info(out, f"vote: {'no neighbour has a class' if winner is None else winner}")
+        found.append(result)
+    if unfinished:
+        info(out, f"The index is not complete: python run.py index sync {arguments.index}")
+    if arguments.json is not None:
+        write_json(arguments.json, {"index": str(arguments.index), "queries": found})
+    return 0
+
+
+def _where(filters: Sequence[str] | None) -> dict[str, list[str]] | None:
+    from ibc_pyg.errors import UserError
+
+    if filters is None:
+        return None
+    labels = []
+    for each in filters:
+        key, equals, label = each.partition("=")
+        if key != "label" or not equals:
+            raise UserError(f"--where takes label=CLASS, not {each!r}")
+        labels.append(label)
+    return {"label": labels}
+
+
+def print_hits(hits: Sequence[Hit | RunHit], out: Console) -> None:
+    """Print one line per hit."""
+    from ibc_pyg.console import table
+
+    notes = [_note(hit) for hit in hits]
+    rows: list[dict[str, int | float | str | None]] = []
+    for hit, note in zip(hits, notes, strict=True):
+        row: dict[str, int | float | str | None] = {
+            "rank": hit.rank,
+            "similarity": hit.similarity,
+            "class": hit.label,
+            "image": hit.path,
+        }
+        rows.append(row | ({"": note} if any(notes) else {}))
+    table(rows, console=out)
+
+
+def _note(hit: Hit | RunHit) -> str:
+    parts = ["identical"] if getattr(hit, "identical", False) else []
+    copies = len(getattr(hit, "copies", ()))
+    return ", ".join([*parts, *([f"{copies} more with this content"] if copies else [])])
+
+
+def _in_run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
+    from ibc_pyg.commands.common import CHOSEN_ON_TEST, console
     from ibc_pyg.console import info
     from ibc_pyg.errors import UserError
+    from ibc_pyg.files import write_json
     from ibc_pyg.inference.trained import load_run
     from ibc_pyg.retrieval.search import search
 
-    fields = data_fields(rest, NAME)
-    if not arguments.image.is_file():
-        raise UserError(f"{arguments.image} is not a file; give a picture to search with")
-    check_outputs([arguments.json], inputs=[arguments.image], runs=[arguments.run_dir])
+    for option, given in (
+        ("--where", arguments.where),
+        ("--vote", arguments.vote),
+        ("--min-similarity", arguments.min_similarity is not None),
+        ("--model", arguments.model),
+        ("--weights", arguments.weights),
+        ("a second picture", len(arguments.queries) > 1),
+    ):
+        if given:
+            raise UserError(
+                f"{option} needs an index, and {arguments.index} is a run; build one: "
+                f"python run.py index build {arguments.index} IMAGES --out INDEX"
+            )
     out = console()
-    trained = load_run(arguments.run_dir, trust_code=arguments.trust_code, fields=fields)
-    hits = search(trained, arguments.image, arguments.k)
+    trained = load_run(arguments.index, trust_code=arguments.trust_code, fields=fields)
+    hits = search(trained, arguments.queries[0], arguments.k)
     print_hits(hits, out)
     if trained.config.select == "test":
         info(out, CHOSEN_ON_TEST)
     if arguments.json is not None:
-        from ibc_pyg.files import write_json
-
         found = {"select": trained.config.select, "hits": [vars(hit) for hit in hits]}
         write_json(arguments.json, found)
     return 0
-
-
-def print_hits(hits: Sequence[Hit], out: Console) -> None:
-    """Print one line per hit."""
-    from ibc_pyg.console import table
-
-    table(
-        [
-            {"rank": hit.rank, "similarity": hit.similarity, "class": hit.label, "image": hit.path}
-            for hit in hits
-        ],
-        console=out,
-    )

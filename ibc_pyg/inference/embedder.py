@@ -6,8 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sized
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -16,7 +15,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 from rich.console import Console
-from torch import Tensor
+from torch import Tensor, nn
 
 from ibc_pyg.config import Config
 from ibc_pyg.console import Progress
@@ -33,12 +32,41 @@ from ibc_pyg.threads import map_ahead
 Pictures = Iterable[Picture] | str | os.PathLike[str] | Image.Image
 """Several pictures in a list or another iterable, a folder, or one picture."""
 
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model can be opened again.
+
+    Attributes:
+        name: Absolute path of a run folder, or the name of a pretrained backbone.
+        weights: Absolute path of the weights of a backbone; None for the published ones.
+    """
+
+    name: str
+    weights: str | None = None
+
+
 _MIXED = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
 
 @dataclass(frozen=True)
+class EmbeddedBatch:
+    """Pictures of one forward pass, or a picture that was skipped; then B is 0.
+
+    Attributes:
+        rows: Rows of the input, int64 `[B]`, ascending.
+        vectors: Unit-norm float32 `[B, D]`.
+        skipped: Row of the input to reason, of a picture that cannot be decoded.
+    """
+
+    rows: npt.NDArray[np.int64]
+    vectors: npt.NDArray[np.float32]
+    skipped: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class _Decoded:
-    """Pixels of a picture, uint8 `[S, S, C]`, or the reason why it could not be decoded."""
+    """Pixels of a picture, uint8 `[1, S, S, C]`, or the reason why it could not be decoded."""
 
     row: int
     pixels: Tensor | None
@@ -55,11 +83,15 @@ class Embedder:
         class_names: Names of the training classes; None if the run has no record of them.
         image_shape: Height, width and channels that pictures are resized to before the transform,
             for models trained on a data set in memory; None for models of photographs.
+        source: Where the model can be opened again; None if it was made in memory.
 
     Attributes:
+        transform: Preprocessing of its input.
         config: Configuration of the run.
         class_names: Names of the training classes, in the order of the logits; None for runs of
             version 0.1.0.
+        image_shape: As above.
+        source: As above.
         skipped: Pictures skipped by the last call of `embed`: row of the input to reason.
     """
 
@@ -71,10 +103,12 @@ class Embedder:
         *,
         class_names: tuple[str, ...] | None = None,
         image_shape: tuple[int, int, int] | None = None,
+        source: ModelSource | None = None,
     ) -> None:
         self._model = model.eval()
-        self._transform = transform
-        self._image_shape = image_shape
+        self.transform = transform
+        self.image_shape = image_shape
+        self.source = source
         self.config = config
         self.class_names = class_names
         self.skipped: dict[int, str] = {}
@@ -89,12 +123,18 @@ class Embedder:
             trained.config,
             class_names=None if record is None else record.class_names,
             image_shape=trained.image_shape,
+            source=ModelSource(str(trained.run.path.resolve())),
         )
 
     @property
     def dim(self) -> int:
         """Length D of an embedding."""
         return self.config.model.embedding_dim
+
+    @property
+    def backbone(self) -> nn.Module:
+        """Network from images `[B, C, S, S]` to raw embeddings `[B, D]`."""
+        return self._model.backbone
 
     @property
     def device(self) -> torch.device:
@@ -145,8 +185,6 @@ class Embedder:
             DatasetError: If a picture cannot be decoded and `on_error` is "stop".
             RunError: If the embeddings are not finite, or `out` cannot be written.
         """
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"batch_size must be an integer >= 1, not {batch_size!r}")
         if on_error not in ("stop", "skip"):
             raise ValueError(f'on_error must be "stop" or "skip", not {on_error!r}')
         items = _listed(images)
@@ -158,55 +196,76 @@ class Embedder:
             Progress(total or 0, "embed", console=console) as bar,
         ):
             done = 0
-            for batch in _batches(self._decoded(iter(items)), batch_size):
-                self._add(batch, writer, on_error)
-                done += len(batch)
+            for batch in self.batches(items, batch_size=batch_size):
+                if batch.skipped and on_error == "stop":
+                    reason = next(iter(batch.skipped.values()))
+                    raise DatasetError(f'{reason}; on_error="skip" skips such pictures')
+                self.skipped.update(batch.skipped)
+                writer.add(batch.vectors, batch.rows)
+                done += len(batch.rows) + len(batch.skipped)
                 if total:
                     bar.update(min(done, total))
             if not done:
                 raise ValueError("images is empty: there is nothing to embed")
             return writer.finish()
 
-    def _add(self, batch: list[_Decoded], writer: EmbeddingsWriter, on_error: str) -> None:
-        for each in batch:
-            if each.pixels is None:
-                if on_error == "stop":
-                    raise DatasetError(f'{each.reason}; on_error="skip" skips such pictures')
-                self.skipped[each.row] = each.reason
-        pictures = [each.pixels for each in batch if each.pixels is not None]
-        if pictures:
-            rows = np.array([each.row for each in batch if each.pixels is not None], np.int64)
-            writer.add(self._forward(pictures), rows)
+    def batches(self, items: Iterable[Picture], *, batch_size: int = 64) -> Iterator[EmbeddedBatch]:
+        """Embed pictures as they come, one batch after the other.
+
+        Each forward pass but the last has `batch_size` pictures, however many are skipped between
+        them, so a sequence that is cut after one gives the same numbers.
+
+        Args:
+            items: The pictures; see `embed`. Those of the next batches are read and decoded while
+                the network computes.
+            batch_size: Number of pictures in a forward pass, >= 1.
+
+        Raises:
+            ValueError, TypeError, RunError: As `embed`.
+        """
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"batch_size must be an integer >= 1, not {batch_size!r}")
+        threads = decoding_threads()
+        rows: list[int] = []
+        pixels: list[Tensor] = []
+        with ThreadPoolExecutor(threads) as pool:
+            for each in map_ahead(pool, self._decode, enumerate(items), 4 * threads):
+                if each.pixels is None:
+                    yield EmbeddedBatch(*self._forward([], []), {each.row: each.reason})
+                    continue
+                rows.append(each.row)
+                pixels.append(each.pixels)
+                if len(rows) == batch_size:
+                    yield EmbeddedBatch(*self._forward(rows, pixels))
+                    rows, pixels = [], []
+        if rows:
+            yield EmbeddedBatch(*self._forward(rows, pixels))
 
     @torch.no_grad()
-    def _forward(self, pictures: list[Tensor]) -> npt.NDArray[np.float32]:
-        images = self._transform.normalise(torch.stack(pictures)).to(self.device)  # [B, C, S, S]
+    def _forward(
+        self, rows: list[int], pixels: list[Tensor]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        if not rows:
+            return np.empty(0, np.int64), np.empty((0, self.dim), np.float32)
+        images = self.transform.normalise(torch.cat(pixels).to(self.device))  # [B, C, S, S]
         dtype = _MIXED.get(self.config.train.precision)
         with nullcontext() if dtype is None else torch.autocast(self.device.type, dtype):
             vectors = self._model.embed(images).cpu()  # [B, D]
         if not bool(vectors.isfinite().all()):
             raise RunError("the embeddings are not finite; are the weights damaged?")
-        result: npt.NDArray[np.float32] = vectors.numpy()
-        return result
+        return np.array(rows, np.int64), vectors.numpy()
 
-    def _decoded(self, items: Iterator[Picture]) -> Iterator[_Decoded]:
-        """Decode pictures in threads, a bounded number of them ahead of the network."""
-        threads = decoding_threads()
-        with ThreadPoolExecutor(threads) as pool:
-            yield from map_ahead(
-                pool, lambda pair: self._decode(*pair), enumerate(items), 4 * threads
-            )
-
-    def _decode(self, row: int, item: Picture) -> _Decoded:
+    def _decode(self, numbered: tuple[int, Picture]) -> _Decoded:
+        row, item = numbered
         name = str(item) if isinstance(item, str | os.PathLike) else f"images[{row}]"
         try:
             pixels = read_picture(item, name)  # [3, H, W]
         except DatasetError as error:
             return _Decoded(row, None, str(error).partition(";")[0])
-        if self._image_shape is not None:
-            pixels = fit_shape(pixels, *self._image_shape)  # [C, h, w]
+        if self.image_shape is not None:
+            pixels = fit_shape(pixels, *self.image_shape)  # [C, h, w]
         # Pictures wait in the size of the network's input, however large they are.
-        return _Decoded(row, self._transform.fit([pixels])[0])  # [S, S, C]
+        return _Decoded(row, self.transform.fit([pixels]))  # [1, S, S, C]
 
 
 def _listed(images: Any) -> Iterable[Picture]:
@@ -231,8 +290,3 @@ def _listed(images: Any) -> Iterable[Picture]:
     if isinstance(images, Sized) and not len(images):
         raise ValueError("images is empty: there is nothing to embed")
     return images
-
-
-def _batches(items: Iterator[_Decoded], size: int) -> Iterator[list[_Decoded]]:
-    while batch := list(islice(items, size)):
-        yield batch

@@ -100,7 +100,7 @@ class EmbeddingsWriter:
             return Embeddings.of(vectors, rows)
         try:
             self._file.seek(0)
-            self._file.write(_header(len(rows), self.dim))
+            self._file.write(npy_header(len(rows), self.dim))
             self._file.flush()
             os.fsync(self._file.fileno())
             self._draft.replace(self.path)
@@ -114,8 +114,8 @@ class EmbeddingsWriter:
         return RunError(f"{self.path} cannot be written: {error.strerror}")
 
 
-def _header(rows: int, dim: int) -> bytes:
-    """Return a .npy header, version 1.0, of a fixed length.
+def npy_header(rows: int, dim: int) -> bytes:
+    """Return the header of a .npy file of float32 `[rows, dim]`, of a fixed length.
 
     https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
     """

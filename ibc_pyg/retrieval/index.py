@@ -1,51 +1,283 @@
-"""Exact nearest-neighbour search over descriptors."""
+"""Index of pictures on disk: built once, brought up to date, searched."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
 
-import torch.nn.functional as F
-from torch import Tensor
+from rich.console import Console
 
-from ibc_pyg.metrics import nearest_neighbours
+from ibc_pyg.errors import RunError, printable
+from ibc_pyg.retrieval.fingerprint import Fingerprint
+from ibc_pyg.retrieval.models import Model, open_model
+from ibc_pyg.retrieval.reader import IndexReader, PathLike
+from ibc_pyg.retrieval.store.catalogue import write_meta
+from ibc_pyg.retrieval.store.roots import Part, Source
+from ibc_pyg.retrieval.store.writer import StoreWriter, store_writer
+from ibc_pyg.retrieval.update import edit
+from ibc_pyg.retrieval.update.add import add_pictures
+from ibc_pyg.retrieval.update.create import check_folder, prepare_folder
+from ibc_pyg.retrieval.update.fill import Pace
+from ibc_pyg.retrieval.update.reembed import reembed
+from ibc_pyg.retrieval.update.report import SyncReport
+from ibc_pyg.retrieval.update.scan import find_source, list_source
+from ibc_pyg.retrieval.update.sync import Work, sync_source
 
 
-@dataclass(frozen=True)
-class Neighbour:
-    """Nearest item of a query.
+class Index(IndexReader):
+    """Pictures by their vectors, in a folder; made by `build` or `open`.
+
+    Any number of processes may search an index while one changes it: each search sees it as it was
+    before or after a change. A killed process leaves an index that opens and goes on.
 
     Attributes:
-        item: Row of the item in the index, from 0.
-        similarity: Cosine, in [-1, 1].
+        report: What the last `build`, `sync` or `add` of this object did.
+        pace: Distance of two commits while pictures are embedded.
     """
 
-    item: int
-    similarity: float
+    pace = Pace()
 
+    def __init__(
+        self,
+        path: PathLike,
+        model: Model | None = None,
+        *,
+        weights: PathLike | None = None,
+        trust_code: bool = False,
+    ) -> None:
+        super().__init__(path, model, weights=weights, trust_code=trust_code)
+        self.report = SyncReport()
 
-class SearchIndex:
-    """Exact cosine search over descriptors.
-
-    Args:
-        vectors: Float32 `[M, D]`; they are scaled to unit norm.
-    """
-
-    def __init__(self, vectors: Tensor) -> None:
-        self.vectors = F.normalize(vectors, dim=-1)  # [M, D]
-
-    def __len__(self) -> int:
-        """Return the number of items M."""
-        return len(self.vectors)
-
-    def search(self, queries: Tensor, k: int) -> list[list[Neighbour]]:
-        """Return the nearest items of each query, most similar first.
+    @classmethod
+    def open(
+        cls,
+        path: PathLike,
+        model: Model | None = None,
+        *,
+        weights: PathLike | None = None,
+        trust_code: bool = False,
+    ) -> Index:
+        """Open an index; nothing is read until it is searched.
 
         Args:
-            queries: Float32 `[Q, D]`.
-            k: Number of items, >= 1; all items if there are fewer.
+            path: The folder.
+            model: Its model, if it is not where it was when the index was built: an embedder of
+                `ibc_pyg.load`, a run folder, or the name of a pretrained backbone. It is opened
+                for the first picture.
+            weights: Local weights of a pretrained backbone.
+            trust_code: As for `ibc_pyg.load`.
+
+        Raises:
+            RunError: If the folder is not an index, or it is damaged.
         """
-        found = nearest_neighbours(queries, self.vectors, k=min(k, len(self)))
-        return [
-            [Neighbour(int(item), float(score)) for item, score in zip(items, scores, strict=True)]
-            for items, scores in zip(found.indices, found.scores, strict=True)
-        ]
+        return cls(path, model, weights=weights, trust_code=trust_code)
+
+    @classmethod
+    def build(
+        cls,
+        model: Model,
+        images: PathLike,
+        path: PathLike,
+        *,
+        root: PathLike | None = None,
+        part: Part = "all",
+        weights: PathLike | None = None,
+        trust_code: bool = False,
+        batch_size: int = 64,
+        progress: bool | Console = False,
+    ) -> Index:
+        """Embed pictures into a new index, or go on with a build that was interrupted.
+
+        Files that cannot be read or decoded are skipped and recorded; see `skipped`.
+
+        Args:
+            model: An embedder of `ibc_pyg.load`, a run folder, or the name of a pretrained
+                backbone: `timm:NAME`, or one of torchvision such as `resnet50`.
+            images: A folder, a CSV file `path,label[,split]`, or, with `root`, the name of a data
+                set. The class of a picture in a folder is the name of the folder it is in.
+            path: The folder of the index: missing, empty, or of an interrupted build.
+            root: Folder of the data set.
+            part: Images of a CSV file or a data set: all, train, test, query or gallery.
+            weights: Local weights of a pretrained backbone; None downloads the published ones.
+            trust_code: As for `ibc_pyg.load`.
+            batch_size: Number of pictures in a forward pass.
+            progress: Show progress on standard error, or on the given console.
+
+        Raises:
+            UserError: If the model, the pictures or the folder cannot be used.
+        """
+        source, folder = find_source(images, root, part), Path(path)
+        check_folder(folder, source)
+        if not list_source(source):
+            raise RunError(f"{source} has no pictures")
+        embedder = open_model(model, weights=weights, trust_code=trust_code)
+        prepare_folder(folder, source, Fingerprint.of(embedder).to_json(), embedder.source)
+        index = cls(folder, embedder)
+        index.model()  # refuses to go on with another one
+        index._update([source], batch_size, progress)
+        return index
+
+    def sync(
+        self,
+        images: PathLike | None = None,
+        *,
+        root: PathLike | None = None,
+        part: Part = "all",
+        reembed: bool = False,
+        batch_size: int = 64,
+        progress: bool | Console = False,
+    ) -> SyncReport:
+        """Bring the index up to date with its pictures.
+
+        A file of known path, size and time of change is not read; another one is read, and passes
+        through the network only if its content is new. Removed pictures stay out.
+
+        Args:
+            images: One of the sources of the index; None takes all.
+            root: Folder of a data set; see `build`.
+            part: As for `build`.
+            reembed: First embed all pictures again, if the model is another one.
+            batch_size: Number of pictures in a forward pass.
+            progress: Show progress on standard error, or on the given console.
+
+        Raises:
+            UserError: If pictures or model are missing, or the index cannot be written.
+        """
+        chosen = self.sources
+        if images is not None:
+            wanted = find_source(images, root, part)
+            chosen = [each for each in chosen if each == wanted]
+            if not chosen:
+                raise RunError(
+                    f"{wanted} is not a source of {printable(self.path)}; add it: index add, or if "
+                    "it was moved: index relocate"
+                )
+        embedded = self._reembed(batch_size, progress) if reembed else 0
+        self._update(chosen, batch_size, progress)
+        self.report.embedded += embedded
+        return self.report
+
+    def add(
+        self,
+        pictures: PathLike | Iterable[PathLike],
+        *,
+        label: str | None = None,
+        root: PathLike | None = None,
+        part: Part = "all",
+        batch_size: int = 64,
+        progress: bool | Console = False,
+    ) -> SyncReport:
+        """Add pictures, also those that were removed before.
+
+        Args:
+            pictures: Picture files, folders or CSV files, one or several; or, with `root`, the
+                name of a data set. Folders, CSV files and data sets are kept up to date by `sync`
+                from now on.
+            label: Class of single files outside the folders of the index.
+            root: Folder of a data set; see `build`.
+            part: As for `build`.
+            batch_size: Number of pictures in a forward pass.
+            progress: Show progress on standard error, or on the given console.
+
+        Raises:
+            UserError: If a file is missing, or the index cannot be written.
+        """
+        several = [pictures] if isinstance(pictures, str | os.PathLike) else list(pictures)
+        with self._writing() as writer:
+            work = self._work(batch_size, progress)
+            self.report = add_pictures(writer, several, label, root, part, work)
+        return self.report
+
+    def remove(
+        self,
+        paths: PathLike | Iterable[PathLike] = (),
+        *,
+        label: str | Iterable[str] = (),
+        row: int | Iterable[int] = (),
+    ) -> int:
+        """Remove pictures from the index; their files stay, and `sync` does not bring them back.
+
+        Args:
+            paths: Files, or folders with all pictures in them.
+            label: Classes.
+            row: Rows of `vectors`.
+
+        Returns:
+            The number of files removed.
+
+        Raises:
+            RunError: If one of the arguments selects nothing, or the index cannot be written.
+        """
+        files = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+        labels = [label] if isinstance(label, str) else list(label)
+        rows = [row] if isinstance(row, int) else list(row)
+        with self._writing() as writer:
+            with writer.catalogue.reading() as sql:
+                chosen = edit.select(sql, files, labels, rows)
+            edit.remove_names(writer, chosen)
+        return len(chosen)
+
+    def compact(self) -> int:
+        """Give back the space of vectors that no file has any more; return their number.
+
+        Raises:
+            RunError: If the disk is full, which leaves the index as it is.
+        """
+        with self._writing() as writer:
+            return edit.compact(writer)
+
+    def relocate(self, new: PathLike, old: PathLike | None = None) -> tuple[Source, Source]:
+        """Tell the index that the folder of its pictures was moved; nothing is embedded.
+
+        Args:
+            new: Where the pictures are now.
+            old: Where they were; may be left out if there is one source.
+
+        Returns:
+            The source before and after.
+
+        Raises:
+            RunError: If none of the pictures is there, or it is not clear which source is meant.
+        """
+        with self._writing() as writer:
+            return edit.relocate(writer, Path(new), None if old is None else Path(old))
+
+    def _update(self, sources: list[Source], batch_size: int, progress: bool | Console) -> None:
+        self.report = SyncReport()
+        with self._writing() as writer:
+            for source in sources:
+                self.report += sync_source(writer, source, self._work(batch_size, progress))
+            if not writer.state.complete:
+                with writer.commit() as sql:
+                    write_meta(sql, complete=1)
+
+    def _reembed(self, batch_size: int, progress: bool | Console) -> int:
+        embedder = self._open_model()
+        fingerprint = Fingerprint.of(embedder)
+        if fingerprint.digest == self.fingerprint.digest:
+            return 0
+        text, place = fingerprint.to_json(), embedder.source
+        source = json.dumps(None if place is None else asdict(place))
+        with self._writing() as writer:
+            console = _console(progress)
+            number = reembed(writer, embedder, batch_size, console, model=text, source=source)
+        self._embedder, self.fingerprint, self._model_text = embedder, fingerprint, text
+        return number
+
+    def _work(self, batch_size: int, progress: bool | Console) -> Work:
+        return Work(self.model, batch_size, _console(progress), self.pace)
+
+    @contextmanager
+    def _writing(self) -> Iterator[StoreWriter]:
+        with store_writer(self.path, self.dim) as writer:
+            yield writer
+
+
+def _console(progress: bool | Console) -> Console:
+    if isinstance(progress, Console):
+        return progress
+    return Console(stderr=True, quiet=not progress, highlight=False, markup=False)

@@ -11,12 +11,12 @@ from ibc_pyg.errors import DatasetError, RunError
 from ibc_pyg.inference.embedder import Embedder
 from ibc_pyg.inference.eval_set import EvalSet
 from ibc_pyg.inference.trained import Trained
-from ibc_pyg.retrieval.index import SearchIndex
+from ibc_pyg.metrics import nearest_neighbours
 
 
 @dataclass(frozen=True)
-class Hit:
-    """Image found by a search.
+class RunHit:
+    """Image found by a search in a run.
 
     Attributes:
         rank: From 1.
@@ -31,7 +31,7 @@ class Hit:
     path: str
 
 
-def search(trained: Trained, image: Path, k: int) -> list[Hit]:
+def search(trained: Trained, image: Path, k: int) -> list[RunHit]:
     """Return the test images most similar to a picture, most similar first.
 
     Args:
@@ -49,8 +49,10 @@ def search(trained: Trained, image: Path, k: int) -> list[Hit]:
         query = torch.from_numpy(Embedder.of(trained).embed([image]).copy())  # [1, D]
     except DatasetError as error:
         raise RunError(f"{str(error).partition(';')[0]}; search with another picture") from error
+    found = nearest_neighbours(query, gallery.vectors, k=min(k, len(gallery.vectors)))
     hits = []
-    for rank, found in enumerate(SearchIndex(gallery.vectors).search(query, k)[0], start=1):
-        row = int(gallery.rows[found.item])
-        hits.append(Hit(rank, found.similarity, images.label(row), images.path(row)))
+    pairs = zip(found.indices[0].tolist(), found.scores[0].tolist(), strict=True)
+    for rank, (item, similarity) in enumerate(pairs, start=1):
+        row = int(gallery.rows[item])
+        hits.append(RunHit(rank, similarity, images.label(row), images.path(row)))
     return hits

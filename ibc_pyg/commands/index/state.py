@@ -1,0 +1,77 @@
+"""Actions on the state of an index: compact, relocate, verify."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_actions(actions: Any) -> None:
+    """Declare the actions."""
+    compact = actions.add_parser(
+        "compact", help="give back the space of removed pictures", allow_abbrev=False
+    )
+    compact.add_argument("index", type=Path, metavar="INDEX")
+    compact.set_defaults(act=_compact)
+
+    relocate = actions.add_parser(
+        "relocate", help="tell the index that its pictures were moved", allow_abbrev=False
+    )
+    relocate.add_argument("index", type=Path, metavar="INDEX")
+    relocate.add_argument("folder", type=Path, metavar="FOLDER", help="where the pictures are now")
+    relocate.add_argument(
+        "--from",
+        dest="old",
+        type=Path,
+        metavar="FOLDER",
+        help="where they were (needed if the index has several sources)",
+    )
+    relocate.set_defaults(act=_relocate)
+
+    verify = actions.add_parser(
+        "verify", help="examine catalogue and vectors for damage", allow_abbrev=False
+    )
+    verify.add_argument("index", type=Path, metavar="INDEX")
+    verify.set_defaults(act=_verify)
+
+
+def _compact(arguments: argparse.Namespace) -> int:
+    from ibc_pyg.commands.common import console
+    from ibc_pyg.console import info
+    from ibc_pyg.retrieval.index import Index
+
+    with Index.open(arguments.index) as index:
+        number = index.compact()
+        info(console(), f"{number:,} vectors given back; {len(index):,} are left")
+    return 0
+
+
+def _relocate(arguments: argparse.Namespace) -> int:
+    from ibc_pyg.commands.common import console
+    from ibc_pyg.console import info
+    from ibc_pyg.retrieval.index import Index
+
+    with Index.open(arguments.index) as index:
+        before, after = index.relocate(arguments.folder, arguments.old)
+        info(console(), f"{before} is now {after}")
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from ibc_pyg.commands.common import console
+    from ibc_pyg.console import info
+    from ibc_pyg.retrieval.index import Index
+
+    out = console()
+    with Index.open(arguments.index) as index:
+        problems = index.verify()
+        for problem in problems[:20]:
+            info(out, problem)
+        if len(problems) > 20:
+            info(out, f"and {len(problems) - 20:,} more")
+        if problems:
+            info(out, "restore the folder from a copy, or build the index again")
+            return 1
+        info(out, f"{index.path} is clean: {len(index):,} pictures")
+    return 0

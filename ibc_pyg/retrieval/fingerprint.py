@@ -1,0 +1,112 @@
+"""Identity of the model that made the vectors of an index."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ibc_pyg.errors import RunError, printable
+from ibc_pyg.inference.embedder import Embedder
+from ibc_pyg.runs.environment import package_versions
+
+_PACKAGES = ("ibc-pyg", "torch", "torchvision", "timm", "pillow", "numpy")
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Everything that the vector of a picture depends on.
+
+    Attributes:
+        backbone: Name of the network.
+        backbone_args: Its arguments.
+        weights: SHA-256 of its weights, whatever file they are in.
+        dim: Length D of a vector.
+        transform: Sizes and normalisation of the input; augmentation does not matter.
+        image_shape: Height, width and channels that pictures are given first, or None.
+        precision: Precision of the forward pass; recorded, and not compared, because a machine may
+            not have that of another.
+        versions: Libraries that made the vectors; recorded, and not compared, because an update
+            changes the numbers by rounding errors.
+    """
+
+    backbone: str
+    backbone_args: dict[str, Any]
+    weights: str
+    dim: int
+    transform: dict[str, Any]
+    image_shape: list[int] | None
+    precision: str
+    versions: dict[str, str]
+
+    @classmethod
+    def of(cls, embedder: Embedder) -> Fingerprint:
+        """Return the fingerprint of a model."""
+        config, shape, t = embedder.config, embedder.image_shape, embedder.transform
+        return cls(
+            config.model.backbone,
+            dict(config.model.backbone_args),
+            weights_hash(embedder.backbone),
+            embedder.dim,
+            {
+                "image_size": t.image_size,
+                "resize": t.resize,
+                "mean": list(t.mean),
+                "std": list(t.std),
+            },
+            None if shape is None else list(shape),
+            config.train.precision,
+            package_versions(_PACKAGES),
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Fingerprint:
+        """Read what `to_json` wrote.
+
+        Raises:
+            RunError: If it is anything else.
+        """
+        try:
+            found = cls(**json.loads(text))
+            if not (isinstance(found.dim, int) and found.dim > 0 and found.digest):
+                raise ValueError(f"dim is {found.dim!r}")
+        except (ValueError, TypeError) as error:
+            raise RunError(
+                f"the catalogue of the index is damaged: its model cannot be read ({error})"
+            ) from error
+        return found
+
+    def to_json(self) -> str:
+        """Return all attributes as JSON."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what is compared: all attributes but precision and versions."""
+        recorded = ("precision", "versions")
+        values = {k: v for k, v in json.loads(self.to_json()).items() if k not in recorded}
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+    def __str__(self) -> str:
+        """Return a phrase that differs wherever the digest does."""
+        size = self.transform["image_size"]
+        return printable(
+            f"{self.backbone} ({self.dim}-d, {size} px, weights {self.weights[:12]}, "
+            f"fingerprint {self.digest[:12]})"
+        )
+
+
+def weights_hash(module: nn.Module) -> str:
+    """Return the SHA-256 of names, types, shapes and values of the weights of a module."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        if name.endswith("num_batches_tracked"):  # some files lack it, and nothing depends on it
+            continue
+        digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
+        flat = value.detach().cpu().contiguous().flatten()
+        digest.update(flat.view(torch.uint8).numpy().data if flat.numel() else b"")
+    return digest.hexdigest()

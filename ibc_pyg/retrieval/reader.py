@@ -1,0 +1,254 @@
+"""Reading of an index: search, look-ups, examination, export."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from ibc_pyg.errors import RunError, printable
+from ibc_pyg.inference.embedder import Embedder, ModelSource
+from ibc_pyg.retrieval.export import check_format, export
+from ibc_pyg.retrieval.fingerprint import Fingerprint
+from ibc_pyg.retrieval.lookup import Where, allowed_rows, hits_of, wanted_labels
+from ibc_pyg.retrieval.models import Model, check_same_model, open_model, reopen_model
+from ibc_pyg.retrieval.nearest import nearest_rows
+from ibc_pyg.retrieval.queries import read_queries
+from ibc_pyg.retrieval.store.catalogue import (
+    Cursor,
+    Skipped,
+    State,
+    count,
+    read_meta,
+    read_state,
+    skipped_files,
+    unused_rows,
+)
+from ibc_pyg.retrieval.store.checks import problems
+from ibc_pyg.retrieval.store.connection import Connection
+from ibc_pyg.retrieval.store.entries import Entry, entries
+from ibc_pyg.retrieval.store.roots import Source, roots
+from ibc_pyg.retrieval.store.vectors import Vectors, map_vectors, vector_file
+from ibc_pyg.retrieval.store.writer import CATALOGUE
+
+PathLike = str | os.PathLike[str]
+
+
+def is_index(folder: PathLike) -> bool:
+    """Tell whether a folder holds an index."""
+    return (Path(folder) / CATALOGUE).is_file()
+
+
+class IndexReader:
+    """Pictures by their vectors, in a folder, as `Index` has them.
+
+    Attributes:
+        path: The folder.
+        fingerprint: The model that made the vectors.
+    """
+
+    def __init__(
+        self,
+        path: PathLike,
+        model: Model | None = None,
+        *,
+        weights: PathLike | None = None,
+        trust_code: bool = False,
+    ) -> None:
+        self.path = Path(path)
+        self._given, self._weights, self._trust_code = model, weights, trust_code
+        self._embedder: Embedder | None = None
+        self._mapped: tuple[State, Vectors] | None = None
+        self._catalogue = Connection(self.path / CATALOGUE)
+        with self._catalogue.reading() as sql:
+            self._model_text = str(read_meta(sql, "model"))
+            self.fingerprint = Fingerprint.from_json(self._model_text)
+
+    def search(
+        self,
+        query: Any,
+        k: int = 10,
+        where: Where | None = None,
+        min_similarity: float | None = None,
+    ) -> Any:
+        """Find the pictures most similar to a query, most similar first.
+
+        Args:
+            query: A picture (file, bytes, Pillow image, array of uint8 or uint16), a list of
+                pictures, or vectors: floats `[D]` or `[Q, D]`.
+            k: Number of pictures, >= 1; all there are if there are fewer.
+            where: Filter: `{"label": "apple"}`, or several classes in a list.
+            min_similarity: Leave out less similar pictures.
+
+        Returns:
+            A list of `Hit`; for several queries a list of such lists. Equally similar pictures are
+            in the order of their rows.
+
+        Raises:
+            ValueError: If an argument is out of range or not finite.
+            RunError: If a picture cannot be read, the model is missing or another one, or the
+                index is damaged.
+        """
+        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+            raise ValueError(f"k must be an integer >= 1, not {k!r}")
+        if min_similarity is not None and not -1 <= min_similarity <= 1:
+            raise ValueError(f"min_similarity must be in [-1, 1], not {min_similarity!r}")
+        labels = wanted_labels(where)
+        queries = read_queries(query, self.dim, self.model)
+        with self._snapshot() as (sql, vectors):
+            allowed = allowed_rows(sql, len(vectors), labels)
+            found = nearest_rows(vectors, queries.vectors, k, allowed)
+            lists = hits_of(sql, found, queries.digests, labels, min_similarity)
+        return lists[0] if queries.single else lists
+
+    def verify(self) -> list[str]:
+        """Examine the whole index, each vector included; return what is wrong, nothing if clean.
+
+        Raises:
+            RunError: If the index is too damaged to be examined.
+        """
+        with self._snapshot() as (sql, vectors):
+            return list(problems(sql, vectors))
+
+    def export(self, path: PathLike) -> int:
+        """Write all vectors and names to a `.parquet` file, or a `.npy` and a `.csv` file.
+
+        Returns:
+            The number of files of the index.
+
+        Raises:
+            RunError: If the suffix is another one, pyarrow is missing, or the disk is full.
+        """
+        check_format(Path(path))
+        with self._snapshot() as (sql, vectors):
+            unused = set(unused_rows(sql))
+            rows = [row for row in range(len(vectors)) if row not in unused]
+            export(Path(path), entries(sql), vectors, rows)
+            return count(sql, "names")
+
+    def __len__(self) -> int:
+        """Return the number of pictures that can be found; equal files are one picture."""
+        with self._catalogue.reading() as sql:
+            return count(sql, "pictures")
+
+    @property
+    def dim(self) -> int:
+        """Length D of a vector."""
+        return self.fingerprint.dim
+
+    @property
+    def vectors(self) -> Vectors:
+        """All vectors, read-only float32 `[N, D]` in a memory map; removed ones included."""
+        with self._snapshot() as (_, vectors):
+            view = vectors.view()
+        view.flags.writeable = False
+        return view
+
+    @property
+    def catalogue(self) -> list[Entry]:
+        """All files, ascending by row."""
+        with self._catalogue.reading() as sql:
+            return list(entries(sql))
+
+    @property
+    def sources(self) -> list[Source]:
+        """Where the pictures come from."""
+        with self._catalogue.reading() as sql:
+            return [source for _, source in roots(sql)]
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        """Files that could not be read or decoded, with the reasons."""
+        with self._catalogue.reading() as sql:
+            return list(skipped_files(sql))
+
+    def counts(self) -> dict[str, int]:
+        """Return the numbers of pictures, names, removed and skipped files, and of vectors."""
+        with self._catalogue.reading() as sql:
+            kinds = {kind: count(sql, kind) for kind in ("pictures", "names", "removed", "skipped")}
+            return kinds | {"vectors": read_state(sql).rows}
+
+    @property
+    def complete(self) -> bool:
+        """Whether the last build or sync came to its end."""
+        with self._catalogue.reading() as sql:
+            return read_state(sql).complete
+
+    def model(self) -> Embedder:
+        """Return the model of the index, opened on first use.
+
+        Raises:
+            RunError: If it is missing, or another one than that which made the vectors.
+        """
+        if self._embedder is None:
+            embedder = self._open_model()
+            check_same_model(self.path, self.fingerprint, Fingerprint.of(embedder))
+            self._embedder = embedder
+        return self._embedder
+
+    def close(self) -> None:
+        """Close the files."""
+        self._catalogue.close()
+        self._mapped = None
+
+    def __enter__(self) -> Self:
+        """Return the index."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the files."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Return path, number of pictures and model."""
+        return f"Index({printable(self.path)}, {len(self):,} pictures, {self.fingerprint})"
+
+    def _open_model(self) -> Embedder:
+        if self._given is not None:
+            return open_model(self._given, weights=self._weights, trust_code=self._trust_code)
+        with self._catalogue.reading() as sql:
+            text = read_meta(sql, "source")
+        try:
+            found = json.loads(str(text))
+            source = None if found is None else ModelSource(**found)
+        except (ValueError, TypeError) as error:
+            raise RunError(f"{printable(self.path)} is damaged: its model is not named") from error
+        return reopen_model(source, self.path, trust_code=self._trust_code)
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[tuple[Cursor, Vectors]]:
+        """Yield a cursor and the vectors, `[N, D]`, of one state of the index."""
+        for last in (False, False, True):
+            with self._catalogue.reading() as sql:
+                state = read_state(sql)
+                if read_meta(sql, "model") != self._model_text:
+                    raise RunError(
+                        f"{printable(self.path)} was embedded again by another model; open it again"
+                    )
+                try:
+                    vectors = self._map(state)
+                except FileNotFoundError as error:
+                    # A compaction may have come between the catalogue and the file.
+                    if last:
+                        raise RunError(
+                            f"{printable(str(error.filename))} is missing; restore it, or build "
+                            "the index again"
+                        ) from error
+                    continue
+                yield sql, vectors
+                return
+
+    def _map(self, state: State) -> Vectors:
+        if self._mapped is None or self._mapped[0] != state:
+            path = vector_file(self.path, state.generation)
+            self._mapped = (state, map_vectors(path, state.rows, self.dim))
+        return self._mapped[1]

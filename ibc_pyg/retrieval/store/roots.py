@@ -1,0 +1,95 @@
+"""Sources of the pictures, in the catalogue."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from ibc_pyg.errors import printable
+from ibc_pyg.retrieval.store.catalogue import Cursor, damaged, stored
+
+Part = Literal["all", "train", "test", "query", "gallery"]
+"""Images of a CSV file or a data set: all, or those of one role."""
+
+PARTS: tuple[Part, ...] = get_args(Part)
+
+TREE, LIST, FILES = "folder of pictures", "list of pictures", "single files"
+"""Kinds of sources besides the names of data sets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where pictures come from; their paths are relative to `root`.
+
+    Attributes:
+        kind: `TREE`, `LIST`, `FILES`, or the name of a data set.
+        root: Absolute path of the folder.
+        file: Absolute path of the CSV file of a list; else None.
+        part: Which images of a list or a data set.
+    """
+
+    kind: str
+    root: str
+    file: str | None = None
+    part: Part = "all"
+
+    def __str__(self) -> str:
+        """Return kind and place."""
+        part = "" if self.part == "all" else f", {self.part}"
+        return printable(f"{self.kind} {self.file or self.root}{part}")
+
+
+def roots(sql: Cursor) -> list[tuple[int, Source]]:
+    """Return number and source of each root.
+
+    Raises:
+        RunError: If the catalogue is damaged.
+    """
+    found = []
+    for number, kind, path, file, part in sql.execute(
+        "SELECT id, kind, path, file, part FROM roots ORDER BY id"
+    ):
+        texts = [path, *([] if file is None else [file])]
+        known = part in PARTS and isinstance(kind, str)
+        if not known or not all(isinstance(each, str | bytes) for each in texts):
+            raise damaged("a source of pictures is none")
+        file = None if file is None else os.fsdecode(file)
+        found.append((number, Source(kind, os.fsdecode(path), file, part)))
+    return found
+
+
+def folder_of(folders: Mapping[int, Path], root: int) -> Path:
+    """Return the folder of a root.
+
+    Raises:
+        RunError: If there is no such root.
+    """
+    if root not in folders:
+        raise damaged(f"there is no root {root}")
+    return folders[root]
+
+
+def root_folders(sql: Cursor) -> dict[int, Path]:
+    """Return the folder of each root."""
+    return {number: Path(source.root) for number, source in roots(sql)}
+
+
+def add_root(sql: Cursor, source: Source) -> int:
+    """Add a root and return its number."""
+    file = None if source.file is None else stored(source.file)
+    sql.execute(
+        "INSERT INTO roots(kind, path, file, part) VALUES (?, ?, ?, ?)",
+        (source.kind, stored(source.root), file, source.part),
+    )
+    return int(sql.lastrowid or 0)
+
+
+def move_root(sql: Cursor, number: int, source: Source) -> None:
+    """Change where a root is."""
+    file = None if source.file is None else stored(source.file)
+    sql.execute(
+        "UPDATE roots SET path = ?, file = ? WHERE id = ?", (stored(source.root), file, number)
+    )
