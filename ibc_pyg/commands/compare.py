@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ibc_pyg.commands.trust import add_trust_code
+from ibc_pyg.commands.trust import add_trust_code, check_named
 
 if TYPE_CHECKING:
     from ibc_pyg.compare.runs import GridRun
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         help="CPU threads of a run (default: all cores, divided among the runs)",
     )
-    add_trust_code(parser, "a teacher")
+    add_trust_code(parser, "an experiment file or a teacher")
     parser.set_defaults(takes_fields=True)
 
 
@@ -73,9 +73,11 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     for layer in [None, *arguments.layers]:
         # An error in a file names that file.
         parse_overlays([base, *above, *filter(None, [layer])], [])
+    typed = [*fields, *arguments.vary]
     fields = [word for layer in above for word in ("--config", str(layer))] + list(fields)
     # All settings are parsed before the first run starts.
     configs = [parse_config(base, [*fields, *point.overrides]) for point in points]
+    check_named(configs, typed, trust=arguments.trust_code)
     for (point, config), (other, same) in itertools.combinations(
         zip(points, configs, strict=True), 2
     ):

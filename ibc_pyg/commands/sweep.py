@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ibc_pyg.commands.trust import add_trust_code
+from ibc_pyg.commands.trust import add_trust_code, check_named
 from ibc_pyg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write the table of finished runs, without running any",
     )
-    add_trust_code(parser, "a teacher")
+    add_trust_code(parser, "the sweep file, an experiment file or a teacher")
     parser.set_defaults(takes_fields=True)
 
 
@@ -121,8 +121,12 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     pairs = [_pair(given, names) for given in arguments.pair]
     # All settings are parsed before the first run starts.
     check_folder(plan.out, [job.path.parent for job in plan.trials.values()])
-    for control in plan.controls:
-        plan.winner_config(control, 0, 0)
+    controls = [plan.winner_config(control, 0, 0) for control in plan.controls]
+    check_named(
+        [*(job.config for job in plan.trials.values()), *controls],
+        [*fields, *arguments.control],
+        trust=arguments.trust_code,
+    )
     make_folder(plan.out)
     with locked(plan.out):
         return _sweep(arguments, plan, pairs)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ibc_pyg.builders.plugged import plugged_code
 from ibc_pyg.compare.grid import GridPoint
 from ibc_pyg.config import Config
 from ibc_pyg.config.yaml_file import config_from_yaml, config_to_dict, parse_config
@@ -15,6 +16,7 @@ from ibc_pyg.errors import RunError
 from ibc_pyg.jobs.pool import Job, run_jobs
 from ibc_pyg.runs.resume import first_difference
 from ibc_pyg.runs.run_folder import RunFolder
+from ibc_pyg.runs.source_record import check_sources
 
 
 @dataclass(frozen=True)
@@ -106,10 +108,10 @@ def tracked(config: Config, group: str, *tags: str) -> Config:
 
 
 def check_settings(jobs: Iterable[Job]) -> None:
-    """Check that folders which hold runs hold runs of these settings.
+    """Check that folders which hold runs hold runs of these settings, and of this plugged code.
 
     Raises:
-        RunError: If one does not; the first different field is named.
+        RunError: If one does not; the first different field, or the changed file, is named.
     """
     for job in jobs:
         if not job.finished and not job.resumable:
@@ -121,6 +123,7 @@ def check_settings(jobs: Iterable[Job]) -> None:
                 f"{job.path} is a run with {name} = {before}, not {now}; choose another --out, "
                 "or remove it"
             )
+        check_sources(job.path, plugged_code(job.config))
 
 
 def read_results(runs: Sequence[GridRun]) -> dict[GridPoint, list[dict[str, Any]]]:

@@ -17,8 +17,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
 
+from ibc_pyg.builders.plugged import plugged_code
 from ibc_pyg.config import Config
 from ibc_pyg.jobs.worker import Order, Outcome, work
+from ibc_pyg.runs.source_record import digests
 
 SERVER_ENVIRONMENT = {"MALLOC_TRIM_THRESHOLD_": str(2**31 - 1), "MALLOC_MMAP_MAX_": "0"}
 """Makes glibc keep freed memory, which the next training step asks for again."""
@@ -106,6 +108,7 @@ def run_jobs(
         return []
     threads = threads or max(1, (os.cpu_count() or 1) // workers)
     pool = _Pool(threads, trust_code, report)
+    pool.code = digests({name for job in pending for name in plugged_code(job.config)})
     with _sigterm_as_interrupt(), ThreadPoolExecutor(workers) as executor:
         futures: list[Future[JobFailure | None]] = []
         try:
@@ -128,6 +131,7 @@ class _Pool:
 
     def __init__(self, threads: int, trust_code: bool, report: Report) -> None:
         self._threads, self._trust_code, self._report = threads, trust_code, report
+        self.code: Mapping[str, str | None] = {}
         self._context = _context(threads)
         self._stop = self._context.Event()
         self._lock = threading.Lock()
@@ -163,6 +167,7 @@ class _Pool:
             threads=self._threads,
             trust_code=self._trust_code,
             start_method=multiprocessing.get_start_method(),
+            code={name: self.code[name] for name in plugged_code(job.config)},
         )
         results, sender = self._context.Pipe(duplex=False)
         process = self._context.Process(target=work, args=(order, self._stop, sender))

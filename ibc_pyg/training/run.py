@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from ibc_pyg.builders.data_changes import check_same_data
+from ibc_pyg.builders.plugged import check_code, plugged_code
 from ibc_pyg.config import Config
 from ibc_pyg.config.yaml_file import config_to_dict, config_to_yaml
 from ibc_pyg.console import info
@@ -21,7 +22,6 @@ from ibc_pyg.files import make_folder, read_json, write_json
 from ibc_pyg.inference.eval_set import EvalSet
 from ibc_pyg.inference.extract import EvalDescriptors, extract_split
 from ibc_pyg.inference.trained import Trained, load_run
-from ibc_pyg.nn.conv.user_conv import check_code
 from ibc_pyg.nn.weights import fit_weights, read_weights
 from ibc_pyg.parallel.collectives import world_size
 from ibc_pyg.parallel.fabric import explain_lost_process, make_fabric
@@ -37,6 +37,7 @@ from ibc_pyg.runs.checkpoint import list_checkpoints
 from ibc_pyg.runs.resume import find_interrupted
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.runs.run_lock import locked
+from ibc_pyg.runs.source_record import check_sources
 from ibc_pyg.runs.split_record import read_split, record_of
 from ibc_pyg.track import JsonlTracker, MultiTracker, WandbTracker
 from ibc_pyg.track.base import Tracker
@@ -71,7 +72,8 @@ def train(config: Config, out: Path, console: Console, *, trust_code: bool = Fal
     run = RunFolder(Path(broadcast_from_main(lambda: str(out))))
     run_on_main(lambda: make_folder(run.path))
     with locked(run.path), explain_lost_process():
-        run_on_main(lambda: RunFolder.create(run.path, config_yaml=config_to_yaml(config)))
+        text, code = config_to_yaml(config), plugged_code(config)
+        run_on_main(lambda: RunFolder.create(run.path, config_yaml=text, code=code))
         return _work(experiment, run, console, None)
 
 
@@ -89,9 +91,9 @@ def resume(
         path: Its folder. A run without a checkpoint starts from the beginning.
         console: Shows progress.
         wanted: The experiment that the run should be; None accepts that of the folder.
-        trust_code: Whether graph layers that the folder or its teacher name may be imported if they
-            are neither PyG's nor of this package.
-        known_code: Such layers that the user named, which are trusted.
+        trust_code: Whether code that the folder or its teacher names may be imported if it is
+            neither PyG's nor of this package.
+        known_code: Such code that the user named, which is trusted.
 
     Raises:
         UserError: If the folder is not a run, or is a run of another experiment, or has no intact
@@ -113,7 +115,8 @@ def _resume(
 ) -> RunFolder:
     interrupted = find_interrupted(path, wanted)
     run, config = interrupted.run, interrupted.config
-    check_code(config.model, path, trust=trust_code, known=known_code)
+    check_code(config, path, trust=trust_code, known=known_code)
+    check_sources(path, plugged_code(config))
     if run.summary.is_file():
         run.read_summary()
         if config.track.report and not run.report.is_file():
@@ -131,6 +134,7 @@ def _resume(
         all_classes=interrupted.retraining,
         from_checkpoint=interrupted.checkpoint is not None,
         record=record,
+        kept_code=path,
         trust_code=trust_code,
     )
     run_on_main(interrupted.prepare)
