@@ -49,6 +49,8 @@ class Row:
         seconds: Training time, mean over seeds.
         seeds: Finished seeds.
         pairs: The same differences to further rows, by their names.
+        parameters: Trainable parameters; None for runs of an earlier version.
+        multiply_adds: Of the forward pass of one training batch; None where they are unknown.
     """
 
     name: str
@@ -57,6 +59,8 @@ class Row:
     seconds: float
     seeds: tuple[int, ...]
     pairs: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
+    parameters: int | None = None
+    multiply_adds: int | None = None
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,9 @@ def make_rows(
             if all(metric in summary for summary in summaries)
         }
         others = [other for first, other in pairs if first == name and other in by_name]
+        cost: Mapping[str, Any] = next(
+            (summary["cost"] for summary in summaries if summary.get("cost")), {}
+        )
         rows.append(
             Row(
                 name,
@@ -120,6 +127,8 @@ def make_rows(
                 estimate([float(summary["train_seconds"]) for summary in summaries]).mean,
                 tuple(int(summary["seed"]) for summary in summaries),
                 {other: _differences(summaries, by_name[other]) for other in others},
+                cost.get("trainable_parameters"),
+                cost.get("multiply_adds"),
             )
         )
     return rows
@@ -158,7 +167,7 @@ def to_markdown(comparison: Comparison) -> str:
     """Return the table with its command and machine, in percent."""
     rows, names = comparison.rows, comparison.metrics
     against = "the first row" if comparison.reference is None else comparison.reference
-    head = ["setting", *names, f"R@1 against {against}", "training time"]
+    head = ["setting", *names, f"R@1 against {against}", *_COST, "training time"]
     lines = _markdown_lines(
         head,
         (
@@ -166,6 +175,7 @@ def to_markdown(comparison: Comparison) -> str:
                 row.name,
                 *(_percent(row.metrics.get(name)) for name in names),
                 _percent(row.differences.get("R@1"), sign=True),
+                *_cost_cells(row),
                 f"{row.seconds:.0f} s",
             ]
             for row in rows
@@ -206,6 +216,11 @@ def _notes(comparison: Comparison) -> list[str]:
         f"In percent: mean over {seeds} ± half of the 95 % interval (Student's t); the "
         "difference is paired by seed."
     ]
+    if any(row.multiply_adds is not None for row in comparison.rows):
+        notes.append(
+            "Multiply-adds: matrix products and convolutions in the forward pass of one training "
+            "batch; sums over explicit edges and element-wise operations are not counted."
+        )
     if comparison.floor is not None:
         notes.append(f"Raw pixels, the floor: R@1 {100 * comparison.floor:.1f}.")
     if comparison.chosen_on_test:
@@ -227,7 +242,8 @@ def to_csv(rows: Sequence[Row]) -> str:
     """Return one line per setting and metric, as fractions."""
     lines: list[Sequence[object]] = [
         ["setting", "metric", "mean", "sd", "ci95_low", "ci95_high", "difference",
-         "difference_ci95_low", "difference_ci95_high", "seeds", "train_seconds"]
+         "difference_ci95_low", "difference_ci95_high", "seeds", "train_seconds",
+         "trainable_parameters", "multiply_adds"]
     ]  # fmt: skip
     for row in rows:
         for name, value in row.metrics.items():
@@ -235,9 +251,20 @@ def to_csv(rows: Sequence[Row]) -> str:
             difference = (other.mean, other.low, other.high) if other else ("", "", "")
             lines.append(
                 [row.name, name, value.mean, value.sd, value.low, value.high, *difference,
-                 value.count, round(row.seconds, 1)]
+                 value.count, round(row.seconds, 1), row.parameters, row.multiply_adds]
             )  # fmt: skip
     return to_sheet(lines)
+
+
+_COST = ("trainable parameters", "multiply-adds of a step")
+
+
+def _cost_cells(row: Row) -> list[str]:
+    """Return the trainable parameters and the multiply-adds of a row, in millions."""
+    return [
+        "" if count is None else f"{count / 1e6:,.{digits}f} M"
+        for count, digits in ((row.parameters, 3), (row.multiply_adds, 1))
+    ]
 
 
 def _percent(value: Estimate | None, *, sign: bool = False) -> str:
@@ -254,11 +281,13 @@ def _to_html(comparison: Comparison) -> str:
             row.name,
             *(_percent(row.metrics.get(name)) for name in names),
             *(_percent(row.differences.get(name), sign=True) for name in names),
+            *_cost_cells(row),
             f"{row.seconds:.0f} s",
         ]
         for row in comparison.rows
     ]
-    head = ["setting", *names, *(f"{name}, difference" for name in names), "training time"]
+    differences = [f"{name}, difference" for name in names]
+    head = ["setting", *names, *differences, *_COST, "training time"]
     tables = [{"head": head, "rows": rows}]
     if pairs := _pair_cells(comparison):
         tables.append({"head": ["paired difference", *names], "rows": pairs})

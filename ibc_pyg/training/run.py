@@ -6,6 +6,7 @@ import logging
 import shlex
 from collections.abc import Collection
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ibc_pyg.files import make_folder, read_json, write_json
 from ibc_pyg.inference.eval_set import EvalSet
 from ibc_pyg.inference.extract import EvalDescriptors, extract_split
 from ibc_pyg.inference.trained import Trained, load_run
+from ibc_pyg.nn.conv.intra_batch_conv import IntraBatchConv
 from ibc_pyg.nn.weights import fit_weights, read_weights
 from ibc_pyg.parallel.collectives import world_size
 from ibc_pyg.parallel.fabric import explain_lost_process, make_fabric
@@ -41,6 +43,7 @@ from ibc_pyg.runs.source_record import check_sources
 from ibc_pyg.runs.split_record import read_split, record_of
 from ibc_pyg.track import JsonlTracker, MultiTracker, WandbTracker
 from ibc_pyg.track.base import Tracker
+from ibc_pyg.training.cost import construction_of, cost_of
 from ibc_pyg.training.experiment import Experiment, setup
 from ibc_pyg.training.fit import fit
 from ibc_pyg.training.interrupt import TrainingInterrupted
@@ -148,6 +151,9 @@ def _work(
     with raise_together():
         tracker = _make_tracker(experiment.config, run) if is_main_process() else MultiTracker([])
     save_split(experiment, run)
+    made = construction_of(experiment.model)
+    if made is not None and made.name != IntraBatchConv.__name__:
+        info(console, f"graph layer: {made}")
     training = Training(experiment, run, tracker, console)
     try:
         fit(training, checkpoint)
@@ -160,7 +166,8 @@ def _work(
             save_weights(training)
         summary = _evaluate(training)
         summary["train_seconds"] = round(progress.seconds, 1)
-        tracker.summary({key: value for key, value in summary.items() if _is_number(value)})
+        numbers = summary | summary["cost"]
+        tracker.summary({key: value for key, value in numbers.items() if _is_number(value)})
         run_on_main(lambda: write_json(run.summary, summary))
         if experiment.config.track.report:
             run_on_main(lambda: _report(training))
@@ -244,8 +251,11 @@ def _summarise(training: Training, described: EvalDescriptors | None) -> dict[st
     if data.skipped:
         skipped = {data.table.paths[row]: data.skipped[row] for row in sorted(data.skipped)}
         write_json(run.skipped, skipped)
-    summary = {"tested": False} if described is None else _scores(training, described)
+    summary: dict[str, Any] = {"tested": False}
+    if described is not None:
+        summary = _scores(training, described)
     summary |= {"select": config.select, "epoch": progress.best_epoch, "seed": config.train.seed}
+    summary["cost"] = asdict(cost_of(experiment))
     return summary | ({"retrained": True} if progress.retraining else {})
 
 

@@ -14,10 +14,10 @@ from ibc_pyg.errors import printable
 from ibc_pyg.runs.environment import environment
 
 
-def summaries(r1):
+def summaries(r1, cost=None):
+    common = {"NMI": 0.8, "train_seconds": 10.0} | ({} if cost is None else {"cost": cost})
     return [
-        {"R@1": value, "MAP@R": value / 2, "NMI": 0.8, "train_seconds": 10.0, "seed": seed}
-        for seed, value in enumerate(r1)
+        {"R@1": value, "MAP@R": value / 2, "seed": seed} | common for seed, value in enumerate(r1)
     ]
 
 
@@ -50,6 +50,20 @@ def test_formats_agree(comparison, tmp_path):
     assert float(rows[3]["mean"]) == pytest.approx(0.75)
     document = json.loads((tmp_path / "table.json").read_text())
     assert document["rows"][1]["metrics"]["R@1"]["mean"] == pytest.approx(0.75)
+
+
+def test_size_and_work_of_each_row(tmp_path):
+    cost = {"trainable_parameters": 4_288, "multiply_adds": 1_234_567_890, "graph_layer": None}
+    results = {Setting("new"): summaries([0.6], cost), Setting("of 0.1.0"): summaries([0.5])}
+    write_tables(Comparison(make_rows(results), "x", environment()), tmp_path)
+    new, old = (line.split(" | ") for line in (tmp_path / "table.md").read_text().splitlines()[2:4])
+    assert (new[-3:-1], old[-3:-1]) == (["0.004 M", "1,234.6 M"], ["", ""])
+    with (tmp_path / "table.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0]["trainable_parameters"] == "4288"
+    assert rows[0]["multiply_adds"] == "1234567890"
+    assert rows[-1]["trainable_parameters"] == ""
+    assert "1,234.6 M" in (tmp_path / "table.html").read_text()
 
 
 def test_html_is_self_contained_and_escaped(comparison, tmp_path):
