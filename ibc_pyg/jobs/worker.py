@@ -24,6 +24,7 @@ from ibc_pyg.console import info
 from ibc_pyg.errors import ConfigError, InUseError, RunError, UserError, printable
 from ibc_pyg.plain_text import log_lines
 from ibc_pyg.runs.source_record import first_changed
+from ibc_pyg.training.dry_run import dry_run
 from ibc_pyg.training.run import resume, train
 
 
@@ -39,7 +40,8 @@ class Order:
         threads: CPU threads, where the experiment does not set them.
         trust_code: As in `ibc_pyg.builders.loss.build_loss`.
         start_method: How the processes of data loaders start, as outside a pool.
-        code: Hashes of all plugged code when the first run began; see `digests`.
+        code: Hashes of its plugged code when the first run of all began; see `digests`.
+        check: Take one step and write nothing, instead.
     """
 
     path: Path
@@ -50,6 +52,7 @@ class Order:
     trust_code: bool
     start_method: str
     code: Mapping[str, str | None] = field(default_factory=dict)
+    check: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,9 @@ def _run(order: Order, stop: Event, console: Console) -> Outcome:
                 f"{printable(changed)} was edited while runs that use it were trained; restore it, "
                 "or start anew with another --out"
             )
-        if order.resume:
+        if order.check:
+            dry_run(order.config, console, trust_code=order.trust_code, sample=False)
+        elif order.resume:
             known = plugged_code(order.config)
             resume(order.path, console, trust_code=order.trust_code, known_code=known)
         else:

@@ -108,7 +108,11 @@ class Plan:
             f"{method.name}, trial {number}",
             self.out / method.name / f"trial-{number:03d}",
             tracked(
-                replace(config, evaluate=evaluate, track=track), self.out.name, method.name, "trial"
+                replace(config, evaluate=evaluate, track=track),
+                self.out.name,
+                method.name,
+                "trial",
+                name=f"{method.name} trial {number}",
             ),
         )
 
@@ -128,7 +132,7 @@ class Plan:
         return Job(
             f"{row.name}, seed {seed}",
             self.out / method.name / folder / f"seed-{seed}",
-            tracked(config, self.out.name, row.name, "winner"),
+            tracked(config, self.out.name, row.name, "winner", name=f"{row.name} seed {seed}"),
         )
 
     def winner_config(self, row: Method | Control, winner: int, seed: int) -> Config:
