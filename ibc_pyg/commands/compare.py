@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ibc_pyg.compare.results import TableOptions
     from ibc_pyg.compare.rows import Setting
     from ibc_pyg.compare.runs import GridRun
+    from ibc_pyg.config import TrackConfig
 
 NAME = "compare"
 HELP = "run a grid of settings and seeds, and write one table"
@@ -135,6 +136,7 @@ def _compare(
 ) -> int:
     from ibc_pyg.commands.common import console
     from ibc_pyg.compare.runs import read_results, run_grid
+    from ibc_pyg.config.yaml_file import parse_config
     from ibc_pyg.console import info
     from ibc_pyg.jobs.time_left import TimeLeft
 
@@ -158,7 +160,8 @@ def _compare(
         info(out, "stopped; the same command resumes")
         return 130
     curves = [(run.point.name, run.seed, run.path) for run in runs]
-    return _write(read_results(runs), curves, arguments.out, options)
+    track = parse_config(base, fields).track
+    return _write(read_results(runs), curves, arguments.out, options, track)
 
 
 def _of_finished(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
@@ -202,8 +205,10 @@ def _write(
     curves: Sequence[tuple[str, int, Path]],
     folder: Path,
     options: TableOptions,
+    track: TrackConfig | None = None,
 ) -> int:
     from ibc_pyg.commands.common import console
+    from ibc_pyg.compare.publish import publish_tables
     from ibc_pyg.compare.results import compare_results, write_results
     from ibc_pyg.compare.table import to_markdown
     from ibc_pyg.console import info
@@ -211,6 +216,9 @@ def _write(
     out, comparison = console(), compare_results(results, options)
     for line in to_markdown(comparison).splitlines():
         info(out, line)
-    for path in write_results(comparison, curves, folder, options):
+    written = write_results(comparison, curves, folder, options)
+    for path in written:
         info(out, f"written: {path}")
+    if track is not None and (command := publish_tables(track, folder, written)) is not None:
+        info(out, f"upload to W&B: {command}")
     return 0

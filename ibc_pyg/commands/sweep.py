@@ -145,6 +145,7 @@ def _sweep(
 ) -> int:
     """Run the sweep and write its tables; return the exit code."""
     from ibc_pyg.commands.common import console
+    from ibc_pyg.compare.publish import publish_tables
     from ibc_pyg.compare.runs import check_settings
     from ibc_pyg.compare.table import to_markdown, write_tables
     from ibc_pyg.console import info
@@ -210,6 +211,8 @@ def _sweep(
     written += write_sweep_curves(plan, finals, labels)
     for path in written:
         info(out, f"written: {path}")
+    if not arguments.table_only and (command := publish_tables(plan.track, plan.out, written)):
+        info(out, f"upload to W&B: {command}")
     if errors:
         raise errors[0]
     return 0

@@ -12,7 +12,7 @@ import yaml
 
 from ibc_pyg.compare.grid import GridPoint, divide
 from ibc_pyg.compare.runs import tracked
-from ibc_pyg.config import Config
+from ibc_pyg.config import Config, TrackConfig
 from ibc_pyg.config.overlays import parse_overlays
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.jobs.pool import Job
@@ -147,6 +147,11 @@ class Plan:
         if isinstance(row, Method):
             return row
         return next(method for method in self.methods if method.name == row.method)
+
+    @property
+    def track(self) -> TrackConfig:
+        """Fields of the experiment about tracking, as its files and the command line set them."""
+        return self._config(self.methods[0], {}, []).track
 
     @property
     def rows(self) -> list[Method | Control]:

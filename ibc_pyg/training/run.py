@@ -15,11 +15,11 @@ from rich.console import Console
 from ibc_pyg.builders.data_changes import check_same_data
 from ibc_pyg.builders.plugged import check_code, plugged_code
 from ibc_pyg.config import Config
-from ibc_pyg.config.yaml_file import config_to_dict, config_to_yaml
+from ibc_pyg.config.yaml_file import config_to_yaml
 from ibc_pyg.console import info
 from ibc_pyg.errors import RunError
 from ibc_pyg.evaluation.scores import refine_and_score, score, score_raw_pixels
-from ibc_pyg.files import make_folder, read_json, write_json
+from ibc_pyg.files import make_folder, write_json
 from ibc_pyg.inference.eval_set import EvalSet
 from ibc_pyg.inference.extract import EvalDescriptors, extract_split
 from ibc_pyg.inference.trained import Trained, load_run
@@ -41,14 +41,14 @@ from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.runs.run_lock import locked
 from ibc_pyg.runs.source_record import check_sources
 from ibc_pyg.runs.split_record import read_split, record_of
-from ibc_pyg.track import JsonlTracker, MultiTracker, WandbTracker
-from ibc_pyg.track.base import Tracker
+from ibc_pyg.track import MultiTracker
 from ibc_pyg.training.cost import construction_of, cost_of
 from ibc_pyg.training.experiment import Experiment, setup
 from ibc_pyg.training.fit import fit
 from ibc_pyg.training.interrupt import TrainingInterrupted
 from ibc_pyg.training.retrain import retrain
 from ibc_pyg.training.snapshot import save_split, save_weights
+from ibc_pyg.training.trackers import make_tracker
 from ibc_pyg.training.training import Training
 
 _logger = logging.getLogger(__name__)
@@ -149,7 +149,7 @@ def _work(
     experiment: Experiment, run: RunFolder, console: Console, checkpoint: tuple[int, Any] | None
 ) -> RunFolder:
     with raise_together():
-        tracker = _make_tracker(experiment.config, run) if is_main_process() else MultiTracker([])
+        tracker = make_tracker(experiment.config, run) if is_main_process() else MultiTracker([])
     save_split(experiment, run)
     made = construction_of(experiment.model)
     if made is not None and made.name != IntraBatchConv.__name__:
@@ -177,6 +177,8 @@ def _work(
         raise TrainingInterrupted from None
     finally:
         tracker.close()
+    for command in tracker.uploads:
+        info(console, f"upload to W&B: {command}")
     return run
 
 
@@ -191,6 +193,7 @@ def _report(training: Training) -> None:
         return
     for name, picture in pictures.items():
         training.tracker.image(training.progress.step, name, picture)
+    training.tracker.artifact("report", "report", [training.run.report])
 
 
 def _eval_set(training: Training) -> EvalSet:
@@ -271,32 +274,6 @@ def _scores(training: Training, described: EvalDescriptors) -> dict[str, Any]:
     if config.evaluate.raw_pixels:
         summary["raw_pixels"] = score_raw_pixels(data.table, data.splits.tested(), config.evaluate)
     return summary
-
-
-def _make_tracker(config: Config, run: RunFolder) -> MultiTracker:
-    trackers: list[Tracker] = [JsonlTracker(run.metrics)]
-    if config.track.wandb != "disabled":
-        trackers.append(_make_wandb(config, run))
-    return MultiTracker(trackers)
-
-
-def _make_wandb(config: Config, run: RunFolder) -> WandbTracker:
-    track = config.track
-    tracker = WandbTracker(
-        track.wandb,
-        project=track.project,
-        entity=track.entity,
-        name=run.path.name,
-        group=track.group,
-        # Marks selection on the test classes wherever runs are listed.
-        tags=(*track.tags, *(["select=test"] if config.select == "test" else [])),
-        run_dir=run.path,
-        config=config_to_dict(config),
-        run_id=read_json(run.wandb).get("id") if run.wandb.is_file() else None,
-    )
-    if tracker.run_id is not None:
-        write_json(run.wandb, {"id": tracker.run_id})
-    return tracker
 
 
 def _is_number(value: object) -> bool:
