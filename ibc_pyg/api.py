@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from ibc_pyg.builders.plugged import plugged_code
 from ibc_pyg.config import Config, RefineMethod
 from ibc_pyg.config.overlays import parse_overlays
 from ibc_pyg.errors import ConfigError
@@ -19,7 +20,6 @@ from ibc_pyg.evaluation.runs import ScoreOptions, score_runs
 from ibc_pyg.inference.embedder import Embedder
 from ibc_pyg.inference.test_time_views import Views
 from ibc_pyg.inference.trained import load_run
-from ibc_pyg.nn.conv.user_conv import user_code
 from ibc_pyg.training import run as training
 from ibc_pyg.training.interrupt import TrainingInterrupted
 
@@ -90,7 +90,7 @@ def train(
     config, path = _config(experiment, overrides or {}), Path(out)
     try:
         if resume and (path / "config.yaml").is_file():
-            known = user_code(config.model)
+            known = plugged_code(config)
             run = training.resume(path, console, config, known_code=known)
         else:
             run = training.train(config, path, console)

@@ -119,14 +119,26 @@ def accepted_arguments(kind: Callable[..., Any]) -> set[str] | None:
     Returns:
         The names, or None if **kwargs accept any name.
     """
+    parameters, takes_any = constructor_parameters(kind)
+    return None if takes_any else set(parameters)
+
+
+def constructor_parameters(kind: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], bool]:
+    """Return the named arguments of a class or function; see `accepted_arguments`.
+
+    Returns:
+        Each argument by its name, and whether **kwargs accept any further name.
+    """
     own = [vars(base).get("__init__") for base in kind.__mro__] if inspect.isclass(kind) else [kind]
-    names: set[str] = set()
+    named: dict[str, inspect.Parameter] = {}
     for function in filter(None, own):
         parameters = inspect.signature(function).parameters.values()
-        names |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-        if all(p.kind != p.VAR_KEYWORD for p in parameters):
-            return names - {"self"}
-    return None
+        for each in parameters:
+            if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY) and each.name != "self":
+                named.setdefault(each.name, each)
+        if all(each.kind != each.VAR_KEYWORD for each in parameters):
+            return named, False
+    return named, True
 
 
 def check_arguments(

@@ -7,13 +7,13 @@ from collections import Counter
 from pathlib import Path
 
 from ibc_pyg.builders.model import rebuild_model
+from ibc_pyg.builders.plugged import check_code, plugged_code, with_kept_code
 from ibc_pyg.config import Config, TermConfig
 from ibc_pyg.config.yaml_file import config_from_yaml
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.losses.factory import DISTILLATION, make_loss
 from ibc_pyg.losses.intra_batch import IntraBatchLoss
 from ibc_pyg.losses.term import Term
-from ibc_pyg.nn.conv.user_conv import check_code, user_code
 from ibc_pyg.nn.model import IntraBatchModel
 from ibc_pyg.nn.weights import read_weights
 from ibc_pyg.runs.run_folder import RunFolder
@@ -104,7 +104,8 @@ def _teacher(
 ) -> IntraBatchModel:
     run = RunFolder.open(path)
     config = config_from_yaml(run.config)
-    check_code(config.model, path, trust=trust_code, known=user_code(student.model))
+    check_code(config, path, trust=trust_code, known=plugged_code(student))
+    config = with_kept_code(config, path)
     weights = read_weights(run.weights)
     classes = len(weights.get("auxiliary_head.linear.weight", ()))
     if classes != num_classes:

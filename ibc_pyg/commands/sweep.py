@@ -18,12 +18,13 @@ from __future__ import annotations
 import argparse
 import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ibc_pyg.commands.numbers import MOST_JOBS, MOST_SEEDS, MOST_THREADS, whole
-from ibc_pyg.commands.trust import add_trust_code
+from ibc_pyg.commands.table_options import add_table_options
+from ibc_pyg.commands.trust import add_trust_code, check_named
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.sweep import MOST_TRIALS
 
@@ -110,7 +111,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write the table of finished runs, without running any",
     )
-    add_trust_code(parser, "a teacher")
+    add_table_options(parser)
+    add_trust_code(parser, "the sweep file, an experiment file or a teacher")
     parser.set_defaults(takes_fields=True)
 
 
@@ -125,23 +127,39 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     if arguments.reference is not None:
         _check_row("--reference", arguments.reference, names)
     pairs = [_pair(given, names) for given in arguments.pair]
+    from ibc_pyg.compare.rows import parse_labels
+
+    labels = parse_labels(arguments.label, names)
     # All settings are parsed before the first run starts.
     check_folder(plan.out, [job.path.parent for job in plan.trials.values()])
-    for control in plan.controls:
-        plan.winner_config(control, 0, 0)
+    controls = [plan.winner_config(control, 0, 0) for control in plan.controls]
+    check_named(
+        [*(job.config for job in plan.trials.values()), *controls],
+        [*fields, *arguments.control],
+        trust=arguments.trust_code,
+    )
     make_folder(plan.out)
     with locked(plan.out):
-        return _sweep(arguments, plan, pairs)
+        return _sweep(arguments, plan, pairs, labels)
 
 
-def _sweep(arguments: argparse.Namespace, plan: Plan, pairs: Sequence[tuple[str, str]]) -> int:
+def _sweep(
+    arguments: argparse.Namespace,
+    plan: Plan,
+    pairs: Sequence[tuple[str, str]],
+    labels: Mapping[str, str],
+) -> int:
     """Run the sweep and write its tables; return the exit code."""
     from ibc_pyg.commands.common import console
+    from ibc_pyg.compare.publish import publish_tables
     from ibc_pyg.compare.runs import check_settings
     from ibc_pyg.compare.table import to_markdown, write_tables
     from ibc_pyg.console import info
+    from ibc_pyg.jobs.pool import Report
+    from ibc_pyg.jobs.time_left import TimeLeft
     from ibc_pyg.sweep.results import make_comparison
     from ibc_pyg.sweep.run import (
+        check_methods,
         explain,
         final_jobs,
         run_finals,
@@ -157,31 +175,50 @@ def _sweep(arguments: argparse.Namespace, plan: Plan, pairs: Sequence[tuple[str,
         "workers": arguments.jobs,
         "threads": arguments.threads,
         "trust_code": arguments.trust_code,
-        "report": lambda job, status: info(out, f"{job.name}: {status}"),
     }
+
+    def reporter(total: int) -> Report:
+        left = TimeLeft(total, arguments.jobs)
+        return lambda job, status: info(out, f"{job.name}: {left.note(job.path, status)}")
+
     errors = []
     try:
         check_settings(plan.trials.values())
-        if not arguments.table_only and (failures := run_trials(plan, **options)):
-            errors.append(explain(failures, len(plan.trials), "trials"))
+        if not arguments.table_only:
+            check_methods(plan, **options)
+            report = reporter(len(plan.trials))
+            if failures := run_trials(plan, report=report, **options):
+                errors.append(explain(failures, len(plan.trials), "trials"))
         best = winners(plan)
         written = write_trials(plan, read_trials(plan))
         finals = final_jobs(plan, best)
         check_settings(itertools.chain.from_iterable(finals.values()))
         write_best(plan, best)
-        if not arguments.table_only and (failures := run_finals(finals, **options)):
-            errors.append(explain(failures, sum(map(len, finals.values())), "runs"))
+        if not arguments.table_only:
+            count = sum(map(len, finals.values()))
+            if failures := run_finals(finals, report=reporter(count), **options):
+                errors.append(explain(failures, count, "runs"))
     except KeyboardInterrupt:
         info(out, "stopped; the same command resumes")
         return 130
-    comparison = make_comparison(plan, best, finals, reference=arguments.reference, pairs=pairs)
+    comparison = make_comparison(
+        plan,
+        best,
+        finals,
+        reference=arguments.reference,
+        pairs=pairs,
+        labels=labels,
+        show=arguments.show,
+    )
     if comparison is not None:
         for line in to_markdown(comparison).splitlines():
             info(out, line)
         written += write_tables(comparison, plan.out)
-    written += write_sweep_curves(plan, finals)
+    written += write_sweep_curves(plan, finals, labels)
     for path in written:
         info(out, f"written: {path}")
+    if not arguments.table_only and (command := publish_tables(plan.track, plan.out, written)):
+        info(out, f"upload to W&B: {command}")
     if errors:
         raise errors[0]
     return 0

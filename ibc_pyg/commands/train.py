@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ibc_pyg.commands.process import keep_freed_memory
-from ibc_pyg.commands.trust import add_trust_code
+from ibc_pyg.commands.trust import add_trust_code, check_named, named_code
 
 if TYPE_CHECKING:
     from ibc_pyg.config import Config
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--help-fields", nargs=0, action=_FieldsHelp, help="list every field of an experiment"
     )
-    add_trust_code(parser, "the resumed run or a teacher")
+    add_trust_code(parser, "an experiment file, the resumed run or a teacher")
     parser.set_defaults(takes_fields=True, takes_processes=True)
 
 
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
         if arguments.out is not None:
             raise ConfigError("--resume continues in the folder of the run; remove --out")
         wanted = _wanted(files, resumed, fields)
-        known = _known_code(wanted, files, fields)
+        known = named_code([] if wanted is None else [wanted], fields)
         from ibc_pyg.training.run import resume
 
         return finish(
@@ -77,6 +77,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
         raise ConfigError("train needs an experiment file, such as experiments/glyphs.yaml")
     # Errors in the file are reported before torch is imported.
     config = parse_overlays(files, fields)
+    check_named([config], fields, trust=trust)
     if arguments.dry_run:
         from ibc_pyg.console import info
         from ibc_pyg.training.dry_run import dry_run
@@ -98,16 +99,3 @@ def _wanted(files: list[Path], folder: Path, fields: Sequence[str]) -> Config | 
     if not files and (not fields or not own.is_file()):
         return None
     return parse_overlays(files or [own], fields)
-
-
-def _known_code(
-    wanted: Config | None, files: Sequence[Path], fields: Sequence[str]
-) -> frozenset[str]:
-    """Return the user-defined graph layers that the command line names, itself or by file."""
-    from ibc_pyg.nn.conv.user_conv import user_code
-
-    if wanted is None:
-        return frozenset()
-    return frozenset(
-        name for name in user_code(wanted.model) if files or any(name in word for word in fields)
-    )

@@ -1,8 +1,13 @@
-"""The option `--trust-code`, which allows to import the code named in a run folder."""
+"""The option `--trust-code`, which allows to import code that a file names."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ibc_pyg.config import Config
 
 
 def add_trust_code(parser: argparse.ArgumentParser, whose: str) -> None:
@@ -15,6 +20,41 @@ def add_trust_code(parser: argparse.ArgumentParser, whose: str) -> None:
     parser.add_argument(
         "--trust-code",
         action="store_true",
-        help=f"import the graph layer of {whose} if it is neither of PyG nor of this package; its "
-        "code is executed",
+        help=f"import classes that {whose} names and that are neither of PyG nor of this package; "
+        "their code is executed",
     )
+
+
+def named_code(configs: Iterable[Config], words: Sequence[str]) -> frozenset[str]:
+    """Return the plugged code of experiments that the command line itself names."""
+    from ibc_pyg.builders.plugged import plugged_code
+
+    names = frozenset(name for config in configs for name in plugged_code(config))
+    return frozenset(name for name in names if any(name in word for word in words))
+
+
+def check_named(configs: Sequence[Config], words: Sequence[str], *, trust: bool) -> None:
+    """Refuse experiments that name code which the command line neither names nor trusts.
+
+    Args:
+        configs: The experiments, as their files and the command line make them.
+        words: Options of the command line.
+        trust: Whether `--trust-code` is given.
+
+    Raises:
+        ConfigError: Naming the file or module, and the option that trusts it.
+    """
+    if trust:
+        return
+    from ibc_pyg.builders.plugged import plugged_code
+    from ibc_pyg.errors import ConfigError, printable
+    from ibc_pyg.runs.source_record import named_file
+
+    names = frozenset(name for config in configs for name in plugged_code(config))
+    for name in sorted(names - named_code(configs, words)):
+        file = named_file(name)
+        what = f"import {name.rpartition('.')[0]}" if file is None else f"execute the file {file}"
+        raise ConfigError(
+            f"the experiment names {printable(name)}, which would {printable(what)}; if you trust "
+            "that code, add --trust-code"
+        )

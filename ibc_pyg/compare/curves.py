@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,21 +18,36 @@ LOSSES = 20
 SCORES = ("val/R@1", "val/MAP@R", "test/R@1", "test/MAP@R")
 
 
-def write_curves(runs: Iterable[tuple[str, int, Path]], path: Path, *, losses: bool = True) -> Path:
-    """Write the points of all curves as rows: setting, seed, step, what, value.
+@dataclass(frozen=True)
+class CurvePoint:
+    """One point of a curve.
+
+    Attributes:
+        setting: Name of the setting.
+        seed: Seed.
+        step: Number of optimiser steps done.
+        what: `train/loss`, or one of `SCORES`.
+        value: Loss, or fraction in [0, 1].
+    """
+
+    setting: str
+    seed: int
+    step: int
+    what: str
+    value: float
+
+
+def read_curves(runs: Iterable[tuple[str, int, Path]], *, losses: bool = True) -> list[CurvePoint]:
+    """Return the points of all curves, run by run.
 
     Args:
         runs: Name of the setting, seed and run folder of each run.
-        path: The CSV file.
-        losses: Whether to write training losses in addition to scores.
-
-    Returns:
-        The path.
+        losses: Whether to return training losses in addition to scores.
 
     Raises:
-        RunError: If a history is damaged, or the file cannot be written.
+        RunError: If a history is damaged.
     """
-    rows: list[Sequence[object]] = [["setting", "seed", "step", "what", "value"]]
+    curves = []
     for setting, seed, folder in runs:
         history = RunFolder(folder).read_history()
         points = _losses(history) if losses else []
@@ -41,8 +57,20 @@ def write_curves(runs: Iterable[tuple[str, int, Path]], path: Path, *, losses: b
             for name in SCORES
             if (value := record.get(name)) is not None
         ]
-        for step, name, value in points:
-            rows.append([setting, seed, step, name, f"{value:.6g}"])
+        curves += [CurvePoint(setting, seed, *point) for point in points]
+    return curves
+
+
+def write_curves(points: Iterable[CurvePoint], path: Path) -> Path:
+    """Write points as rows: setting, seed, step, what, value; return the path.
+
+    Raises:
+        RunError: If the file cannot be written.
+    """
+    rows: list[Sequence[object]] = [["setting", "seed", "step", "what", "value"]]
+    rows += [
+        [each.setting, each.seed, each.step, each.what, f"{each.value:.6g}"] for each in points
+    ]
     write_atomically(path, to_sheet(rows).encode())
     return path
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ibc_pyg.builders.plugged import plugged_code
 from ibc_pyg.compare.grid import GridPoint
 from ibc_pyg.config import Config
 from ibc_pyg.config.yaml_file import config_from_yaml, config_to_dict, parse_config
 from ibc_pyg.data.splits import NOT_TESTED
 from ibc_pyg.errors import RunError
-from ibc_pyg.jobs.pool import Job, run_jobs
+from ibc_pyg.jobs.pool import Job, check_jobs, run_jobs
 from ibc_pyg.runs.resume import first_difference
 from ibc_pyg.runs.run_folder import RunFolder
+from ibc_pyg.runs.source_record import check_sources
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ def run_grid(
     threads: int | None = None,
     trust_code: bool = False,
 ) -> None:
-    """Train all runs.
+    """Check every row, then train all runs.
 
     Args:
         runs: The runs.
@@ -68,15 +71,12 @@ def run_grid(
         RunError: If a run failed, or a folder holds the run of another setting.
     """
     by_path = {run.path: run for run in runs}
-    jobs = [
-        Job(
-            run.point.name,
-            run.path,
-            tracked(_config(run, experiment, fields), group, run.point.name),
-        )
-        for run in runs
-    ]
+    jobs = grid_jobs(runs, experiment, fields, group=group)
     check_settings(jobs)
+    rows: dict[str, list[Job]] = {}
+    for job in jobs:
+        rows.setdefault(job.name, []).append(job)
+    check_rows(rows, workers=workers, threads=threads, trust_code=trust_code)
     failures = run_jobs(
         jobs,
         workers=workers,
@@ -92,24 +92,91 @@ def run_grid(
         )
 
 
+def grid_jobs(
+    runs: Sequence[GridRun], experiment: Path, fields: Sequence[str], *, group: str
+) -> list[Job]:
+    """Return the job of each run; see `run_grid`."""
+    return [
+        Job(
+            run.point.name,
+            run.path,
+            tracked(
+                _config(run, experiment, fields),
+                group,
+                run.point.name,
+                name=f"{run.point.name} seed {run.seed}",
+            ),
+        )
+        for run in runs
+    ]
+
+
+def check_rows(
+    rows: Mapping[str, Sequence[Job]],
+    *,
+    workers: int,
+    threads: int | None = None,
+    trust_code: bool = False,
+) -> None:
+    """Check that every row can be trained, by one step of it, before the first is.
+
+    Args:
+        rows: Runs of each row. A row that has begun, or is done, is not checked; nor is a single
+            run.
+        workers: As in `run_jobs`.
+        threads: As in `run_jobs`.
+        trust_code: As in `run_jobs`.
+
+    Raises:
+        RunError: Naming the first row that cannot, and the reason.
+    """
+    new = [each for each in rows.values() if not any(job.finished or job.resumable for job in each)]
+    if sum(map(len, new)) <= 1:
+        return
+    first = [each[0] for each in new]
+    failures = check_jobs(first, workers=workers, threads=threads, trust_code=trust_code)
+    if failures:
+        raise RunError(
+            f"{len(failures)} of {len(rows)} rows cannot be trained, and none was; the first: "
+            f"{failures[0].job.name}: {failures[0].message}"
+        )
+
+
 def _config(run: GridRun, experiment: Path, fields: Sequence[str]) -> Config:
     seed = ["--train.seed", str(run.seed)]
     return parse_config(experiment, [*fields, *run.point.overrides, *seed])
 
 
-def tracked(config: Config, group: str, *tags: str) -> Config:
-    """Return the experiment with a W&B group and tags, where it sets none."""
+def tracked(config: Config, group: str, *tags: str, name: str) -> Config:
+    """Return the experiment with a W&B group, tags and a name.
+
+    What the experiment sets is kept, and then what W&B's environment variables set.
+
+    Args:
+        config: The experiment.
+        group: Group.
+        *tags: Tags.
+        name: Name of the run.
+    """
     track = config.track
     # W&B takes tags of 1 to 64 characters.
     own = track.tags or [tag[:64] for tag in tags]
-    return replace(config, track=replace(track, group=track.group or group, tags=own))
+    return replace(
+        config,
+        track=replace(
+            track,
+            name=track.name or os.environ.get("WANDB_NAME") or name,
+            group=track.group or os.environ.get("WANDB_RUN_GROUP") or group,
+            tags=own,
+        ),
+    )
 
 
 def check_settings(jobs: Iterable[Job]) -> None:
-    """Check that folders which hold runs hold runs of these settings.
+    """Check that folders which hold runs hold runs of these settings, and of this plugged code.
 
     Raises:
-        RunError: If one does not; the first different field is named.
+        RunError: If one does not; the first different field, or the changed file, is named.
     """
     for job in jobs:
         if not job.finished and not job.resumable:
@@ -121,6 +188,7 @@ def check_settings(jobs: Iterable[Job]) -> None:
                 f"{job.path} is a run with {name} = {before}, not {now}; choose another --out, "
                 "or remove it"
             )
+        check_sources(job.path, plugged_code(job.config))
 
 
 def read_results(runs: Sequence[GridRun]) -> dict[GridPoint, list[dict[str, Any]]]:

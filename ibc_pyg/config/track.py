@@ -14,12 +14,15 @@ class TrackConfig:
 
     wandb: Literal["online", "offline", "disabled"] = "disabled"
     """Weights & Biases."""
-    project: str = "ibc_pyg"
-    """Project in W&B."""
+    project: str | None = None
+    """Project in W&B; none: that of WANDB_PROJECT, else ibc_pyg."""
     entity: str | None = None
-    """Team or user in W&B."""
+    """Team or user in W&B; none: that of WANDB_ENTITY, else of the key."""
+    name: str | None = None
+    """Name of the run in W&B; none: that of WANDB_NAME, else of its folder, or of setting and
+    seed in a comparison."""
     group: str | None = None
-    """Group of the run in W&B."""
+    """Group of the run in W&B; none: that of WANDB_RUN_GROUP, else of the comparison."""
     tags: list[str] = field(default_factory=list)
     """Tags of the run."""
     every: Annotated[int, Range(1, 10**9)] = 1

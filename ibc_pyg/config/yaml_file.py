@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from argparse import ArgumentError
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_type_hints
 
 import yaml
 from jsonargparse import ArgumentParser
@@ -14,10 +16,18 @@ from jsonargparse import ArgumentParser
 from ibc_pyg.config import Config
 from ibc_pyg.config.checks import check_key
 from ibc_pyg.config.fields import from_parsed, make_parser, refuse_classes
-from ibc_pyg.config.yaml_text import MAX_BYTES, load_document
+from ibc_pyg.config.yaml_text import MAX_BYTES, load_document, load_text
 from ibc_pyg.errors import ConfigError, printable, reason
 from ibc_pyg.files import read_bounded
 
+_TEXT_LISTS = frozenset(
+    f"{part.name}.{name}"
+    for part in dataclasses.fields(Config)
+    if dataclasses.is_dataclass(kind := get_type_hints(Config)[part.name])
+    for name, hint in get_type_hints(kind).items()
+    if hint == list[str]
+)
+"""Fields that hold a list of texts, such as `track.tags`."""
 _EVERY_FIELD = "`train --help-fields` lists every field"
 _LONGEST = 500
 
@@ -53,12 +63,28 @@ def parse_config(experiment: Path | None, overrides: Sequence[str]) -> Config:
 def _parse(arguments: list[str]) -> Config:
     _check_words(arguments)
     try:
-        parsed = config_parser("train").parse_args(arguments, env=False)
+        parsed = config_parser("train").parse_args(_with_lists(arguments), env=False)
     except (ArgumentError, TypeError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(_with_hint(_one_line(str(error)))) from error
     except RecursionError as error:
         raise ConfigError("values are nested too deeply, or contain themselves") from error
     return from_parsed(Config, parsed.as_dict())
+
+
+def _with_lists(words: Iterable[str]) -> list[str]:
+    """Return options with `a,b` for a list of texts written as `["a", "b"]`."""
+    rest, found = iter(words), []
+    for word in rest:
+        option, equals, value = word.partition("=")
+        if option.removeprefix("--") not in _TEXT_LISTS:
+            found.append(word)
+            continue
+        if not equals:
+            value = next(rest, "[]")
+        if not isinstance(load_text(value), list | dict | NoneType):
+            value = json.dumps([each.strip() for each in value.split(",")])
+        found.append(f"{option}={value}")
+    return found
 
 
 def config_from_yaml(path: Path) -> Config:

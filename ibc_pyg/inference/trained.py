@@ -14,13 +14,13 @@ from torch import Tensor
 from ibc_pyg import __version__
 from ibc_pyg.builders.data import build_transform, load_images
 from ibc_pyg.builders.model import rebuild_model
+from ibc_pyg.builders.plugged import check_code, with_kept_code
 from ibc_pyg.config import Config, TrainConfig
 from ibc_pyg.config.yaml_file import config_from_yaml, parse_config
 from ibc_pyg.data.registry import dataset_info
 from ibc_pyg.data.transforms import Transform
 from ibc_pyg.errors import ConfigError, RunError, reason
 from ibc_pyg.files import file_digest, read_json
-from ibc_pyg.nn.conv.user_conv import check_code
 from ibc_pyg.nn.model import IntraBatchModel
 from ibc_pyg.nn.weights import read_weights
 from ibc_pyg.parallel.fabric import make_fabric
@@ -76,8 +76,8 @@ def load_run(path: Path, *, trust_code: bool = False, fields: Sequence[str] = ()
 
     Args:
         path: The folder.
-        trust_code: Whether a graph layer named in its config.yaml that is neither of PyG nor of
-            this package may be imported.
+        trust_code: Whether code named in its config.yaml that is neither of PyG nor of this package
+            may be imported; of a file, the run's copy is executed.
         fields: Options that replace fields of its configuration, such as `--data.root DIR`.
 
     Raises:
@@ -90,7 +90,8 @@ def load_run(path: Path, *, trust_code: bool = False, fields: Sequence[str] = ()
     config = parse_config(run.config, fields) if fields else own
     if config.data.root == own.data.root:
         config = with_found_root(run, config)
-    check_code(config.model, path, trust=trust_code)
+    check_code(config, path, trust=trust_code)
+    config = with_kept_code(config, path)
     if not run.weights.is_file():
         raise RunError(f"{path} has no model.safetensors yet; finish it: {run.resume_command}")
     fabric = make_fabric(_usable(config.train, path))

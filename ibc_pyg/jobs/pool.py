@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -17,8 +18,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
 
+from ibc_pyg.builders.plugged import plugged_code
 from ibc_pyg.config import Config
 from ibc_pyg.jobs.worker import Order, Outcome, work
+from ibc_pyg.runs.source_record import digests
 
 SERVER_ENVIRONMENT = {"MALLOC_TRIM_THRESHOLD_": str(2**31 - 1), "MALLOC_MMAP_MAX_": "0"}
 """Makes glibc keep freed memory, which the next training step asks for again."""
@@ -106,11 +109,42 @@ def run_jobs(
         return []
     threads = threads or max(1, (os.cpu_count() or 1) // workers)
     pool = _Pool(threads, trust_code, report)
+    pool.code = digests({name for job in pending for name in plugged_code(job.config)})
+    return _side_by_side(pool, pool.run, pending, workers)
+
+
+def check_jobs(
+    jobs: Sequence[Job], *, workers: int, threads: int | None = None, trust_code: bool = False
+) -> list[JobFailure]:
+    """Take one training step of each job, and score a few images, without writing anything.
+
+    Args:
+        jobs: The runs.
+        workers: Number of runs side by side.
+        threads: CPU threads of each run; None divides the cores among the workers.
+        trust_code: As in `ibc_pyg.builders.loss.build_loss`.
+
+    Returns:
+        The jobs that cannot be trained.
+
+    Raises:
+        KeyboardInterrupt: If the user stopped it.
+    """
+    if not jobs:
+        return []
+    threads = threads or max(1, (os.cpu_count() or 1) // workers)
+    pool = _Pool(threads, trust_code, lambda job, status: None)
+    return _side_by_side(pool, pool.check, jobs, workers)
+
+
+def _side_by_side(
+    pool: _Pool, work: Callable[[Job], JobFailure | None], jobs: Sequence[Job], workers: int
+) -> list[JobFailure]:
     with _sigterm_as_interrupt(), ThreadPoolExecutor(workers) as executor:
         futures: list[Future[JobFailure | None]] = []
         try:
             # An interrupt can come while jobs are still submitted: the first ones run already.
-            futures += [executor.submit(pool.run, job) for job in pending]
+            futures += [executor.submit(work, job) for job in jobs]
             wait(futures)
         except KeyboardInterrupt:
             pool.interrupt()
@@ -128,6 +162,7 @@ class _Pool:
 
     def __init__(self, threads: int, trust_code: bool, report: Report) -> None:
         self._threads, self._trust_code, self._report = threads, trust_code, report
+        self.code: Mapping[str, str | None] = {}
         self._context = _context(threads)
         self._stop = self._context.Event()
         self._lock = threading.Lock()
@@ -139,7 +174,7 @@ class _Pool:
         self._report(job, "resumed" if job.resumable else "started")
         try:
             job.path.parent.mkdir(parents=True, exist_ok=True)
-            outcome = self._outcome(job)
+            outcome = self._outcome(job, job.log)
         except OSError as error:
             outcome = Outcome("failed", str(error))
         if outcome is None:
@@ -152,17 +187,31 @@ class _Pool:
         self._report(job, f"failed: {outcome.message}")
         return JobFailure(job, outcome.message, outcome.final)
 
-    def _outcome(self, job: Job) -> Outcome | None:
-        """Run a job in a process; None if it died."""
-        job.log.unlink(missing_ok=True)
+    def check(self, job: Job) -> JobFailure | None:
+        if self._stop.is_set():
+            return None
+        with tempfile.TemporaryDirectory() as folder:
+            log = Path(folder) / "log"
+            outcome = self._outcome(job, log, check=True)
+            if outcome is None and not self._stop.is_set():
+                outcome = Outcome("failed", f"its process ended: {_last_line(log)}")
+        if outcome is None or outcome.status != "failed":
+            return None
+        return JobFailure(job, outcome.message, outcome.final)
+
+    def _outcome(self, job: Job, log: Path, *, check: bool = False) -> Outcome | None:
+        """Run or check a job in a process; None if it died."""
+        log.unlink(missing_ok=True)
         order = Order(
             job.path,
             job.config,
-            job.log,
+            log,
             resume=job.resumable,
+            check=check,
             threads=self._threads,
             trust_code=self._trust_code,
             start_method=multiprocessing.get_start_method(),
+            code={name: self.code[name] for name in plugged_code(job.config) if name in self.code},
         )
         results, sender = self._context.Pipe(duplex=False)
         process = self._context.Process(target=work, args=(order, self._stop, sender))

@@ -8,8 +8,9 @@ import os
 import signal
 import threading
 import traceback
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import connection, parent_process
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -17,11 +18,13 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from ibc_pyg.builders.plugged import plugged_code
 from ibc_pyg.config import Config
 from ibc_pyg.console import info
-from ibc_pyg.errors import InUseError, RunError, UserError
-from ibc_pyg.nn.conv.user_conv import user_code
+from ibc_pyg.errors import ConfigError, InUseError, RunError, UserError, printable
 from ibc_pyg.plain_text import log_lines
+from ibc_pyg.runs.source_record import first_changed
+from ibc_pyg.training.dry_run import dry_run
 from ibc_pyg.training.run import resume, train
 
 
@@ -37,6 +40,8 @@ class Order:
         threads: CPU threads, where the experiment does not set them.
         trust_code: As in `ibc_pyg.builders.loss.build_loss`.
         start_method: How the processes of data loaders start, as outside a pool.
+        code: Hashes of its plugged code when the first run of all began; see `digests`.
+        check: Take one step and write nothing, instead.
     """
 
     path: Path
@@ -46,6 +51,8 @@ class Order:
     threads: int
     trust_code: bool
     start_method: str
+    code: Mapping[str, str | None] = field(default_factory=dict)
+    check: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,8 +98,15 @@ def _run(order: Order, stop: Event, console: Console) -> Outcome:
     try:
         if stop.is_set():
             return Outcome("stopped")
-        if order.resume:
-            known = user_code(order.config.model)
+        if (changed := first_changed(order.code)) is not None:
+            raise ConfigError(
+                f"{printable(changed)} was edited while runs that use it were trained; restore it, "
+                "or start anew with another --out"
+            )
+        if order.check:
+            dry_run(order.config, console, trust_code=order.trust_code, sample=False)
+        elif order.resume:
+            known = plugged_code(order.config)
             resume(order.path, console, trust_code=order.trust_code, known_code=known)
         else:
             train(order.config, order.path, console, trust_code=order.trust_code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from ibc_pyg.errors import RunError, printable
 from ibc_pyg.files import read_json, refuse_link, write_atomically, write_json
 from ibc_pyg.runs.environment import environment
+from ibc_pyg.runs.source_record import CODE, CODE_RECORD, record_sources
 from ibc_pyg.track import Record, read_jsonl
 
 LOCK = ".lock"
@@ -30,6 +32,8 @@ RUN_FILES = frozenset(
         "divergence.json",
         "wandb.json",
         "report.html",
+        CODE,
+        CODE_RECORD,
         LOCK,
         HOLDER,
     }
@@ -119,10 +123,15 @@ class RunFolder:
         return self.path / "report.html"
 
     @classmethod
-    def create(cls, path: Path, *, config_yaml: str) -> RunFolder:
-        """Make the folder and write the configuration and the environment.
+    def create(cls, path: Path, *, config_yaml: str, code: Collection[str] = ()) -> RunFolder:
+        """Make the folder and write the configuration, the environment and the plugged code.
 
         Files of a training that was interrupted before its first checkpoint are replaced.
+
+        Args:
+            path: The folder.
+            config_yaml: The configuration.
+            code: Plugged classes and functions of the experiment; see `record_sources`.
 
         Raises:
             RunError: If the folder holds anything else, or cannot be written.
@@ -135,6 +144,7 @@ class RunFolder:
             run.wandb.unlink(missing_ok=True)
             # The configuration is written last: it makes the folder a run that can be resumed.
             write_json(run.environment, environment())
+            record_sources(path, code)
             write_atomically(run.config, config_yaml.encode())
         except OSError as error:
             raise RunError(f"{printable(path)} cannot be written: {error.strerror}") from error
@@ -176,9 +186,9 @@ class RunFolder:
         """
         for name in sorted(RUN_FILES | _LATER):
             path = self.path / name
-            regular = path.is_dir() if name == "checkpoints" else path.is_file()
-            if path.exists() and not regular:
-                kind = "a folder" if name == "checkpoints" else "a file"
+            folder = name in ("checkpoints", CODE)
+            if path.exists() and not (path.is_dir() if folder else path.is_file()):
+                kind = "a folder" if folder else "a file"
                 raise RunError(f"{printable(path)} is not {kind}; remove it")
 
     def refuse_links(self) -> None:
@@ -187,7 +197,7 @@ class RunFolder:
         Raises:
             RunError: Naming the first that is.
         """
-        for path in (self.metrics, self.checkpoints, self.path / "wandb"):
+        for path in (self.metrics, self.checkpoints, self.path / CODE, self.path / "wandb"):
             refuse_link(path)
 
     def clear(self) -> None:

@@ -12,7 +12,7 @@ import yaml
 
 from ibc_pyg.compare.grid import GridPoint, divide
 from ibc_pyg.compare.runs import tracked
-from ibc_pyg.config import Config
+from ibc_pyg.config import Config, TrackConfig
 from ibc_pyg.config.overlays import parse_overlays
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.jobs.pool import Job
@@ -108,7 +108,11 @@ class Plan:
             f"{method.name}, trial {number}",
             self.out / method.name / f"trial-{number:03d}",
             tracked(
-                replace(config, evaluate=evaluate, track=track), self.out.name, method.name, "trial"
+                replace(config, evaluate=evaluate, track=track),
+                self.out.name,
+                method.name,
+                "trial",
+                name=f"{method.name} trial {number}",
             ),
         )
 
@@ -128,7 +132,7 @@ class Plan:
         return Job(
             f"{row.name}, seed {seed}",
             self.out / method.name / folder / f"seed-{seed}",
-            tracked(config, self.out.name, row.name, "winner"),
+            tracked(config, self.out.name, row.name, "winner", name=f"{row.name} seed {seed}"),
         )
 
     def winner_config(self, row: Method | Control, winner: int, seed: int) -> Config:
@@ -143,6 +147,11 @@ class Plan:
         if isinstance(row, Method):
             return row
         return next(method for method in self.methods if method.name == row.method)
+
+    @property
+    def track(self) -> TrackConfig:
+        """Fields of the experiment about tracking, as its files and the command line set them."""
+        return self._config(self.methods[0], {}, []).track
 
     @property
     def rows(self) -> list[Method | Control]:

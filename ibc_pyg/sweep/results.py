@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ibc_pyg.compare.rows import Comparison, make_rows
 from ibc_pyg.compare.runs import scores_of
-from ibc_pyg.compare.table import Comparison, make_rows
+from ibc_pyg.compare.statistics import Spread
 from ibc_pyg.jobs.pool import Job
 from ibc_pyg.runs.environment import command_line, environment
 from ibc_pyg.runs.run_folder import RunFolder
@@ -20,6 +21,8 @@ def make_comparison(
     *,
     reference: str | None,
     pairs: Sequence[tuple[str, str]] = (),
+    labels: Mapping[str, str] | None = None,
+    show: Spread = "ci",
 ) -> Comparison | None:
     """Return the table of finished runs; None without any.
 
@@ -29,6 +32,8 @@ def make_comparison(
         finals: Runs of each row.
         reference: Row that the others are compared with; None takes the first.
         pairs: Further pairs of rows to compare; each control is compared with its method.
+        labels: Texts shown for rows, by their names.
+        show: See `Comparison`.
     """
     rows = {row.name: row for row in plan.rows}
     results = {}
@@ -41,12 +46,18 @@ def make_comparison(
     controls = [(control.name, control.method) for control in plan.controls]
     first = next(iter(summary for found in results.values() for summary in found))
     return Comparison(
-        make_rows(results, reference=reference or plan.methods[0].name, pairs=[*controls, *pairs]),
+        make_rows(
+            results,
+            reference=reference or plan.methods[0].name,
+            pairs=[*controls, *pairs],
+            labels=labels,
+        ),
         command_line(),
         environment(),
         floor=first.get("raw_pixels", {}).get("R@1"),
         reference=reference or plan.methods[0].name,
         notes=_notes(plan, best, [row.name for row in results]),
+        show=show,
     )
 
 

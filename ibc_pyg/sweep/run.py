@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ibc_pyg.compare.curves import write_curves
+from ibc_pyg.compare.curves import read_curves, write_curves
+from ibc_pyg.compare.figures import draw_curves, write_figure
+from ibc_pyg.compare.runs import check_rows
 from ibc_pyg.config.yaml_file import config_to_yaml
 from ibc_pyg.errors import RunError, printable
 from ibc_pyg.files import write_atomically
@@ -26,6 +28,9 @@ def run_trials(
         as the worst instead.
     """
     jobs = [job for job in plan.trials.values() if not has_failed(job)]
+    for job in plan.trials.values():
+        if has_failed(job):
+            report(job, "failed before")
     failures = run_jobs(
         jobs, workers=workers, threads=threads, trust_code=trust_code, report=report
     )
@@ -33,6 +38,25 @@ def run_trials(
         if failure.final:
             record_failure(failure)
     return [failure for failure in failures if not failure.final]
+
+
+def check_methods(
+    plan: Plan, *, workers: int, threads: int | None, trust_code: bool = False
+) -> None:
+    """Check that every row can be trained, before the first trial is; see `check_rows`.
+
+    A control is checked with the values of its method's first trial.
+    """
+    rows: dict[str, list[Job]] = {}
+    for (method, _), job in plan.trials.items():
+        rows.setdefault(method, []).append(job)
+    # A method whose trials fail, as by divergence, has begun.
+    rows = {name: jobs for name, jobs in rows.items() if not any(map(has_failed, jobs))}
+    if plan.seeds:
+        begun = any(job.finished for job in plan.trials.values())
+        controls = [] if begun else plan.controls
+        rows |= {each.name: [plan.final(each, 0, plan.final_seeds.start)] for each in controls}
+    check_rows(rows, workers=workers, threads=threads, trust_code=trust_code)
 
 
 def winners(plan: Plan) -> dict[str, Trial]:
@@ -102,8 +126,18 @@ def write_best(plan: Plan, best: dict[str, Trial]) -> None:
         write_atomically(folder / "best.yaml", (head + config_to_yaml(config)).encode())
 
 
-def write_sweep_curves(plan: Plan, finals: Mapping[str, Sequence[Job]]) -> list[Path]:
-    """Write the curves of every finished run; return the paths.
+def write_sweep_curves(
+    plan: Plan, finals: Mapping[str, Sequence[Job]], labels: Mapping[str, str]
+) -> list[Path]:
+    """Write the curves of every finished run, and the figure of those of the winners.
+
+    Args:
+        plan: The sweep.
+        finals: Runs of each row.
+        labels: Texts shown for rows, by their names.
+
+    Returns:
+        The paths.
 
     Raises:
         RunError: If a history is damaged, or a file cannot be written.
@@ -117,10 +151,12 @@ def write_sweep_curves(plan: Plan, finals: Mapping[str, Sequence[Job]]) -> list[
         for job in jobs
         if job.finished
     ]
+    points = read_curves(runs)
     return [
         # Trials of a method differ in their number, not in their seed.
-        write_curves(trials, plan.out / "trial_curves.csv", losses=False),
-        write_curves(runs, plan.out / "curves.csv"),
+        write_curves(read_curves(trials, losses=False), plan.out / "trial_curves.csv"),
+        write_curves(points, plan.out / "curves.csv"),
+        *write_figure(lambda: draw_curves(points, labels), plan.out / "curves"),
     ]
 
 

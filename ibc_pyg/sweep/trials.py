@@ -8,12 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ibc_pyg.builders.plugged import plugged_code
 from ibc_pyg.config.yaml_file import config_to_yaml
 from ibc_pyg.errors import RunError
 from ibc_pyg.files import read_json, write_atomically, write_json
 from ibc_pyg.jobs.pool import Job, JobFailure
 from ibc_pyg.plain_text import to_sheet
 from ibc_pyg.runs.run_folder import RunFolder
+from ibc_pyg.runs.source_record import changed_source
 from ibc_pyg.sweep.plan import Method, Plan, text
 
 
@@ -52,8 +54,13 @@ def record_failure(failure: JobFailure) -> None:
 
 
 def has_failed(job: Job) -> bool:
-    """Tell whether a trial has failed with these settings; removing failed.json runs it again."""
+    """Tell whether a trial has failed with these settings; removing failed.json runs it again.
+
+    With plugged code that has changed since, it has not.
+    """
     if job.finished or not _failed(job).is_file():
+        return False
+    if changed_source(job.path, plugged_code(job.config)) is not None:
         return False
     return read_json(_failed(job)).get("config") == config_to_yaml(job.config)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -45,6 +46,15 @@ class Tracker(Protocol):
     def summary(self, values: Mapping[str, float]) -> None:
         """Record the final metrics of the run, as fractions in [0, 1]."""
 
+    def artifact(self, name: str, kind: str, files: Sequence[Path]) -> None:
+        """Keep files with the run.
+
+        Args:
+            name: Name of the files together, the same for every run of a kind.
+            kind: What they are, such as `report` or `table`.
+            files: Existing files.
+        """
+
     def rewind(self, records: Sequence[Record]) -> None:
         """Go back to an earlier state of the run, from which it is trained again.
 
@@ -85,6 +95,16 @@ class MultiTracker:
     def summary(self, values: Mapping[str, float]) -> None:
         """Record the final metrics with every tracker; see `Tracker.summary`."""
         self._each(lambda tracker: tracker.summary(values))
+
+    def artifact(self, name: str, kind: str, files: Sequence[Path]) -> None:
+        """Keep files with every tracker; see `Tracker.artifact`."""
+        self._each(lambda tracker: tracker.artifact(name, kind, files))
+
+    @property
+    def uploads(self) -> list[str]:
+        """Commands that upload what the trackers wrote offline."""
+        commands = (getattr(tracker, "upload_command", None) for tracker in self.trackers)
+        return [command for command in commands if command is not None]
 
     def rewind(self, records: Sequence[Record]) -> None:
         """Go back with every tracker; see `Tracker.rewind`."""

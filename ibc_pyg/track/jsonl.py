@@ -76,6 +76,9 @@ class JsonlTracker:
     def summary(self, values: Mapping[str, float]) -> None:
         """Do nothing: the run folder has a separate file for the summary."""
 
+    def artifact(self, name: str, kind: str, files: Sequence[Path]) -> None:
+        """Do nothing: the files are in the run folder."""
+
     def rewind(self, records: Sequence[Record]) -> None:
         """Do nothing: whoever restores a checkpoint cuts the file."""
 

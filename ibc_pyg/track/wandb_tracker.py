@@ -6,6 +6,7 @@ import glob
 import importlib
 import logging
 import math
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -51,6 +52,7 @@ class WandbTracker:
         mode: Mode in effect, after a fallback from online to offline.
         run_id: Identity of the run, for a resume; None if there is no run.
         url: Address of an online run; None otherwise.
+        upload_command: Shell command that uploads an offline run; None for others.
 
     Raises:
         ConfigError: If `mode` is unknown, or needs the package and it is not installed.
@@ -80,6 +82,7 @@ class WandbTracker:
         self._written = False
         self._summary: dict[str, float] = {}
         self._warned = False
+        self.upload_command: str | None = None
         if mode == "disabled":
             return
         self._wandb, self._init_timeout = _import_wandb(mode), init_timeout
@@ -105,6 +108,7 @@ class WandbTracker:
         self._run = self._start(self._arguments)
         if self._run is not None and self.mode == "offline":
             self._set_aside(str(self._run.id), but=Path(self._run.dir).parent)
+            self._name_upload()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.mode!r})"
@@ -141,6 +145,16 @@ class WandbTracker:
         """Record the final metrics; see `Tracker.summary`."""
         self._summary.update(values)
         self._safely(lambda: self._run.summary.update(dict(values)))
+
+    def artifact(self, name: str, kind: str, files: Sequence[Path]) -> None:
+        """Keep files with the run, as an artifact of its own; see `Tracker.artifact`."""
+        self._safely(lambda: self._artifact(name, kind, files))
+
+    def _artifact(self, name: str, kind: str, files: Sequence[Path]) -> None:
+        artifact = self._wandb.Artifact(f"{name}-{self.run_id}", type=kind)
+        for file in files:
+            artifact.add_file(str(file), name=file.name)
+        self._run.log_artifact(artifact)
 
     def rewind(self, records: Sequence[Record]) -> None:
         """Write an offline run anew from its beginning; see `Tracker.rewind`.
@@ -180,6 +194,11 @@ class WandbTracker:
         self._run.finish()
         self._set_aside(str(run_id))  # first: the name of a folder has a resolution of a second
         self._run = self._init(self._arguments | {"id": run_id, "resume": "allow"})
+        self._name_upload()
+
+    def _name_upload(self) -> None:
+        folder = self._folder / Path(self._run.dir).parent.name
+        self.upload_command = f"wandb sync {shlex.quote(str(folder))}"
 
     def _offline_folders(self, run_id: str) -> list[Path]:
         return sorted(self._folder.glob(f"offline-run-*-{glob.escape(run_id)}"))

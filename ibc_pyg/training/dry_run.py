@@ -68,7 +68,13 @@ class DryRun:
         )
 
 
-def dry_run(config: Config, console: Console | None = None, *, trust_code: bool = False) -> DryRun:
+def dry_run(
+    config: Config,
+    console: Console | None = None,
+    *,
+    trust_code: bool = False,
+    sample: bool = True,
+) -> DryRun:
     """Build an experiment at full size, take one training step, and score a few test images.
 
     A missing data set is replaced by a synthetic sample in its layout. Weights that would have to
@@ -78,6 +84,7 @@ def dry_run(config: Config, console: Console | None = None, *, trust_code: bool 
         config: The experiment.
         console: Shows progress of slow steps.
         trust_code: As in `build_loss`.
+        sample: Whether a sample replaces a missing data set; false: it is an error.
 
     Raises:
         UserError: If the experiment cannot be run.
@@ -88,18 +95,18 @@ def dry_run(config: Config, console: Console | None = None, *, trust_code: bool 
         weights = config.model.weights if local else f"{config.model.weights} left out"
         if not local:
             config = replace(config, model=replace(config.model, weights=None))
-    with _data(config) as (config, data):
+    with _data(config, sample=sample) as (config, data):
         experiment = setup(config, console, trust_code=trust_code)
         return _step_and_score(experiment, data, weights)
 
 
 @contextlib.contextmanager
-def _data(config: Config) -> Iterator[tuple[Config, str]]:
+def _data(config: Config, *, sample: bool) -> Iterator[tuple[Config, str]]:
     """Yield the experiment with its own images, or with a temporary sample."""
     data = replace(config.data, workers=0, cache=False)
     name = data.name
     needs_root = dataset_info(name).needs_root
-    if not needs_root or (data.root is not None and Path(data.root).exists()):
+    if not sample or not needs_root or (data.root is not None and Path(data.root).exists()):
         yield replace(config, data=data), name if data.root is None else f"{name} in {data.root}"
         return
     # Enough for one batch, including two or more held-out classes.

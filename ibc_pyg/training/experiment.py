@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
@@ -17,6 +18,7 @@ from ibc_pyg.builders.freezing import set_frozen
 from ibc_pyg.builders.loss import build_loss
 from ibc_pyg.builders.model import build_model, span_processes
 from ibc_pyg.builders.optimizer import build_optimizer
+from ibc_pyg.builders.plugged import with_kept_code
 from ibc_pyg.config import Config
 from ibc_pyg.data.sampling import PKSampler, SamplerSettings, make_sampler
 from ibc_pyg.losses.intra_batch import IntraBatchLoss
@@ -66,6 +68,7 @@ def setup(
     all_classes: bool = False,
     from_checkpoint: bool = False,
     record: SplitRecord | None = None,
+    kept_code: Path | None = None,
     trust_code: bool = False,
 ) -> Experiment:
     """Build an experiment; the seed sets the weights and the order of the batches.
@@ -77,11 +80,15 @@ def setup(
         from_checkpoint: Do not read `model.weights`, which may have been removed, since a
             checkpoint is loaded.
         record: Images of the run that is resumed; None loads the data set.
+        kept_code: Folder of the run that is resumed, whose copies of plugged files are used.
         trust_code: As in `build_loss`.
 
     Raises:
         UserError: If the configuration, the data set or the device does not fit.
     """
+    named = config
+    if kept_code is not None:
+        config = with_kept_code(config, kept_code)
     check_scaling(config.train)
     fabric = make_fabric(config.train)
     wanted = config.on_all_classes() if all_classes else config
@@ -127,4 +134,4 @@ def setup(
     step_model, step_optimizer = fabric.setup(trained, optimizer)
     share_tensors([*model.parameters(), *model.buffers(), *loss.parameters(), *loss.buffers()])
     ema = None if train.ema_decay is None else WeightAverage(model, train.ema_decay)
-    return Experiment(config, fabric, data, model, step_model, step_optimizer, loss, sampler, ema)
+    return Experiment(named, fabric, data, model, step_model, step_optimizer, loss, sampler, ema)

@@ -6,22 +6,24 @@ import logging
 import shlex
 from collections.abc import Collection
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from ibc_pyg.builders.data_changes import check_same_data
+from ibc_pyg.builders.plugged import check_code, plugged_code
 from ibc_pyg.config import Config
-from ibc_pyg.config.yaml_file import config_to_dict, config_to_yaml
+from ibc_pyg.config.yaml_file import config_to_yaml
 from ibc_pyg.console import info
 from ibc_pyg.errors import RunError
 from ibc_pyg.evaluation.scores import refine_and_score, score, score_raw_pixels
-from ibc_pyg.files import make_folder, read_json, write_json
+from ibc_pyg.files import make_folder, write_json
 from ibc_pyg.inference.eval_set import EvalSet
 from ibc_pyg.inference.extract import EvalDescriptors, extract_split
 from ibc_pyg.inference.trained import Trained, load_run
-from ibc_pyg.nn.conv.user_conv import check_code
+from ibc_pyg.nn.conv.intra_batch_conv import IntraBatchConv
 from ibc_pyg.nn.weights import fit_weights, read_weights
 from ibc_pyg.parallel.collectives import world_size
 from ibc_pyg.parallel.fabric import explain_lost_process, make_fabric
@@ -37,14 +39,16 @@ from ibc_pyg.runs.checkpoint import list_checkpoints
 from ibc_pyg.runs.resume import find_interrupted
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.runs.run_lock import locked
+from ibc_pyg.runs.source_record import check_sources
 from ibc_pyg.runs.split_record import read_split, record_of
-from ibc_pyg.track import JsonlTracker, MultiTracker, WandbTracker
-from ibc_pyg.track.base import Tracker
+from ibc_pyg.track import MultiTracker
+from ibc_pyg.training.cost import construction_of, cost_of
 from ibc_pyg.training.experiment import Experiment, setup
 from ibc_pyg.training.fit import fit
 from ibc_pyg.training.interrupt import TrainingInterrupted
 from ibc_pyg.training.retrain import retrain
 from ibc_pyg.training.snapshot import save_split, save_weights
+from ibc_pyg.training.trackers import make_tracker
 from ibc_pyg.training.training import Training
 
 _logger = logging.getLogger(__name__)
@@ -71,7 +75,8 @@ def train(config: Config, out: Path, console: Console, *, trust_code: bool = Fal
     run = RunFolder(Path(broadcast_from_main(lambda: str(out))))
     run_on_main(lambda: make_folder(run.path))
     with locked(run.path), explain_lost_process():
-        run_on_main(lambda: RunFolder.create(run.path, config_yaml=config_to_yaml(config)))
+        text, code = config_to_yaml(config), plugged_code(config)
+        run_on_main(lambda: RunFolder.create(run.path, config_yaml=text, code=code))
         return _work(experiment, run, console, None)
 
 
@@ -89,9 +94,9 @@ def resume(
         path: Its folder. A run without a checkpoint starts from the beginning.
         console: Shows progress.
         wanted: The experiment that the run should be; None accepts that of the folder.
-        trust_code: Whether graph layers that the folder or its teacher name may be imported if they
-            are neither PyG's nor of this package.
-        known_code: Such layers that the user named, which are trusted.
+        trust_code: Whether code that the folder or its teacher names may be imported if it is
+            neither PyG's nor of this package.
+        known_code: Such code that the user named, which is trusted.
 
     Raises:
         UserError: If the folder is not a run, or is a run of another experiment, or has no intact
@@ -113,7 +118,8 @@ def _resume(
 ) -> RunFolder:
     interrupted = find_interrupted(path, wanted)
     run, config = interrupted.run, interrupted.config
-    check_code(config.model, path, trust=trust_code, known=known_code)
+    check_code(config, path, trust=trust_code, known=known_code)
+    check_sources(path, plugged_code(config))
     if run.summary.is_file():
         run.read_summary()
         if config.track.report and not run.report.is_file():
@@ -131,6 +137,7 @@ def _resume(
         all_classes=interrupted.retraining,
         from_checkpoint=interrupted.checkpoint is not None,
         record=record,
+        kept_code=path,
         trust_code=trust_code,
     )
     run_on_main(interrupted.prepare)
@@ -142,8 +149,11 @@ def _work(
     experiment: Experiment, run: RunFolder, console: Console, checkpoint: tuple[int, Any] | None
 ) -> RunFolder:
     with raise_together():
-        tracker = _make_tracker(experiment.config, run) if is_main_process() else MultiTracker([])
+        tracker = make_tracker(experiment.config, run) if is_main_process() else MultiTracker([])
     save_split(experiment, run)
+    made = construction_of(experiment.model)
+    if made is not None and made.name != IntraBatchConv.__name__:
+        info(console, f"graph layer: {made}")
     training = Training(experiment, run, tracker, console)
     try:
         fit(training, checkpoint)
@@ -156,7 +166,8 @@ def _work(
             save_weights(training)
         summary = _evaluate(training)
         summary["train_seconds"] = round(progress.seconds, 1)
-        tracker.summary({key: value for key, value in summary.items() if _is_number(value)})
+        numbers = summary | summary["cost"]
+        tracker.summary({key: value for key, value in numbers.items() if _is_number(value)})
         run_on_main(lambda: write_json(run.summary, summary))
         if experiment.config.track.report:
             run_on_main(lambda: _report(training))
@@ -166,6 +177,8 @@ def _work(
         raise TrainingInterrupted from None
     finally:
         tracker.close()
+    for command in tracker.uploads:
+        info(console, f"upload to W&B: {command}")
     return run
 
 
@@ -180,6 +193,7 @@ def _report(training: Training) -> None:
         return
     for name, picture in pictures.items():
         training.tracker.image(training.progress.step, name, picture)
+    training.tracker.artifact("report", "report", [training.run.report])
 
 
 def _eval_set(training: Training) -> EvalSet:
@@ -240,8 +254,11 @@ def _summarise(training: Training, described: EvalDescriptors | None) -> dict[st
     if data.skipped:
         skipped = {data.table.paths[row]: data.skipped[row] for row in sorted(data.skipped)}
         write_json(run.skipped, skipped)
-    summary = {"tested": False} if described is None else _scores(training, described)
+    summary: dict[str, Any] = {"tested": False}
+    if described is not None:
+        summary = _scores(training, described)
     summary |= {"select": config.select, "epoch": progress.best_epoch, "seed": config.train.seed}
+    summary["cost"] = asdict(cost_of(experiment))
     return summary | ({"retrained": True} if progress.retraining else {})
 
 
@@ -257,32 +274,6 @@ def _scores(training: Training, described: EvalDescriptors) -> dict[str, Any]:
     if config.evaluate.raw_pixels:
         summary["raw_pixels"] = score_raw_pixels(data.table, data.splits.tested(), config.evaluate)
     return summary
-
-
-def _make_tracker(config: Config, run: RunFolder) -> MultiTracker:
-    trackers: list[Tracker] = [JsonlTracker(run.metrics)]
-    if config.track.wandb != "disabled":
-        trackers.append(_make_wandb(config, run))
-    return MultiTracker(trackers)
-
-
-def _make_wandb(config: Config, run: RunFolder) -> WandbTracker:
-    track = config.track
-    tracker = WandbTracker(
-        track.wandb,
-        project=track.project,
-        entity=track.entity,
-        name=run.path.name,
-        group=track.group,
-        # Marks selection on the test classes wherever runs are listed.
-        tags=(*track.tags, *(["select=test"] if config.select == "test" else [])),
-        run_dir=run.path,
-        config=config_to_dict(config),
-        run_id=read_json(run.wandb).get("id") if run.wandb.is_file() else None,
-    )
-    if tracker.run_id is not None:
-        write_json(run.wandb, {"id": tracker.run_id})
-    return tracker
 
 
 def _is_number(value: object) -> bool:

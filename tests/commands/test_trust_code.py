@@ -10,9 +10,9 @@ from PIL import Image
 from rich.console import Console
 
 from ibc_pyg import cli
-from ibc_pyg.config import ModelConfig
+from ibc_pyg.builders.plugged import check_code, plugged_code
+from ibc_pyg.config import Config, ModelConfig
 from ibc_pyg.config.yaml_file import parse_config
-from ibc_pyg.nn.conv.user_conv import check_code, user_code
 from ibc_pyg.training.run import train
 
 SMALL = [
@@ -122,15 +122,35 @@ def test_code_named_on_the_command_line_is_trusted(finished, tmp_path, capsys):
     (own.run / "summary.json").unlink()
     experiment = tmp_path / "experiment.yaml"
     shutil.copy(own.run / "config.yaml", experiment)
-    assert cli.run(["train", str(experiment), "--resume", str(own.run)]) == 0
+    assert cli.run(["train", str(experiment), "--resume", str(own.run)]) == 2
+    assert cli.run(["train", str(experiment), "--resume", str(own.run), "--trust-code"]) == 0
 
 
-def test_code_in_an_experiment_file_is_trusted(tmp_path, capsys):
+def test_code_in_an_experiment_file_is_not_executed_unasked(tmp_path, capsys):
     file = tmp_path / "own_layer.py"
     file.write_text(LAYER)
     experiment = tmp_path / "experiment.yaml"
     experiment.write_text(f"model: {{conv: '{file}:Own'}}\n")
-    assert cli.run(["train", str(experiment), *SMALL, "--out", str(tmp_path / "run")]) == 0
+    words = [str(experiment), *SMALL, "--out", str(tmp_path / "run")]
+    sweep = tmp_path / "sweep.yaml"
+    sweep.write_text(f"""
+method: grid
+run_cap: 1
+command: [train, {experiment}]
+metric: {{name: val/R@1, goal: maximize}}
+parameters: {{train.lr: {{values: [0.1]}}}}
+""")
+    searched = ["sweep", str(sweep), *words[1:], "--train.evaluate_every", "1"]
+    dry = ["train", str(experiment), *SMALL, "--dry-run"]
+    for command in (["train", *words], dry, ["compare", *words], searched):
+        assert cli.run(command) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert f"execute the file {file}" in error
+        assert "--trust-code" in error
+        assert not file.with_suffix(".executed").exists()
+        assert not (tmp_path / "run").exists()
+    assert cli.run(["train", *words, "--trust-code"]) == 0
     assert file.with_suffix(".executed").exists()
 
 
@@ -174,7 +194,7 @@ def test_the_layer_of_a_teacher_is_not_executed(finished, tmp_path, capsys, comm
     ],
 )
 def test_which_layers_are_user_code(tmp_path, conv, conv_args, names):
-    config = ModelConfig(conv=conv, conv_args=conv_args)
-    assert sorted(user_code(config)) == names
+    config = Config(model=ModelConfig(conv=conv, conv_args=conv_args))
+    assert sorted(plugged_code(config)) == names
     check_code(config, tmp_path, trust=True)
     check_code(config, tmp_path, trust=False, known=names)

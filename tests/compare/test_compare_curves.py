@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from ibc_pyg.compare.curves import LOSSES, write_curves
+from ibc_pyg.compare.curves import LOSSES, read_curves, write_curves
 
 
 def read(path):
@@ -28,7 +28,7 @@ def run(tmp_path):
 
 def test_scores_as_they_are_and_losses_as_means(run, tmp_path):
     folder, losses = run
-    rows = read(write_curves([("a, b", 3, folder)], tmp_path / "curves.csv"))
+    rows = read(write_curves(read_curves([("a, b", 3, folder)]), tmp_path / "curves.csv"))
     assert {(row["setting"], row["seed"]) for row in rows} == {("a, b", "3")}
     scores = [(row["step"], row["value"]) for row in rows if row["what"] == "val/R@1"]
     assert scores == [("100", "0.25"), ("205", "0.75")]
@@ -43,5 +43,5 @@ def test_scores_as_they_are_and_losses_as_means(run, tmp_path):
 def test_scores_alone_and_no_history(run, tmp_path):
     (tmp_path / "empty").mkdir()
     runs = [("a", 0, run[0]), ("b", 0, tmp_path / "empty")]
-    rows = read(write_curves(runs, tmp_path / "curves.csv", losses=False))
+    rows = read(write_curves(read_curves(runs, losses=False), tmp_path / "curves.csv"))
     assert [row["what"] for row in rows] == ["val/R@1", "val/R@1"]

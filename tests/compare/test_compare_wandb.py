@@ -42,7 +42,7 @@ def test_the_group_of_an_offline_run(tmp_path, monkeypatch):
     ]  # fmt: skip
     (job,) = make_runs(make_grid(["model.heads=2"]), [0], tmp_path / "grid")
     config = parse_config(None, [*fields, *job.point.overrides])
-    task = Job("heads=2", job.path, tracked(config, "grid", job.point.name))
+    task = Job("heads=2", job.path, tracked(config, "grid", job.point.name, name="heads=2 seed 0"))
     check_settings([task])
     assert run_jobs([task], workers=1, threads=1, report=lambda task, what: None) == []
     group, tags, last = read_back(job.path)
@@ -51,8 +51,9 @@ def test_the_group_of_an_offline_run(tmp_path, monkeypatch):
 
 
 def test_a_group_and_tags_of_ones_own_stay():
-    config = parse_config(None, ["--track.group=mine", "--track.tags=[a]"])
-    assert tracked(config, "grid", "b").track == config.track
-    named = tracked(parse_config(None, []), "grid", "x" * 100, "trial").track
+    config = parse_config(None, ["--track.group=mine", "--track.tags=[a]", "--track.name=n"])
+    assert tracked(config, "grid", "b", name="b seed 0").track == config.track
+    named = tracked(parse_config(None, []), "grid", "x" * 100, "trial", name="x seed 0").track
     # W&B refuses longer tags.
     assert (named.group, named.tags) == ("grid", ["x" * 64, "trial"])
+    assert named.name == "x seed 0"

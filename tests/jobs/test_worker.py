@@ -1,20 +1,25 @@
 """Runs in processes of a pool: the same weights as by the command line, failures, interrupts."""
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
 from ibc_pyg.config.yaml_file import config_to_yaml, parse_config
 from ibc_pyg.data.sample import make_sample
 from ibc_pyg.jobs.pool import Job, run_jobs
+from ibc_pyg.jobs.worker import Order, _run
 from ibc_pyg.runs.environment import command_line
 from ibc_pyg.runs.run_lock import locked
+from ibc_pyg.runs.source_record import digests
 
 
 @pytest.fixture(scope="module")
@@ -150,3 +155,17 @@ def test_a_run_that_another_process_trains_may_be_tried_again(config, tmp_path):
         (failure,) = run_jobs([Job("a", out, config)], workers=1, threads=1, report=say([]))
     assert "is in use by process" in failure.message
     assert not failure.final
+
+
+def test_code_that_was_edited_while_runs_were_trained_is_refused(config, tmp_path):
+    file = tmp_path / "own.py"
+    file.write_text("class Own: pass\n")
+    before = digests([f"{file}:Own"])
+    file.write_text("class Own: edited = 1\n")
+    order = Order(tmp_path / "run", config, tmp_path / "log", resume=False, threads=1,
+                  trust_code=False, start_method="spawn", code=before)  # fmt: skip
+    outcome = _run(order, threading.Event(), Console(file=io.StringIO()))
+    assert outcome.status == "failed"
+    assert f"{file}:Own was edited" in outcome.message
+    assert not outcome.final  # a sweep trains it once the file is restored
+    assert not (tmp_path / "run").exists()

@@ -29,6 +29,7 @@ class Runs:
         self.configs = {}
         self.fails = {}
         self.interrupt_after = None
+        self.checked = {}
 
     def __call__(self, jobs, *, workers, threads, report, trust_code=False):
         failures = []
@@ -68,6 +69,7 @@ class Runs:
 def runs(monkeypatch):
     runs = Runs()
     monkeypatch.setattr(search, "run_jobs", runs)
+    monkeypatch.setattr(search, "check_rows", lambda rows, **options: runs.checked.update(rows))
     return runs
 
 
@@ -297,3 +299,27 @@ def test_twin_is_the_earlier_name_of_control(sweep, runs, capsys):
     warning = "WARNING: --twin is deprecated; write --control"
     assert capsys.readouterr().err.splitlines() == [warning]
     assert "no messages, seed 1" in runs.order
+
+
+def test_every_row_is_checked_before_the_first_trial(sweep, runs):
+    control = "none:graph:model.conv=none"
+    assert sweep("--trials", "2", "--seeds", "1", "--control", control) == 0
+    assert {name: len(jobs) for name, jobs in runs.checked.items()} == {
+        "plain": 2, "graph": 2, "none": 1,
+    }  # fmt: skip
+    assert runs.checked["none"][0].config.model.conv == "none"
+    runs.checked.clear()
+    assert sweep("--trials", "2", "--seeds", "1", "--control", control, "--table-only") == 0
+    assert runs.checked == {}
+
+
+def test_labels_and_files_of_a_sweep(sweep, runs, capsys):
+    assert sweep("--trials", "1", "--seeds", "2", "--label", "graph=Ours", "--show", "sd") == 0
+    printed = capsys.readouterr().out
+    assert "graph, seed 2: finished; 4 of 4 done" in printed
+    assert "| Ours |" in (sweep.out / "table.md").read_text()
+    assert table(sweep)["show"] == "sd"
+    for name in ("table.tex", "forest.pdf", "forest.png", "curves.pdf", "curves.png"):
+        assert (sweep.out / name).is_file()
+    assert sweep("--trials", "1", "--label", "grap=Ours") == 2
+    assert "did you mean graph" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Sweep files: W&B's format, and what cannot be run without its server."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,14 @@ def test_a_shipped_sweep_runs_under_wandb_agent(file, monkeypatch):
         )
         local.track = config.track
         assert local == config
+
+
+def test_the_file_in_the_documentation(tmp_path):
+    text = (ROOT / "docs" / "training.md").read_text()
+    (block,) = re.findall(r"```yaml\n(program: .*?)```", text, re.DOTALL)
+    (tmp_path / "sweep.yaml").write_text(block)
+    sweep = read_sweep(tmp_path / "sweep.yaml")
+    assert (sweep.metric, sweep.maximize, sweep.run_cap) == ("val/R@1", True, 10)
+    assert [str(file) for file in sweep.experiments] == ["experiments/glyphs.yaml"]
+    assert sweep.trials(2, 0)[0].keys() == {"train.lr", "model.steps", "model.heads"}
+    assert len(block.splitlines()) <= 11

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -228,3 +229,17 @@ def test_wrong_picture_is_refused(tmp_path):
     tracker = WandbTracker("disabled", run_dir=tmp_path)
     with pytest.raises(ValueError, match="picture must be uint8"):
         tracker.image(1, "gallery", np.zeros((4, 4), np.uint8))
+
+
+def test_artifacts_and_the_upload_of_an_offline_run(tmp_path):
+    (tmp_path / "table.md").write_text("| a |")
+    tracker = WandbTracker("offline", run_dir=tmp_path / "my run")
+    tracker.artifact("table", "table", [tmp_path / "table.md"])
+    run_id = tracker.run_id
+    tracker.close()
+    records = read_back(tmp_path / "my run")
+    assert f"table-{run_id}" in json.dumps(records)
+    (folder,) = (tmp_path / "my run").glob("wandb/offline-run-*")
+    # The command is one that a shell can read.
+    assert shlex.split(tracker.upload_command) == ["wandb", "sync", str(folder)]
+    assert WandbTracker("disabled").upload_command is None

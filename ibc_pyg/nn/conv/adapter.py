@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.nn.checks import check_edges, check_nodes
+from ibc_pyg.nn.conv.arguments import Construction
 from ibc_pyg.nn.conv.complete_edges import (
     CompleteEdges,
     bipartite_attention,
@@ -50,6 +51,9 @@ class ConvAdapter(nn.Module):
             or keep those of the graph, so that none is counted twice.
         check_finite: Check `x` for NaN and infinity; costs one sum over `x` per call.
 
+    Attributes:
+        construction: Record of how `make_conv` made the layer.
+
     Shapes:
         - **input:** node embeddings :math:`(N, C)`, or :math:`(B, N, C)` for B separate complete
           graphs; edge indices :math:`(2, E)` *(optional)*; edge weights :math:`(E)`, or
@@ -75,6 +79,7 @@ class ConvAdapter(nn.Module):
         self.inputs = inputs
         self.check_finite = check_finite
         self.complete_edges = CompleteEdges(self_loops=self_loops)
+        self.construction: Construction | None = None
         self.lin_out: nn.Module = nn.Identity()
         if width != channels:
             self.lin_out = nn.Linear(width, channels)

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import inspect
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
 import torch_geometric.nn
 from torch import nn
 from torch_geometric.nn import conv as pyg
 
-from ibc_pyg.errors import ConfigError, check_arguments, did_you_mean
+from ibc_pyg.errors import ConfigError, accepted_arguments, check_arguments, did_you_mean
 from ibc_pyg.nn.conv.adapter import adapt, output_width
+from ibc_pyg.nn.conv.arguments import (
+    Construction,
+    as_text,
+    corrected_share,
+    is_pyg,
+    spec_of,
+    supplied_arguments,
+)
 from ibc_pyg.nn.conv.inputs import ConvInputs
 from ibc_pyg.nn.conv.intra_batch_conv import IntraBatchConv
 from ibc_pyg.nn.conv.no_messages import NoMessages
 from ibc_pyg.nn.conv.specs import SPECS, UNSUPPORTED, ConvOptions, ConvSpec
 from ibc_pyg.nn.conv.user_conv import load_class
+
+_TWICE = re.compile(r"multiple values for (?:keyword )?argument '(\w+)'")
 
 
 def make_conv(
@@ -60,17 +69,39 @@ def make_conv(
     cls, spec = _find(name)
     _check_args(name, cls, args)
     if issubclass(cls, IntraBatchConv):
-        given = {
-            "out_channels": channels,
-            "heads": shared.heads,
-            "dropout": shared.dropout,
-            "null_node": shared.null_node,
-            "self_loops": shared.self_loops,
-        }
-        return _construct(name, cls, {**given, **args}, channels)
-    arguments = _arguments(cls, spec, shared, args)
-    conv = _construct(name, cls, arguments, channels)
-    return adapt(name, conv, ConvInputs.of(name, conv, spec, arguments), shared)
+        return _intra_batch_conv(name, cls, shared, args)
+    arguments = supplied_arguments(cls, spec, shared, args)
+    if spec.inner is not None and isinstance(arguments.get(spec.inner), str):
+        arguments[spec.inner] = _inner(spec.inner, arguments[spec.inner], shared)
+    conv = _construct(name, cls, arguments, args, channels)
+    layer = adapt(name, conv, ConvInputs.of(name, conv, spec, arguments), shared)
+    linear = layer.lin_out
+    appended = ""
+    if isinstance(linear, nn.Linear):
+        appended = f"a linear layer {linear.in_features} -> {linear.out_features}"
+    layer.construction = Construction(name, as_text(arguments), appended)
+    return layer
+
+
+def _intra_batch_conv(
+    name: str, cls: type[IntraBatchConv], options: ConvOptions, args: Mapping[str, Any]
+) -> IntraBatchConv:
+    supplied = {
+        "in_channels": options.channels,
+        "out_channels": options.channels,
+        "heads": options.heads,
+        "dropout": options.dropout,
+        "null_node": options.null_node,
+        "self_loops": options.self_loops,
+    }
+    accepted = accepted_arguments(cls)
+    arguments = {
+        key: value for key, value in supplied.items() if accepted is None or key in accepted
+    } | dict(args)
+    layer = _call(name, cls, arguments, args)
+    assert isinstance(layer, IntraBatchConv)
+    layer.construction = Construction(name, as_text(arguments))
+    return layer
 
 
 def _find(name: str) -> tuple[type[nn.Module], ConvSpec]:
@@ -90,8 +121,8 @@ def _find(name: str) -> tuple[type[nn.Module], ConvSpec]:
         )
         raise ConfigError(f"conv: unknown layer {name!r}; {hint}")
     if isinstance(cls, type) and issubclass(cls, nn.Module):
-        if by_path and not _is_pyg(cls):
-            return cls, ConvSpec()
+        if by_path and not is_pyg(cls):
+            return cls, spec_of(cls)
         name = cls.__name__  # some classes have a second name
         if name in SPECS:
             return cls, SPECS[name]
@@ -103,10 +134,6 @@ def _find(name: str) -> tuple[type[nn.Module], ConvSpec]:
     )
 
 
-def _is_pyg(cls: type[nn.Module]) -> bool:
-    return cls.__module__.startswith("torch_geometric.nn.")
-
-
 def _check_args(name: str, cls: type[nn.Module], args: Mapping[str, Any]) -> None:
     for key in ("in_channels", "channels", "node_dim"):
         if key in args:
@@ -115,33 +142,7 @@ def _check_args(name: str, cls: type[nn.Module], args: Mapping[str, Any]) -> Non
         raise ConfigError(
             "conv_args: cached=True keeps the first graph, but every batch is a new graph"
         )
-    # The constructor of a user class may take **kwargs of any name.
-    if _is_pyg(cls) or cls is IntraBatchConv:
-        check_arguments(cls, args, what=f"conv_args: {name}", reserved=("in_channels", "node_dim"))
-
-
-def _arguments(
-    cls: type[nn.Module], spec: ConvSpec, options: ConvOptions, args: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return the constructor arguments except the input width."""
-    parameters = inspect.signature(cls.__init__).parameters
-    arguments = spec.arguments(options)
-    if "heads" in parameters:
-        arguments["heads"] = options.heads
-    if "dropout" in parameters and (spec.attention_dropout or not _is_pyg(cls)):
-        arguments["dropout"] = options.dropout
-    arguments.update(args)
-    if "out_channels" in parameters and "out_channels" not in arguments:
-        concat = parameters.get("concat")
-        share = 1
-        if concat is not None and arguments.get("concat", concat.default):
-            share = int(arguments.get("heads", 1))
-        arguments["out_channels"] = max(1, options.channels // max(1, share))
-    if isinstance(arguments.get("deg"), list):  # of PNAConv, from YAML
-        arguments["deg"] = torch.tensor(arguments["deg"], dtype=torch.long)
-    if spec.inner is not None and isinstance(arguments.get(spec.inner), str):
-        arguments[spec.inner] = _inner(spec.inner, arguments[spec.inner], options)
-    return arguments
+    check_arguments(cls, args, what=f"conv_args: {name}", reserved=("in_channels", "node_dim"))
 
 
 def _inner(argument: str, name: str, options: ConvOptions) -> nn.Module:
@@ -150,7 +151,8 @@ def _inner(argument: str, name: str, options: ConvOptions) -> nn.Module:
     if issubclass(cls, IntraBatchConv) or spec.initial_features or spec.inner is not None:
         raise ConfigError(f"conv_args: {argument}={name!r} cannot be a layer inside a layer")
     channels = options.channels
-    conv = _construct(name, cls, _arguments(cls, spec, replace(options, dropout=0.0), {}), channels)
+    arguments = supplied_arguments(cls, spec, replace(options, dropout=0.0), {})
+    conv = _construct(name, cls, arguments, {}, channels)
     if output_width(name, conv, channels, ConvInputs.of(name, conv, spec, {})) != channels:
         raise ConfigError(
             f"conv_args: {argument}={name!r} changes the width with heads={options.heads}; "
@@ -160,23 +162,38 @@ def _inner(argument: str, name: str, options: ConvOptions) -> nn.Module:
 
 
 def _construct(
-    name: str, cls: type[nn.Module], arguments: Mapping[str, Any], channels: int
+    name: str, cls: type[nn.Module], arguments: dict[str, Any], given: Mapping[str, Any], width: int
 ) -> nn.Module:
-    """Call the constructor with `arguments` and the input width under the name it has there."""
-    parameters = inspect.signature(cls.__init__).parameters
-    widths = {key: channels for key in ("in_channels", "channels") if key in parameters}
-    if issubclass(cls, IntraBatchConv):
-        widths = {"in_channels": channels}  # a subclass may take **kwargs
+    """Call the constructor; correct `arguments` in place where the class sets some of them itself.
+
+    Args:
+        name: Name of the layer, for messages.
+        cls: Its class.
+        arguments: Constructor arguments.
+        given: Those among them that the user gave, which are not corrected.
+        width: Width of a node.
+    """
+    conv = _call(name, cls, arguments, given)
+    share = corrected_share(conv, arguments, width)
+    if share is None or "out_channels" in given or "out_channels" not in arguments:
+        return conv
+    arguments["out_channels"] = share
+    return _call(name, cls, arguments, given)
+
+
+def _call(
+    name: str, cls: type[nn.Module], arguments: dict[str, Any], given: Mapping[str, Any]
+) -> nn.Module:
     try:
-        return cls(**{**widths, **arguments})
+        return cls(**arguments)
     except Exception as error:  # a layer of any origin may raise anything
-        plain = {
-            key: value
-            for key, value in arguments.items()
-            if isinstance(value, (int, float, str, list, tuple))
-        }
-        shown = ", ".join(f"{key}={value!r}" for key, value in plain.items())
+        # A class may pass an argument of its own choice to its base.
+        twice = _TWICE.search(str(error)) if isinstance(error, TypeError) else None
+        if twice is not None and twice[1] in arguments and twice[1] not in given:
+            del arguments[twice[1]]
+            return _call(name, cls, arguments, given)
+        shown = ", ".join(f"{key}={value}" for key, value in as_text(arguments).items())
         raise ConfigError(
-            f"conv: {name} cannot be made with channels={channels} and "
-            f"{shown or 'no other arguments'}: {type(error).__name__}: {error}"
+            f"conv: {name} cannot be made with {shown or 'no arguments'}: "
+            f"{type(error).__name__}: {error}"
         ) from error

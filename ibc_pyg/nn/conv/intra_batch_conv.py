@@ -16,6 +16,7 @@ from ibc_pyg.nn.checks import (
     check_nodes,
     check_rate,
 )
+from ibc_pyg.nn.conv.arguments import Construction
 from ibc_pyg.nn.conv.dense_attention import AttentionOptions, dense_attention
 from ibc_pyg.nn.conv.softmax import softmax_plus_one
 from ibc_pyg.nn.senders import Senders
@@ -70,6 +71,7 @@ class IntraBatchConv(MessagePassing):  # type: ignore[misc]
     """
 
     has_attention = True
+    construction: Construction | None = None
 
     def __init__(
         self,

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import importlib.util
 import sys
-from collections.abc import Collection
 from pathlib import Path
+from types import ModuleType
 
 from torch import nn
 
 from ibc_pyg.config import ModelConfig
-from ibc_pyg.errors import ConfigError, RunError
+from ibc_pyg.errors import ConfigError
 from ibc_pyg.nn.conv.specs import SPECS
 
 _OURS = ("torch_geometric.nn.", "ibc_pyg.nn.")
@@ -31,28 +30,6 @@ def user_code(config: ModelConfig) -> frozenset[str]:
         for name in names
         if isinstance(name, str) and (":" in name or ("." in name and not name.startswith(_OURS)))
     )
-
-
-def check_code(config: ModelConfig, run: Path, *, trust: bool, known: Collection[str] = ()) -> None:
-    """Refuse a run folder whose configuration would import code that is not trusted.
-
-    Args:
-        config: The model as the folder's config.yaml describes it.
-        run: The folder, for the message.
-        trust: Whether the user trusts all code that the folder names.
-        known: Layers that the user named on the command line, or in an experiment given there.
-
-    Raises:
-        RunError: Naming the layer and the option that trusts it.
-    """
-    names = sorted(user_code(config).difference(known))
-    if names and not trust:
-        file, colon, _ = names[0].rpartition(":")
-        what = f"execute the file {file}" if colon else f"import {names[0].rpartition('.')[0]}"
-        raise RunError(
-            f"{run}: its graph layer {names[0]} would {what}, which is not part of ibc_pyg or PyG; "
-            "if you trust that code, add --trust-code"
-        )
 
 
 def load_class(name: str) -> type[nn.Module]:
@@ -88,18 +65,22 @@ def load_class(name: str) -> type[nn.Module]:
 def _run_file(path: Path, name: str) -> object:
     if not path.is_file():
         raise ConfigError(f"conv: {name!r}: there is no file {str(path)!r}")
-    # MessagePassing looks up the module of its class in sys.modules; each file has its own name.
-    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"conv: {name!r}: {str(path)!r} cannot be read: {error}") from error
+    # MessagePassing looks up the module of its class in sys.modules; each file has its own name,
+    # and another one once it is edited.
+    digest = hashlib.sha256(str(path.resolve()).encode() + b"\0" + source).hexdigest()[:12]
     module_name = f"ibc_pyg_user_{path.stem}_{digest}"
     if module_name in sys.modules:
         return sys.modules[module_name]
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"conv: {name!r}: {str(path)!r} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
+    module = ModuleType(module_name)
+    module.__file__ = str(path)
     sys.modules[module_name] = module
     try:
-        spec.loader.exec_module(module)
+        # A cache of byte code, as of an import, may be that of the file before an edit.
+        exec(compile(source, str(path), "exec"), vars(module))
     except Exception as error:  # the user's file may raise anything
         del sys.modules[module_name]
         raise ConfigError(f"conv: {name!r}: running the file failed: {_words(error)}") from error
