@@ -21,6 +21,9 @@ _KEYS = {
     "early_terminate", "parameters",
 }  # fmt: skip
 
+_LONGEST = 1000
+"""Most characters of a message, which may name what the file holds."""
+
 
 @dataclass(frozen=True)
 class Sweep:
@@ -73,7 +76,7 @@ def read_sweep(path: Path) -> Sweep:
     try:
         return _sweep(path, content)
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
+        raise ConfigError(f"{path}: {str(error)[:_LONGEST]}") from error
 
 
 def _sweep(path: Path, content: Mapping[str, Any]) -> Sweep:

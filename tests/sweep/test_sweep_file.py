@@ -132,3 +132,9 @@ def test_the_file_in_the_documentation(tmp_path):
     assert [str(file) for file in sweep.experiments] == ["experiments/glyphs.yaml"]
     assert sweep.trials(2, 0)[0].keys() == {"train.lr", "model.steps", "model.heads"}
     assert len(block.splitlines()) <= 11
+
+
+def test_messages_are_of_bounded_length(write):
+    with pytest.raises(ConfigError, match=r"no distribution 'log_9999") as caught:
+        read_sweep(write(parameters={"train.lr": {"distribution": "log_" + "9" * 9000, "min": 1}}))
+    assert len(str(caught.value)) < 1500

@@ -57,7 +57,7 @@ class Member:
 def _zip_members(archive: zipfile.ZipFile) -> Iterator[Member]:
     for info in archive.infolist():
         mode = info.external_attr >> 16
-        kind = "folder" if info.is_dir() else "file"
+        kind = "folder" if info.filename.endswith("/") else "file"
         if info.create_system == 3 and stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
             kind = "link" if stat.S_ISLNK(mode) else "special file"
         yield Member(info.filename, info.file_size, kind, partial(archive.extract, info))

@@ -91,6 +91,15 @@ def test_a_link_in_zip_is_refused(tmp_path):
         unpack(file, tmp_path / "out")
 
 
+def test_a_member_without_a_name_in_zip_is_refused(tmp_path):
+    file = make_zip(tmp_path / "bad.zip", {"ab": b"x"})
+    # zipfile cuts a name at its first null character.
+    file.write_bytes(file.read_bytes().replace(b"ab", b"\0b"))
+    with pytest.raises(DatasetError) as caught:
+        unpack(file, tmp_path / "out")
+    assert "bad.zip" in str(caught.value)
+
+
 def test_a_link_that_is_there_already_is_not_followed_out(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "top").symlink_to(tmp_path)
