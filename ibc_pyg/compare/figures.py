@@ -72,7 +72,8 @@ def draw_forest(comparison: Comparison) -> Figure | None:
         draw_estimates(axis, [row.differences.get(name) for row in rows])
         axis.axvline(0.0, color="0.4", linewidth=0.8, linestyle="--")
         axis.set_title(name)
-    against = printable(comparison.against)[:LONGEST]
+    reference = comparison.reference or comparison.rows[0].name
+    against = printable(comparison.text_of(reference))[:LONGEST]
     figure.supxlabel(f"difference to {against}, percentage points, 95 % interval")
     return figure
 
@@ -129,7 +130,7 @@ def draw_curves(points: Sequence[CurvePoint], texts: Mapping[str, str]) -> Figur
     if not curves:
         return None
     settings = list(dict.fromkeys(point.setting for point in points))
-    figure = Figure((4.2 * len(curves), 3.4))
+    figure = Figure((4.2 * len(curves), 3.4), layout="constrained")
     axes = figure.subplots(1, len(curves), squeeze=False)[0]
     for axis, (what, found) in zip(axes, curves.items(), strict=True):
         for setting, runs in found.items():
@@ -146,7 +147,7 @@ def draw_curves(points: Sequence[CurvePoint], texts: Mapping[str, str]) -> Figur
         axis.set_title(what)
         axis.grid(alpha=0.3)
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=2)
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure
 
 
@@ -158,7 +159,7 @@ def _mean_curve(runs: Sequence[Sequence[CurvePoint]]) -> tuple[list[int], list[f
 
 def _panels(rows: Sequence[Row], names: Sequence[str]) -> tuple[Figure, Sequence[Axes]]:
     """Return a figure with a panel for each metric and a line for each row."""
-    figure = Figure((3.2 * len(names), 1.2 + 0.4 * len(rows)))
+    figure = Figure((3.2 * len(names), 1.2 + 0.4 * len(rows)), layout="constrained")
     axes = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
     for axis in axes:
         axis.set_yticks(range(len(rows)), [printable(row.text)[:LONGEST] for row in rows])

@@ -47,12 +47,16 @@ class _Run:
 def find_rows(paths: Sequence[Path]) -> list[FoundRow]:
     """Return the rows that runs make, in the order of their first runs.
 
+    Args:
+        paths: Run folders; logs that lie beside them are left out.
+
     Raises:
         RunError: If one is not a run, or of another data set than the first, or a row has a seed
             twice.
     """
     groups: list[list[_Run]] = []
-    for path in dict.fromkeys(each.resolve() for each in paths):
+    folders = [path for path in paths if not (path.suffix == ".log" and path.is_file())]
+    for path in dict.fromkeys(each.resolve() for each in folders):
         run = _open(path)
         first = groups[0][0] if groups else run
         if run.config.data.name != first.config.data.name:
@@ -66,6 +70,8 @@ def find_rows(paths: Sequence[Path]) -> list[FoundRow]:
         else:
             same.append(run)
     names = _unique([_name(group) for group in groups])
+    if not groups:
+        raise RunError("--from names no run folder")
     return [_row(name, group) for name, group in zip(names, groups, strict=True)]
 
 

@@ -51,7 +51,7 @@ def to_latex(comparison: Comparison) -> str:
         if different:
             cells += _difference(row)
         if sized:
-            cells += [_millions(row.parameters, 2), _millions(row.multiply_adds, 0)]
+            cells += [_millions(row.parameters, 3), _millions(row.multiply_adds, 1)]
         lines.append(_line(cells))
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 

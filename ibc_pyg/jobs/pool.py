@@ -20,6 +20,7 @@ from types import FrameType
 
 from ibc_pyg.builders.plugged import plugged_code
 from ibc_pyg.config import Config
+from ibc_pyg.jobs.devices import Placement, visible_gpus
 from ibc_pyg.jobs.worker import Order, Outcome, work
 from ibc_pyg.runs.source_record import digests
 
@@ -81,6 +82,7 @@ def run_jobs(
     threads: int | None = None,
     trust_code: bool = False,
     report: Report,
+    gpus: Sequence[str] | None = None,
 ) -> list[JobFailure]:
     """Run all jobs in this order; finished ones are skipped, interrupted ones are resumed.
 
@@ -93,6 +95,8 @@ def run_jobs(
         threads: CPU threads of each run; None divides the cores among the workers.
         trust_code: As in `ibc_pyg.builders.loss.build_loss`.
         report: Called with each job and its status, from several threads.
+        gpus: GPUs, by the names that CUDA_VISIBLE_DEVICES takes, of which each run gets one; None
+            takes those that torch sees.
 
     Returns:
         The jobs that failed; all others are finished.
@@ -108,7 +112,7 @@ def run_jobs(
     if not pending:
         return []
     threads = threads or max(1, (os.cpu_count() or 1) // workers)
-    pool = _Pool(threads, trust_code, report)
+    pool = _Pool(threads, trust_code, report, _placement(gpus, workers))
     pool.code = digests({name for job in pending for name in plugged_code(job.config)})
     return _side_by_side(pool, pool.run, pending, workers)
 
@@ -133,8 +137,12 @@ def check_jobs(
     if not jobs:
         return []
     threads = threads or max(1, (os.cpu_count() or 1) // workers)
-    pool = _Pool(threads, trust_code, lambda job, status: None)
+    pool = _Pool(threads, trust_code, lambda job, status: None, _placement(None, workers))
     return _side_by_side(pool, pool.check, jobs, workers)
+
+
+def _placement(gpus: Sequence[str] | None, workers: int) -> Placement:
+    return Placement(visible_gpus() if gpus is None else gpus, workers)
 
 
 def _side_by_side(
@@ -160,8 +168,11 @@ def _side_by_side(
 class _Pool:
     """Processes of the runs in progress."""
 
-    def __init__(self, threads: int, trust_code: bool, report: Report) -> None:
+    def __init__(
+        self, threads: int, trust_code: bool, report: Report, placement: Placement
+    ) -> None:
         self._threads, self._trust_code, self._report = threads, trust_code, report
+        self._placement = placement
         self.code: Mapping[str, str | None] = {}
         self._context = _context(threads)
         self._stop = self._context.Event()
@@ -171,12 +182,14 @@ class _Pool:
     def run(self, job: Job) -> JobFailure | None:
         if self._stop.is_set():
             return None
-        self._report(job, "resumed" if job.resumable else "started")
-        try:
-            job.path.parent.mkdir(parents=True, exist_ok=True)
-            outcome = self._outcome(job, job.log)
-        except OSError as error:
-            outcome = Outcome("failed", str(error))
+        with self._placement.gpu(job.config.train.device) as gpu:
+            begun = "resumed" if job.resumable else "started"
+            self._report(job, begun if gpu is None else f"{begun} on GPU {gpu}")
+            try:
+                job.path.parent.mkdir(parents=True, exist_ok=True)
+                outcome = self._outcome(job, job.log, gpu)
+            except OSError as error:
+                outcome = Outcome("failed", str(error))
         if outcome is None:
             if self._stop.is_set():
                 return None
@@ -190,16 +203,21 @@ class _Pool:
     def check(self, job: Job) -> JobFailure | None:
         if self._stop.is_set():
             return None
-        with tempfile.TemporaryDirectory() as folder:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            self._placement.gpu(job.config.train.device) as gpu,
+        ):
             log = Path(folder) / "log"
-            outcome = self._outcome(job, log, check=True)
+            outcome = self._outcome(job, log, gpu, check=True)
             if outcome is None and not self._stop.is_set():
                 outcome = Outcome("failed", f"its process ended: {_last_line(log)}")
         if outcome is None or outcome.status != "failed":
             return None
         return JobFailure(job, outcome.message, outcome.final)
 
-    def _outcome(self, job: Job, log: Path, *, check: bool = False) -> Outcome | None:
+    def _outcome(
+        self, job: Job, log: Path, gpu: str | None, *, check: bool = False
+    ) -> Outcome | None:
         """Run or check a job in a process; None if it died."""
         log.unlink(missing_ok=True)
         order = Order(
@@ -208,6 +226,7 @@ class _Pool:
             log,
             resume=job.resumable,
             check=check,
+            gpu=gpu,
             threads=self._threads,
             trust_code=self._trust_code,
             start_method=multiprocessing.get_start_method(),

@@ -22,6 +22,7 @@ from ibc_pyg.builders.plugged import plugged_code
 from ibc_pyg.config import Config
 from ibc_pyg.console import info
 from ibc_pyg.errors import ConfigError, InUseError, RunError, UserError, printable
+from ibc_pyg.jobs.devices import VISIBLE
 from ibc_pyg.plain_text import log_lines
 from ibc_pyg.runs.source_record import first_changed
 from ibc_pyg.training.dry_run import dry_run
@@ -42,6 +43,7 @@ class Order:
         start_method: How the processes of data loaders start, as outside a pool.
         code: Hashes of its plugged code when the first run of all began; see `digests`.
         check: Take one step and write nothing, instead.
+        gpu: The only GPU that the run sees, as in CUDA_VISIBLE_DEVICES; None leaves that unchanged.
     """
 
     path: Path
@@ -53,6 +55,7 @@ class Order:
     start_method: str
     code: Mapping[str, str | None] = field(default_factory=dict)
     check: bool = False
+    gpu: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ def work(order: Order, stop: Event, results: connection.Connection) -> None:
         stop: Set before the process receives SIGINT, which it could miss while it starts.
         results: Where the outcome is sent.
     """
+    if order.gpu is not None:
+        os.environ[VISIBLE] = order.gpu  # before the first call of CUDA in this process
     os.setsid()  # Ctrl-C reaches the parent alone, which passes it on.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # Otherwise each process of a data loader would start a server, and import everything again.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ibc_pyg.losses.term import Features, Term, TermInput
 from ibc_pyg.nn.model import ModelOutput
-from ibc_pyg.parallel.collectives import gather_rows
+from ibc_pyg.parallel.collectives import gather_rows, share_weight, world_size
 from ibc_pyg.parallel.random_states import main_process_draws
 
 
@@ -84,6 +84,10 @@ class IntraBatchLoss(nn.Module):
         auxiliary = self._cross_entropy(output.auxiliary_logits, labels)
         nodes = [self._cross_entropy(logits, labels) for logits in output.node_logits]
         summed = torch.stack(nodes).sum() if nodes else torch.zeros_like(auxiliary)
+        if world_size() > 1:
+            # The shares of the processes may differ in size.
+            weight = share_weight(len(labels))
+            auxiliary, summed = weight * auxiliary, weight * summed
         total = self.node_weight * summed + self.auxiliary_weight * auxiliary
         terms = {}
         # Further terms are computed on the rows of all processes.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ibc_pyg.parallel.collectives import gather_rows, process_rank, world_size
+from ibc_pyg.parallel.collectives import gather_with_first, world_size
 
 
 @dataclass(frozen=True)
@@ -38,4 +38,4 @@ def senders_of(x: Tensor) -> Senders | None:
     """
     if world_size() == 1:
         return None
-    return Senders(gather_rows(x), process_rank() * x.size(0))
+    return Senders(*gather_with_first(x))

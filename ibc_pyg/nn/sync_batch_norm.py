@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ibc_pyg.parallel.collectives import gather_rows, world_size
+from ibc_pyg.parallel.collectives import world_size
 
 
 class SyncBatchNorm(_BatchNorm):
@@ -22,12 +22,11 @@ class SyncBatchNorm(_BatchNorm):
     `nn.BatchNorm2d`.
 
     Shapes:
-        - **input:** :math:`(N, C)` or :math:`(N, C, *)`; N and * the same in every process
+        - **input:** :math:`(N, C)` or :math:`(N, C, *)`; * the same in every process
         - **output:** as the input
 
     Raises:
-        ValueError: If the input has fewer than 2 dimensions, or all processes together have one
-            value per channel.
+        ValueError: If the input has fewer than 2 dimensions.
     """
 
     def _check_input_dim(self, input: Tensor) -> None:
@@ -44,11 +43,10 @@ class SyncBatchNorm(_BatchNorm):
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _over_processes(self, input: Tensor) -> Tensor:
         self._check_input_dim(input)
-        count = input.numel() // input.size(1) * world_size()
-        if count == 1:
-            raise ValueError(f"more than 1 value per channel is needed, got {list(input.shape)}")
         out: Tensor
-        out, mean, var = _NormaliseOverProcesses.apply(input, self.weight, self.bias, self.eps)
+        out, mean, var, count = _NormaliseOverProcesses.apply(
+            input, self.weight, self.bias, self.eps
+        )
         self._track(mean, var * (count / (count - 1)))
         return out
 
@@ -88,16 +86,22 @@ class _NormaliseOverProcesses(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         over = [0, *range(2, x.dim())]
         values = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
         # Means and variances of the processes are combined (Chan et al. 1979). The difference of
         # two sums would lose the digits of the variance where the mean is large.
         own_var, own_mean = torch.var_mean(values, over, correction=0)  # [C], [C]
-        stats = gather_rows(torch.stack([own_mean, own_var]).unsqueeze(0))  # [W, 2, C]
-        means, variances = stats.unbind(1)  # [W, C]
-        mean = means.mean(0)  # [C]
-        var = variances.mean(0) + (means - mean).square().mean(0)  # [C]
+        own_count = own_mean.new_full([1], x.numel() // x.size(1))
+        own = torch.cat([own_mean, own_var, own_count])  # [2 * C + 1]
+        stats = own.new_empty(world_size(), len(own))  # [W, 2 * C + 1]
+        dist.all_gather(list(stats.unbind(0)), own)
+        channels = x.size(1)
+        means, variances, counts = torch.split(stats, [channels, channels, 1], dim=1)  # [W, C]
+        count = counts.sum()
+        share = counts / count  # [W, 1], of all values
+        mean = (share * means).sum(0)  # [C]
+        var = (share * (variances + (means - mean).square())).sum(0)  # [C]
         shape = (1, -1) + (1,) * (x.dim() - 2)
         scale = (var + eps).rsqrt()  # [C]
         out = (values - mean.view(shape)) * scale.view(shape)
@@ -105,16 +109,16 @@ class _NormaliseOverProcesses(torch.autograd.Function):
             out = out * weight.view(shape)
         if bias is not None:
             out = out + bias.view(shape)
-        ctx.save_for_backward(x, weight, mean, scale)
-        ctx.mark_non_differentiable(mean, var)
-        return out.to(x.dtype), mean, var
+        ctx.save_for_backward(x, weight, mean, scale, count)
+        ctx.mark_non_differentiable(mean, var, count)
+        return out.to(x.dtype), mean, var, count
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(
         ctx: Any, grad: Tensor, *unused: Tensor
     ) -> tuple[Tensor, Tensor | None, Tensor | None, None]:
-        x, weight, mean, scale = ctx.saved_tensors
+        x, weight, mean, scale, count = ctx.saved_tensors
         over = [0, *range(2, x.dim())]
         shape = (1, -1) + (1,) * (x.dim() - 2)
         normalised = (x - mean.view(shape)) * scale.view(shape)
@@ -124,7 +128,7 @@ class _NormaliseOverProcesses(torch.autograd.Function):
         grad_weight = (grad_out * normalised).sum(over)  # [C]
         sums = torch.stack([grad_bias, grad_weight])  # [2, C]
         dist.all_reduce(sums)
-        through_mean, through_var = (sums / (x.numel() // x.size(1) * world_size())).unbind(0)
+        through_mean, through_var = (sums / count).unbind(0)
         grad_x = grad_out - through_mean.view(shape) - normalised * through_var.view(shape)
         factor = scale if weight is None else scale * weight
         grad_x = (grad_x * factor.view(shape)).to(x.dtype)

@@ -16,7 +16,7 @@ from torch import distributed as dist
 
 from ibc_pyg.config import TrainConfig
 from ibc_pyg.errors import ConfigError, RunError
-from ibc_pyg.parallel.collectives import mean_over_processes, world_size
+from ibc_pyg.parallel.collectives import control_group, mean_over_processes, world_size
 from ibc_pyg.parallel.launch import Launch
 from ibc_pyg.parallel.precision import (
     check_device,
@@ -24,7 +24,7 @@ from ibc_pyg.parallel.precision import (
     fabric_precision,
     set_multiplication,
 )
-from ibc_pyg.parallel.processes import control_group, is_distributed, on_main_only
+from ibc_pyg.parallel.processes import is_distributed, on_main_only
 
 # Parts of the messages of gloo and NCCL after the loss of a process.
 _GONE = ("closed by peer", "reset by peer", "Broken pipe", "remote process exited", "NCCL", "gloo")

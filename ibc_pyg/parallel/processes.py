@@ -7,12 +7,10 @@ one process, all functions only call the given work.
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -21,12 +19,10 @@ from torch import distributed as dist
 
 from ibc_pyg import errors
 from ibc_pyg.errors import RunError, UserError
-from ibc_pyg.parallel.collectives import process_rank, world_size
+from ibc_pyg.parallel.collectives import control_group, process_rank, world_size
 
 T = TypeVar("T")
 
-# The main process may score millions of images while the others wait.
-_PATIENCE = timedelta(days=2)
 _ALONE: ContextVar[bool] = ContextVar("_ALONE", default=False)
 _STOPPED = "stopped"
 
@@ -170,17 +166,6 @@ def all_gather_tensors(rows: Tensor) -> Tensor:
     parts = [torch.empty_like(sent) for _ in sizes]
     dist.all_gather(parts, sent, group=control_group())
     return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
-
-
-@functools.lru_cache(maxsize=1)
-def control_group() -> dist.ProcessGroup:
-    """Return the gloo group for CPU tensors, created at first use.
-
-    All processes must make the first call at the same point.
-    """
-    group = dist.new_group(backend="gloo", timeout=_PATIENCE)
-    assert isinstance(group, dist.ProcessGroup)
-    return group
 
 
 def _exchange(text: str) -> list[str]:

@@ -67,7 +67,8 @@ def construction_of(model: IntraBatchModel) -> Construction | None:
 
 def _multiply_adds(experiment: Experiment) -> int | None:
     model, transform = experiment.model, experiment.data.transform
-    count = experiment.sampler.batch_size // experiment.fabric.world_size
+    share = experiment.sampler.share
+    count = share.stop - share.start
     size = transform.image_size
     draws = torch.Generator().manual_seed(0)
     images = torch.randn(count, transform.channels, size, size, generator=draws)

@@ -114,7 +114,7 @@ class _Attempt:
             raise
         at.step += 1
         self.monitor.observe(at.step, lr, losses, batch)
-        self.speed.add(len(batch) * experiment.fabric.world_size)
+        self.speed.add(experiment.sampler.batch_size)
         checked = due or checks_each_step(experiment)
         if checked:
             values = self.monitor.check()

@@ -35,7 +35,9 @@ def runs(tmp_path):
 
 
 def test_runs_that_differ_in_their_seed_are_one_row(runs):
-    rows = find_rows(runs)
+    log = runs[3].with_name("seed-0.log")  # as by the pattern grid/*/seed-*
+    log.write_text("")
+    rows = find_rows([*runs, log])
     assert [(row.name, row.seeds) for row in rows] == [
         ("ours", (0, 1)), ("plain", (1,)), ("heads=2", (0,)),
     ]  # fmt: skip

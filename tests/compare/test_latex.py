@@ -31,7 +31,7 @@ def test_a_booktabs_table():
         assert len(re.findall(r"(?<!\\)&", row)) == 7
     assert rows[1].startswith(r"a\_b & $65.0 \pm 63.5$ & ")
     assert r"& $+10.0 \pm " in rows[2]
-    assert rows[2].endswith(r" & 0.00\,M & 1235\,M \\")
+    assert rows[2].endswith(r" & 0.004\,M & 1234.6\,M \\")
 
 
 @pytest.mark.parametrize("name", [HOSTILE, "50 % & #1 {x}^2_~\\", "[b]", "straße 汉字", "% end"])

@@ -1,4 +1,7 @@
-"""Losses, gradients, statistics and weights of 2 and 4 processes equal those of one."""
+"""Losses, gradients, statistics and weights of several processes equal those of one.
+
+8 images are 4 + 4, 3 + 3 + 2 and 2 + 2 + 2 + 2.
+"""
 
 from dataclasses import dataclass
 from functools import partial
@@ -9,13 +12,14 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ibc_pyg.data.sampling import shard_batch
 from ibc_pyg.graph import knn, threshold
 from ibc_pyg.nn.heads import BNNeckHead
 from ibc_pyg.nn.model import IntraBatchModel, complete_batch
 from ibc_pyg.nn.mpn import MPN
 from ibc_pyg.nn.recompute import recompute_blocks
 from ibc_pyg.nn.sync_batch_norm import synchronise_batch_norm
-from ibc_pyg.parallel.collectives import gather_rows, mean_over_processes
+from ibc_pyg.parallel.collectives import gather_rows, mean_over_processes, share_weight
 from tests.helpers.processes import assert_close, run_processes, to_lists
 
 CLASSES, IMAGES, WIDTH, STEPS = 4, 2, 8, 3
@@ -84,7 +88,7 @@ def train(rank, world, case):
         wrapped = DistributedDataParallel(model)
     optimizer = torch.optim.RAdam(model.parameters(), lr=0.01)
     draws = torch.Generator().manual_seed(1)
-    share = slice(rank * CLASSES * IMAGES // world, (rank + 1) * CLASSES * IMAGES // world)
+    share = shard_batch(CLASSES * IMAGES, rank, world)
     labels = torch.arange(CLASSES).repeat_interleave(IMAGES)[share]
     losses, gradients = [], {}
     for _ in range(STEPS):
@@ -93,6 +97,7 @@ def train(rank, world, case):
         loss = F.cross_entropy(output.auxiliary_logits, labels)
         for logits in output.node_logits:
             loss = loss + F.cross_entropy(logits, labels)
+        loss = loss * share_weight(len(labels))
         # A pairwise loss uses the embeddings and labels of all processes.
         embedding, label = gather_rows(output.embedding), gather_rows(labels)
         same = label.unsqueeze(1) == label
@@ -122,10 +127,10 @@ def train_all(rank, world):
 @pytest.fixture(scope="module")
 def trained():
     alone = {name: train(0, 1, case) for name, case in CASES.items()}
-    return alone, {world: run_processes(train_all, world) for world in (2, 4)}
+    return alone, {world: run_processes(train_all, world) for world in (2, 3, 4)}
 
 
-@pytest.mark.parametrize("world", [2, 4])
+@pytest.mark.parametrize("world", [2, 3, 4])
 @pytest.mark.parametrize("name", CASES)
 def test_several_processes_train_as_one(trained, name, world):
     alone, together = trained
@@ -145,7 +150,7 @@ def attention(rank, world):
     """Return the attention of two steps, of the receivers of this process over all senders."""
     torch.manual_seed(0)
     found = []
-    nodes = torch.randn(8, WIDTH)[rank * 8 // world : (rank + 1) * 8 // world]
+    nodes = torch.randn(8, WIDTH)[shard_batch(8, rank, world)]
     for conv, fuse in (("IntraBatchConv", True), ("GATConv", False)):
         torch.manual_seed(1)
         mpn = MPN(WIDTH, 2, heads=2, conv=conv, fuse=fuse, self_loops=False, **NO_DROPOUT)
@@ -153,9 +158,10 @@ def attention(rank, world):
     return found
 
 
-def test_attention_has_a_column_for_the_nodes_of_all_processes():
+@pytest.mark.parametrize("world", [2, 3])
+def test_attention_has_a_column_for_the_nodes_of_all_processes(world):
     wanted = attention(0, 1)
-    results = run_processes(attention, 2)
+    results = run_processes(attention, world)
     for number, value in enumerate(wanted):
         joined = torch.cat([torch.tensor(result[number]) for result in results], dim=1)
         assert joined.shape == (2, 8, 8)

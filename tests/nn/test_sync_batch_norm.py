@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from ibc_pyg.data.sampling import shard_batch
 from ibc_pyg.nn.sync_batch_norm import SyncBatchNorm, synchronise_batch_norm
 from tests.helpers.processes import assert_close, run_processes, to_lists
 
@@ -16,7 +17,7 @@ def normalise(rank, world, shape, momentum, affine):
     draws = torch.Generator().manual_seed(3)
     if affine:
         nn.init.normal_(norm.weight, generator=draws)
-    share = slice(rank * shape[0] // world, (rank + 1) * shape[0] // world)
+    share = shard_batch(shape[0], rank, world)
     for _ in range(2):
         # With a mean far from zero, a variance as a difference of sums would be lost.
         x = (100 + torch.randn(shape, generator=draws))[share].requires_grad_()
@@ -33,7 +34,7 @@ def normalise_all(rank, world):
     return [normalise(rank, world, *arguments) for arguments in NORM_SHAPES]
 
 
-@pytest.mark.parametrize("world", [2, 4])
+@pytest.mark.parametrize("world", [2, 3, 4])
 def test_batch_norm_over_processes_is_that_of_torch_in_one(world):
     results = run_processes(normalise_all, world)
     for number, (shape, momentum, affine) in enumerate(NORM_SHAPES):

@@ -73,6 +73,22 @@ def test_a_run_of_several_processes_is_that_of_one(alone, tmp_path, world):
     assert sorted(path.name for path in out.iterdir()) == sorted(p.name for p in alone.iterdir())
 
 
+@pytest.mark.parametrize(("world", "classes", "images"), [(4, 5, 6), (3, 4, 5)])
+def test_shares_of_unequal_size_train_as_one(tmp_path, world, classes, images):
+    """30 images are 8 + 8 + 7 + 7, as 54 are 14 + 14 + 13 + 13; 20 are 7 + 7 + 6."""
+    shape = ("--data.classes_per_batch", str(classes), "--data.images_per_class", str(images))
+    term = "[{name: MultiSimilarityLoss, weight: 0.5}]"
+    options = (*NO_DROPOUT, *shape, "--loss.terms", term, "--track.statistics_every", "2")
+    wanted = records(train(brief(*options), tmp_path / "one", quiet()))
+    together(train_whole, world, str(tmp_path / "several"), *options)
+    found = records(RunFolder(tmp_path / "several"))
+    assert len(found) == len(wanted)
+    for one, other in zip(found[:4], wanted[:4], strict=True):
+        assert one.keys() == other.keys()
+        for name, value in other.items():
+            assert one[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
+
+
 def test_pairs_that_are_drawn_are_the_same_in_every_process(tmp_path):
     """A miner draws over the whole batch: the first process's draws are everybody's."""
     term = "[{name: TripletMarginLoss, miner: DistanceWeightedMiner}]"
@@ -214,7 +230,6 @@ def start(rank, world, *words):
     ("world", "fields", "line"),
     [
         (2, ["--data.classes_per_batch", "1", "--data.images_per_class", "32"], "start at most 1"),
-        (3, ["--data.images_per_class", "8"], "cannot be divided equally among 3 processes"),
         (2, ["--model.conv", "GCNConv"], "GCNConv cannot span several processes"),
         (2, ["--out", "HERE"], "already holds a run"),
     ],

@@ -178,7 +178,7 @@ class PKSampler(Sampler[list[int]], ABC):
                 f"{num_rows} training images; set it to {max(num_rows // P, 1)} or less, or lower "
                 "data.classes_per_batch"
             )
-        check_shards(P, K, self.settings.rank, self.settings.world_size)
+        check_shards(P, self.settings.rank, self.settings.world_size)
 
 
 def chunks_of_class(rows: Rows, size: int, rng: np.random.Generator) -> Rows:
