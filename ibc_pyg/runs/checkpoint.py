@@ -28,6 +28,7 @@ from ibc_pyg.files import (
     read_bounded,
     read_json,
     refuse_link,
+    sync_folder,
     write_atomically,
 )
 
@@ -86,7 +87,7 @@ def save_checkpoint(
         if target.exists():
             target.rename(old)
         partial.rename(target)
-        _sync_folder(folder)
+        sync_folder(folder)
     except OSError as error:
         _remove(partial)
         raise RunError(f"checkpoint {target} cannot be written: {error.strerror}") from error
@@ -219,11 +220,3 @@ def _link(source: Path, target: Path) -> None:
 
 def _hash_of(document: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(document).encode()).hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

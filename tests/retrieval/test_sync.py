@@ -162,6 +162,22 @@ def test_removed_pictures_stay_out_until_they_are_added(index, model, photos):
     assert index.verify() == []
 
 
+def test_pictures_are_removed_by_their_place_in_the_source_too(index, photos, monkeypatch):
+    assert index.remove("apple/0000.png") == 1
+    assert index.remove("apple") == 19
+    with pytest.raises(RunError, match="no picture"):
+        index.remove(".")
+    monkeypatch.chdir(photos / "pear")
+    assert index.remove(".") == 20
+    assert {entry.label for entry in index.catalogue} == {"plum"}
+
+
+def test_a_file_in_two_sources_is_named_once(index, model, photos):
+    assert index.add(photos / "apple") == SyncReport(copied=20)
+    assert model.since() == 0
+    assert index.search(photos / "apple" / "0000.png", k=1)[0].copies == ()
+
+
 def test_a_missing_or_emptied_folder_loses_nothing(index, photos, tmp_path):
     before = content(index)
     photos.rename(tmp_path / "away")
@@ -239,6 +255,10 @@ def test_a_list_of_pictures(model, photos, tmp_path):
         (photos / "list.csv").write_text("\n".join(lines[:21]).replace("class 1", "one"))
         assert index.sync() == SyncReport(gone=20, unchanged=10)
         assert {entry.label for entry in index.catalogue} == {"one", "class 3"}
+        index.remove(files[3])
+        assert index.sync() == SyncReport(unchanged=9, removed=1)
+        assert index.add(files[3]).added == 1
+        assert len(index.sources) == 1
         files[1].unlink()
         report = index.sync()
         assert (report.skipped, report.unchanged) == (1, 9)

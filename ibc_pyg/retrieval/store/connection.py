@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ibc_pyg.errors import RunError, printable, reason
-from ibc_pyg.files import refuse_link
+from ibc_pyg.files import refuse_link, sync_folder
 from ibc_pyg.retrieval.store.schema import APPLICATION, FORMAT, SCHEMA, check_schema
 
 PATIENCE = 60.0
@@ -138,6 +138,7 @@ def create(path: Path, meta: dict[str, str | int]) -> None:
             with draft.open("rb") as file:
                 os.fsync(file.fileno())
             draft.replace(path)
+            sync_folder(path.parent)
         finally:
             for left in path.parent.glob(f"{draft.name}*"):
                 left.unlink(missing_ok=True)

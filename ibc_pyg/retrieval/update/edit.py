@@ -78,7 +78,10 @@ def _at(sql: Cursor, path: str | os.PathLike[str]) -> list[Name]:
     for number, source in roots(sql):
         root = Path(source.root)
         for name in names(sql, number):
-            if not name.removed and (root / name.path).is_relative_to(place):
+            inside = (root / name.path).is_relative_to(place)
+            # A folder may be given relative to the root; but `.` is that of the process.
+            inside |= bool(Path(path).parts) and Path(name.path).is_relative_to(path)
+            if inside and not name.removed:
                 found.append(name)
     return found
 

@@ -36,7 +36,7 @@ class Work:
     """Settings of a build, sync or add.
 
     Attributes:
-        embedder: Returns the model; it is only asked for if there is something to read.
+        embedder: Returns the model; it is only asked for if there is new content.
         batch_size: Number of pictures in a forward pass.
         console: Console of the progress.
         pace: Distance of two commits.
@@ -159,14 +159,14 @@ def _fill(
 ) -> SyncReport:
     with writer.commit() as sql:
         write_meta(sql, complete=0)
-    embedder, began = work.embedder(), time.monotonic()
+    began = time.monotonic()
     with Progress(len(files), "index", console=work.console) as bar:
 
         def show(done: int) -> None:
             seconds = max(time.monotonic() - began, 1e-6)
             bar.update(done, images_per_second=done / seconds)
 
-        return Filler(writer, embedder, work.batch_size, work.pace, show).fill(
+        return Filler(writer, work.embedder, work.batch_size, work.pace, show).fill(
             root, folder, files, gone
         )
 
