@@ -14,7 +14,7 @@ from ibc_pyg.commands.index.options import (
     open_index,
     print_report,
 )
-from ibc_pyg.commands.memory import keep_freed_memory
+from ibc_pyg.commands.process import keep_freed_memory
 
 Actions = Any  # argparse does not export the type
 
