@@ -47,6 +47,12 @@ def print_summary(run: RunFolder, out: Console) -> None:
         _print_scores(summary, out)
     if summary.get("retrained"):
         info(out, f"Retrained on all training classes for {summary['epoch']:.0f} epochs.")
+    if "extended_from" in summary:
+        info(
+            out,
+            f"Extended: the first {summary['extended_at_epoch']} epochs are those of "
+            f"{summary['extended_from']}.",
+        )
     if summary["select"] == "test":
         info(out, CHOSEN_ON_TEST)
     if run.report.is_file():

@@ -163,6 +163,7 @@ def _compare(
             trust_code=arguments.trust_code,
             group=arguments.out.name,
             report=report,
+            say=lambda line: info(out, line),
         )
     except KeyboardInterrupt:
         info(out, "stopped; the same command resumes")

@@ -185,7 +185,7 @@ def _sweep(
     try:
         check_settings(plan.trials.values())
         if not arguments.table_only:
-            check_methods(plan, **options)
+            check_methods(plan, lambda line: info(out, line), **options)
             report = reporter(len(plan.trials))
             if failures := run_trials(plan, report=report, **options):
                 errors.append(explain(failures, len(plan.trials), "trials"))

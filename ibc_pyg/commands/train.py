@@ -44,6 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--resume", type=Path, metavar="RUN_DIR", help="resume an interrupted run")
     parser.add_argument(
+        "--extend",
+        type=int,
+        metavar="EPOCHS",
+        help="train a finished run for more epochs, in a new folder: --extend EPOCHS RUN_DIR",
+    )
+    parser.add_argument(
         "--help-fields", nargs=0, action=_FieldsHelp, help="list every field of an experiment"
     )
     add_trust_code(parser, "an experiment file, the resumed run or a teacher")
@@ -63,6 +69,8 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     if resumed is not None:
         if arguments.dry_run:
             raise ConfigError("--dry-run cannot be combined with --resume")
+        if arguments.extend is not None:
+            raise ConfigError("--extend makes a new run of a finished one; remove --resume")
         if arguments.out is not None:
             raise ConfigError("--resume continues in the folder of the run; remove --out")
         wanted = _wanted(files, resumed, fields)
@@ -73,6 +81,8 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
             lambda: resume(resumed, console(), wanted, trust_code=trust, known_code=known),
             console(),
         )
+    if arguments.extend is not None:
+        return _extend(arguments, fields)
     if not files:
         raise ConfigError("train needs an experiment file, such as experiments/glyphs.yaml")
     # Errors in the file are reported before torch is imported.
@@ -89,6 +99,19 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
 
     folder = arguments.out or default_out("-".join(file.stem for file in files))
     return finish(lambda: train(config, folder, console(), trust_code=trust), console())
+
+
+def _extend(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
+    from ibc_pyg.commands.common import console, finish
+    from ibc_pyg.errors import ConfigError
+    from ibc_pyg.training.extend import extend
+
+    if len(arguments.experiment) != 1 or arguments.dry_run or fields:
+        raise ConfigError("--extend takes one finished run and no fields: --extend EPOCHS RUN_DIR")
+    (folder,), epochs = arguments.experiment, arguments.extend
+    out = arguments.out or folder.with_name(f"{folder.resolve().name}-extended-{epochs}")
+    trust: bool = arguments.trust_code
+    return finish(lambda: extend(folder, epochs, out, console(), trust_code=trust), console())
 
 
 def _wanted(files: list[Path], folder: Path, fields: Sequence[str]) -> Config | None:

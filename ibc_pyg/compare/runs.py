@@ -52,6 +52,7 @@ def run_grid(
     workers: int,
     group: str,
     report: Callable[[GridRun, str], None],
+    say: Callable[[str], None],
     threads: int | None = None,
     trust_code: bool = False,
 ) -> None:
@@ -64,6 +65,7 @@ def run_grid(
         workers: Number of runs side by side.
         group: W&B group.
         report: Called with each run and its status.
+        say: Called with a line before the rows are checked.
         threads: CPU threads of each run; None divides the cores among the workers.
         trust_code: As in `ibc_pyg.builders.loss.build_loss`.
 
@@ -76,7 +78,7 @@ def run_grid(
     rows: dict[str, list[Job]] = {}
     for job in jobs:
         rows.setdefault(job.name, []).append(job)
-    check_rows(rows, workers=workers, threads=threads, trust_code=trust_code)
+    check_rows(rows, say, workers=workers, threads=threads, trust_code=trust_code)
     failures = run_jobs(
         jobs,
         workers=workers,
@@ -113,6 +115,7 @@ def grid_jobs(
 
 def check_rows(
     rows: Mapping[str, Sequence[Job]],
+    say: Callable[[str], None],
     *,
     workers: int,
     threads: int | None = None,
@@ -123,6 +126,7 @@ def check_rows(
     Args:
         rows: Runs of each row. A row that has begun, or is done, is not checked; nor is a single
             run.
+        say: Called with a line before the check.
         workers: As in `run_jobs`.
         threads: As in `run_jobs`.
         trust_code: As in `run_jobs`.
@@ -134,6 +138,7 @@ def check_rows(
     if sum(map(len, new)) <= 1:
         return
     first = [each[0] for each in new]
+    say(f"checking each of {len(first)} rows by one step")
     failures = check_jobs(first, workers=workers, threads=threads, trust_code=trust_code)
     if failures:
         raise RunError(

@@ -24,8 +24,13 @@ from ibc_pyg.jobs.devices import Placement, visible_gpus
 from ibc_pyg.jobs.worker import Order, Outcome, work
 from ibc_pyg.runs.source_record import digests
 
-SERVER_ENVIRONMENT = {"MALLOC_TRIM_THRESHOLD_": str(2**31 - 1), "MALLOC_MMAP_MAX_": "0"}
-"""Makes glibc keep freed memory, which the next training step asks for again."""
+SERVER_ENVIRONMENT = {
+    # Makes glibc keep freed memory, which the next training step asks for again.
+    "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),
+    "MALLOC_MMAP_MAX_": "0",
+    # Libraries warn while the server imports them, on the user's terminal.
+    "PYTHONWARNINGS": "ignore",
+}
 
 Report = Callable[["Job", str], None]
 

@@ -41,7 +41,12 @@ def run_trials(
 
 
 def check_methods(
-    plan: Plan, *, workers: int, threads: int | None, trust_code: bool = False
+    plan: Plan,
+    say: Callable[[str], None],
+    *,
+    workers: int,
+    threads: int | None,
+    trust_code: bool = False,
 ) -> None:
     """Check that every row can be trained, before the first trial is; see `check_rows`.
 
@@ -56,7 +61,7 @@ def check_methods(
         begun = any(job.finished for job in plan.trials.values())
         controls = [] if begun else plan.controls
         rows |= {each.name: [plan.final(each, 0, plan.final_seeds.start)] for each in controls}
-    check_rows(rows, workers=workers, threads=threads, trust_code=trust_code)
+    check_rows(rows, say, workers=workers, threads=threads, trust_code=trust_code)
 
 
 def winners(plan: Plan) -> dict[str, Trial]:

@@ -19,7 +19,7 @@ from ibc_pyg.config.yaml_file import config_to_yaml
 from ibc_pyg.console import info
 from ibc_pyg.errors import RunError
 from ibc_pyg.evaluation.scores import refine_and_score, score, score_raw_pixels
-from ibc_pyg.files import make_folder, write_json
+from ibc_pyg.files import make_folder, read_json, write_json
 from ibc_pyg.inference.eval_set import EvalSet
 from ibc_pyg.inference.extract import EvalDescriptors, extract_split
 from ibc_pyg.inference.trained import Trained, load_run
@@ -50,6 +50,9 @@ from ibc_pyg.training.retrain import retrain
 from ibc_pyg.training.snapshot import save_split, save_weights
 from ibc_pyg.training.trackers import make_tracker
 from ibc_pyg.training.training import Training
+
+EXTENSION = ("extended_from", "extended_at_epoch")
+"""Fields of `environment.json` and of the summary of a run that goes on from another one's end."""
 
 _logger = logging.getLogger(__name__)
 
@@ -259,6 +262,8 @@ def _summarise(training: Training, described: EvalDescriptors | None) -> dict[st
         summary = _scores(training, described)
     summary |= {"select": config.select, "epoch": progress.best_epoch, "seed": config.train.seed}
     summary["cost"] = asdict(cost_of(experiment))
+    made = read_json(run.environment)
+    summary |= {name: made[name] for name in EXTENSION if name in made}
     return summary | ({"retrained": True} if progress.retraining else {})
 
 

@@ -22,7 +22,8 @@ from ibc_pyg.training.experiment import Experiment
 from ibc_pyg.training.training import Training, TrainingProgress
 
 _logger = logging.getLogger(__name__)
-_BEST = "best.safetensors"
+BEST = "best.safetensors"
+"""The best weights so far, in a checkpoint."""
 
 
 def save_weights(training: Training) -> None:
@@ -83,7 +84,7 @@ def _write_state(training: Training, random: dict[str, Tensor]) -> None:
         "progress": vars(progress),
     }
     # The best weights may be written again before the next checkpoint.
-    files = {_BEST: run.weights} if progress.best_epoch else {}
+    files = {BEST: run.weights} if progress.best_epoch else {}
     save_checkpoint(run.checkpoints, progress.step, state, files=files)
 
 
@@ -134,7 +135,7 @@ def _sync_history(run: RunFolder) -> int:
 
 
 def _restore_files(run: RunFolder, step: int, history_bytes: int, *, has_best: bool) -> None:
-    best = checkpoint_path(run.checkpoints, step) / _BEST
+    best = checkpoint_path(run.checkpoints, step) / BEST
     try:
         if has_best:
             write_atomically(run.weights, best.read_bytes())

@@ -37,18 +37,21 @@ def rows(tmp_path, monkeypatch):
 
 def test_the_first_run_of_each_new_row(rows):
     made, checked = rows
+    said = []
     (made["a"][1].path / "checkpoints" / "step-1").mkdir(parents=True)
     with pytest.raises(
         RunError, match=r"1 of 3 rows cannot be trained, and none was; .*: c: it is"
     ):
-        check_rows(made, workers=1)
+        check_rows(made, said.append, workers=1)
     assert checked == [made["b"][0], made["c"][0]]
+    assert said == ["checking each of 2 rows by one step"]
 
 
 def test_a_single_run_is_not_checked(rows):
     made, checked = rows
-    check_rows({"c": made["c"][:1]}, workers=1)
-    assert checked == []
+    said = []
+    check_rows({"c": made["c"][:1]}, said.append, workers=1)
+    assert checked == said == []
 
 
 def test_a_row_that_fails_is_named_before_any_training(tmp_path, capsys):

@@ -40,7 +40,7 @@ def again(jobs, experiment, fields=()):
     said = []
     run_grid(
         jobs, experiment, fields, workers=1, group="g",
-        report=lambda job, what: said.append(what),
+        report=lambda job, what: said.append(what), say=said.append,
     )  # fmt: skip
     return said
 

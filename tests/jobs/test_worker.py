@@ -97,7 +97,7 @@ def test_interrupt_while_the_server_imports(config, tmp_path, ignored):
         preexec_fn=(lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) if ignored else None,
     )  # fmt: skip
     assert grid.stdout is not None
-    assert "started" in grid.stdout.readline()
+    assert "checking" in grid.stdout.readline()
     grid.send_signal(signal.SIGTERM)
     said = grid.communicate(timeout=120)[0]
     assert grid.returncode == 130, said

@@ -69,7 +69,9 @@ class Runs:
 def runs(monkeypatch):
     runs = Runs()
     monkeypatch.setattr(search, "run_jobs", runs)
-    monkeypatch.setattr(search, "check_rows", lambda rows, **options: runs.checked.update(rows))
+    monkeypatch.setattr(
+        search, "check_rows", lambda rows, say, **options: runs.checked.update(rows)
+    )
     return runs
 
 
