@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from ibc_pyg.config import Config, RefineMethod
+from ibc_pyg.config import Config
 from ibc_pyg.config.overlays import parse_overlays
+from ibc_pyg.config.plugged import user_code
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.evaluation.runs import ScoreOptions, score_runs
 from ibc_pyg.inference.embedder import Embedder
 from ibc_pyg.inference.test_time_views import Views
 from ibc_pyg.inference.trained import load_run
-from ibc_pyg.nn.conv.user_conv import user_code
 from ibc_pyg.training import run as training
 from ibc_pyg.training.interrupt import TrainingInterrupted
 
@@ -49,8 +49,7 @@ def load(
         path: A run folder.
         device: Where the model goes; None takes the device of the run, or the CPU where that is
             unavailable.
-        trust_code: Import the graph layer that the run names where it is neither of PyG nor of this
-            package; its code is executed.
+        trust_code: Import the code of the user that the run refers to; it is executed.
 
     Raises:
         RunError: If the folder is not a run, lacks a file, was made by a newer version, or names
@@ -90,7 +89,7 @@ def train(
     config, path = _config(experiment, overrides or {}), Path(out)
     try:
         if resume and (path / "config.yaml").is_file():
-            known = user_code(config.model)
+            known = user_code(config)
             run = training.resume(path, console, config, known_code=known)
         else:
             run = training.train(config, path, console)
@@ -103,7 +102,7 @@ def evaluate(
     path: PathLike,
     *,
     ks: Sequence[int] | None = None,
-    refine: RefineMethod | None = None,
+    refine: str | None = None,
     refine_size: int | None = None,
     rerank: bool = False,
     flip: bool = False,

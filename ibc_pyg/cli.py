@@ -6,6 +6,7 @@ import argparse
 import logging
 import re
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -15,9 +16,11 @@ from ibc_pyg.commands.process import limit_spinning
 from ibc_pyg.errors import UserError, printable
 from ibc_pyg.parallel.launch import Launch
 from ibc_pyg.plain_text import log_lines
+from ibc_pyg.plugins import blamed
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+DEBUG = "--debug"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -34,6 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=__version__)
+    _add_debug(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
         sub = commands.add_parser(
@@ -44,8 +48,16 @@ def make_parser() -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
         command.add_arguments(sub)
+        _add_debug(sub)
         sub.set_defaults(run=command.run)
     return parser
+
+
+def _add_debug(parser: argparse.ArgumentParser) -> None:
+    """Declare `--debug`, before or after the command; `run` reads it."""
+    parser.add_argument(
+        DEBUG, action="store_true", help="also print the traceback of an error, as of a plug"
+    )
 
 
 def _split_fields(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -68,7 +80,10 @@ def _split_fields(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code: 0, 2 for invalid input, 130 for Ctrl-C."""
+    """Run one command and return its exit code.
+
+    That is 0; 2 for invalid input, or code of the user that fails; 130 for Ctrl-C.
+    """
     launch = Launch.from_environment()
     # Only the main process logs.
     level = logging.WARNING if launch.rank == 0 else logging.CRITICAL
@@ -86,9 +101,8 @@ def run(arguments: Sequence[str]) -> int:
             )
         return int(parsed.run(parsed, rest) or 0)
     except UserError as error:
-        # Errors are printed on one line.
         if launch.should_report_error():
-            sys.stderr.write(f"error: {printable(' '.join(str(error).split()))}\n")
+            _report(error, str(error), debug=DEBUG in arguments)
         return EXIT_USER_ERROR
     except BrokenPipeError:
         return 0
@@ -96,6 +110,21 @@ def run(arguments: Sequence[str]) -> int:
         if launch.rank == 0:
             sys.stderr.write("stopped\n")
         return EXIT_INTERRUPTED
+    except Exception as error:
+        place = blamed(error)
+        if place is None:
+            raise
+        if launch.should_report_error():
+            message = f"{place}: {type(error).__name__}: {error}"
+            _report(error, message, debug=DEBUG in arguments)
+        return EXIT_USER_ERROR
+
+
+def _report(error: Exception, message: str, *, debug: bool) -> None:
+    """Print an error on one line, with `debug` after its traceback."""
+    if debug:
+        traceback.print_exception(error)
+    sys.stderr.write(f"error: {printable(' '.join(message.split()))}\n")
 
 
 def main() -> NoReturn:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from ibc_pyg.builders.arguments import argument_errors
 from ibc_pyg.config import ModelConfig
 from ibc_pyg.data.transforms import Transform
 from ibc_pyg.errors import ConfigError, first_line
+from ibc_pyg.nn.backbones import backbone_names
 from ibc_pyg.nn.model import IntraBatchModel, complete_batch
+from ibc_pyg.plugins import Plug, find_plug
+from ibc_pyg.plugins.plug import described
 
 
 def check_backbone(config: ModelConfig, model: IntraBatchModel, transform: Transform) -> None:
@@ -24,12 +30,14 @@ def check_backbone(config: ModelConfig, model: IntraBatchModel, transform: Trans
         ConfigError: If the backbone does not accept images of this size.
     """
     size = transform.image_size
-    images = torch.zeros(1, transform.channels, size, size)  # [1, C, S, S]
+    known = config.backbone in backbone_names()
+    plug = None if known else find_plug("backbone", config.backbone)
+    images = torch.zeros(1 if plug is None else 2, transform.channels, size, size)  # [N, C, S, S]
     training = model.training
     model.eval()
     try:
-        with torch.no_grad():
-            model.backbone(images)
+        with torch.no_grad(), nullcontext() if plug is None else plug.errors():
+            embeddings = model.backbone(images)  # [N, D]
     except RuntimeError as error:
         raise ConfigError(
             f"model.backbone: {config.backbone} does not accept images of {size} x {size}: "
@@ -37,6 +45,21 @@ def check_backbone(config: ModelConfig, model: IntraBatchModel, transform: Trans
         ) from error
     finally:
         model.train(training)
+    if plug is not None:
+        check_output(plug, embeddings, (len(images), config.embedding_dim))
+
+
+def check_output(plug: Plug, output: object, shape: tuple[int, ...]) -> None:
+    """Check the output of a user's module in a trial pass.
+
+    Raises:
+        ConfigError: If it is not a finite float tensor of this shape.
+    """
+    expected = f"float embeddings {list(shape)}"
+    if not isinstance(output, Tensor) or output.shape != shape or not output.is_floating_point():
+        plug.refuse(expected, described(output))
+    if not bool(output.isfinite().all()):
+        plug.refuse(f"finite {expected}", "NaN or infinite ones")
 
 
 def check_graph(config: ModelConfig, model: IntraBatchModel, num_nodes: int) -> None:

@@ -103,11 +103,11 @@ def _wanted(files: list[Path], folder: Path, fields: Sequence[str]) -> Config | 
 def _known_code(
     wanted: Config | None, files: Sequence[Path], fields: Sequence[str]
 ) -> frozenset[str]:
-    """Return the user-defined graph layers that the command line names, itself or by file."""
-    from ibc_pyg.nn.conv.user_conv import user_code
+    """Return the references to code that the command line names, itself or by file."""
+    from ibc_pyg.config.plugged import user_code
 
     if wanted is None:
         return frozenset()
     return frozenset(
-        name for name in user_code(wanted.model) if files or any(name in word for word in fields)
+        name for name in user_code(wanted) if files or any(name in word for word in fields)
     )

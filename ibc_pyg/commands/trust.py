@@ -15,6 +15,6 @@ def add_trust_code(parser: argparse.ArgumentParser, whose: str) -> None:
     parser.add_argument(
         "--trust-code",
         action="store_true",
-        help=f"import the graph layer of {whose} if it is neither of PyG nor of this package; its "
-        "code is executed",
+        help=f"import the code that {whose} refers to, such as a layer in FILE.py:NAME; it is "
+        "executed",
     )

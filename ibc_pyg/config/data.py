@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ibc_pyg.config.checks import check
+from ibc_pyg.config.checks import check, check_name
+
+SAMPLERS = ("walk", "distinct", "redrawn")
+"""Samplers of this package."""
 
 
 @dataclass
@@ -13,7 +16,7 @@ class DataConfig:
     """Data set, batches and loading of images."""
 
     name: str = "glyphs"
-    """Data set; `python run.py data list` lists all."""
+    """Data set; `python run.py data list` lists all; or FILE.py:NAME, package.module:NAME."""
     root: str | None = None
     """Folder of the data set; not needed for built-in data sets."""
     options: dict[str, Any] = field(default_factory=dict)
@@ -22,15 +25,17 @@ class DataConfig:
     """P: number of classes in a batch."""
     images_per_class: int = 6
     """K: number of images of each class in a batch."""
-    sampler: Literal["walk", "distinct", "redrawn"] = "distinct"
+    sampler: str = "distinct"
     """walk: all images of all classes, as in the released code; distinct: no class twice in a
-    batch; redrawn: as walk, with a new P x K of the same product in each epoch."""
+    batch; redrawn: as walk, with a new P x K of the same product in each epoch; or FILE.py:NAME."""
+    sampler_args: dict[str, Any] = field(default_factory=dict)
+    """Arguments of a sampler of your own."""
     val_classes: float = 0.1
     """Fraction of the training classes that is held out with `select` val."""
     val_fold: int = 0
     """Index of the disjoint set of held-out classes, from 0."""
     transform: str = "glyphs"
-    """Preset of augmentation and normalisation."""
+    """Preset of augmentation and normalisation, or FILE.py:NAME."""
     transform_args: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the preset."""
     workers: int | None = None
@@ -49,4 +54,8 @@ class DataConfig:
         check("data.val_classes", 0 < self.val_classes < 1, "in (0, 1)", self.val_classes)
         folds = int(1 / self.val_classes)
         check("data.val_fold", 0 <= self.val_fold < folds, f"in [0, {folds - 1}]", self.val_fold)
+        check_name("data.sampler", self.sampler, SAMPLERS)
+        if self.sampler in SAMPLERS:
+            args = self.sampler_args
+            check("data.sampler_args", not args, f"empty with the sampler {self.sampler}", args)
         check("data.workers", self.workers is None or self.workers >= 0, ">= 0", self.workers)

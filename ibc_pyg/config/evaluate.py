@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
-from ibc_pyg.config.checks import check
+from ibc_pyg.config.checks import check, check_name
 
-RefineMethod = Literal["none", "knn", "k_reciprocal", "cluster"]
-"""Selection of the neighbours for descriptor refinement."""
+REFINERS = ("none", "knn", "k_reciprocal", "cluster")
+"""Selections of the neighbours for descriptor refinement of this package."""
 
 
 @dataclass
@@ -26,9 +25,12 @@ class EvaluateConfig:
     """Runs of k-means; the one with the lowest inertia is used."""
     raw_pixels: bool = False
     """Also score the raw pixels, as a floor; for data sets in memory."""
-    refine: RefineMethod = "none"
+    metrics: list[str] = field(default_factory=list)
+    """Further metrics of your own: FILE.py:NAME, package.module:NAME."""
+    refine: str = "none"
     """Also score descriptors refined by message passing among neighbours selected without labels:
-    the nearest (knn), the k-reciprocal ones, or those in the same k-means cluster."""
+    the nearest (knn), the k-reciprocal ones, those in the same k-means cluster (cluster), or those
+    that FILE.py:NAME selects."""
     refine_size: int = 7
     """Images in a neighbourhood, including the refined one; 1 changes nothing."""
 
@@ -39,4 +41,7 @@ class EvaluateConfig:
         )
         check("evaluate.batch_size", self.batch_size >= 1, ">= 1", self.batch_size)
         check("evaluate.kmeans_restarts", self.kmeans_restarts >= 1, ">= 1", self.kmeans_restarts)
+        for name in self.metrics:
+            check_name("evaluate.metrics", name, ())
+        check_name("evaluate.refine", self.refine, REFINERS)
         check("evaluate.refine_size", self.refine_size >= 1, ">= 1", self.refine_size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ibc_pyg.config.checks import check
+from ibc_pyg.config.checks import check, check_name
 
 
 @dataclass
@@ -22,6 +22,8 @@ class TrackConfig:
     """Group of the run in W&B."""
     tags: list[str] = field(default_factory=list)
     """Tags of the run."""
+    trackers: list[str] = field(default_factory=list)
+    """Further trackers of your own: FILE.py:NAME, package.module:NAME."""
     every: int = 1
     """Steps between records of the training loss; each record synchronises a GPU."""
     statistics_every: int = 50
@@ -31,6 +33,8 @@ class TrackConfig:
 
     def __post_init__(self) -> None:
         """Check ranges; raise ConfigError."""
+        for name in self.trackers:
+            check_name("track.trackers", name, ())
         check("track.every", self.every >= 1, ">= 1", self.every)
         often = self.statistics_every
         check("track.statistics_every", often >= 0, ">= 0", often)

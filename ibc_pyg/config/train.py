@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from ibc_pyg.config.checks import check, check_finite
+from ibc_pyg.config.checks import check, check_finite, check_name
+
+SCHEDULES = ("steps", "cosine")
+"""Schedules of this package."""
 
 
 @dataclass
@@ -15,20 +18,26 @@ class TrainConfig:
 
     epochs: int = 12
     """Number of epochs."""
+    optimizer: str = "RAdam"
+    """Name in torch.optim, or FILE.py:NAME."""
+    optimizer_args: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of the optimiser."""
     lr: float = 4e-3
     """Initial learning rate."""
     backbone_lr_factor: float = 1.0
     """Factor of `lr` for the backbone."""
     weight_decay: float = 0.0
-    """L2 penalty of RAdam."""
+    """Weight decay of the optimiser; the L2 penalty of RAdam."""
     decoupled_weight_decay: bool = False
     """Apply the penalty to the weights directly, as in the authors' RAdam, not to the gradient."""
     freeze_backbone_epochs: float = 0.0
     """Number of first epochs in which only the new last layer of the backbone is trained; its batch
     normalisations keep their statistics."""
-    schedule: Literal["steps", "cosine"] = "steps"
+    schedule: str = "steps"
     """steps: reduce the learning rate at `lr_milestones`; cosine: along half a cosine to
-    `lr_min_factor`."""
+    `lr_min_factor`; or FILE.py:NAME."""
+    schedule_args: dict[str, Any] = field(default_factory=dict)
+    """Arguments of a schedule of your own."""
     lr_milestones: list[float] = field(default_factory=lambda: [5.0, 9.0])
     """Epochs after which the learning rate is multiplied by `lr_factor`, with schedule steps."""
     lr_factor: float = 0.1
@@ -73,6 +82,10 @@ class TrainConfig:
         check_finite("train", self)
         check("train.epochs", self.epochs >= 1, ">= 1", self.epochs)
         check("train.lr", self.lr > 0, "> 0", self.lr)
+        check_name("train.schedule", self.schedule, SCHEDULES)
+        if self.schedule in SCHEDULES:
+            args = self.schedule_args
+            check("train.schedule_args", not args, f"empty with schedule {self.schedule}", args)
         factor = self.backbone_lr_factor
         check("train.backbone_lr_factor", factor >= 0, ">= 0", factor)
         check("train.weight_decay", self.weight_decay >= 0, ">= 0", self.weight_decay)

@@ -18,9 +18,9 @@ import torch
 from rich.console import Console
 
 from ibc_pyg.config import Config
+from ibc_pyg.config.plugged import user_code
 from ibc_pyg.console import info
 from ibc_pyg.errors import InUseError, RunError, UserError
-from ibc_pyg.nn.conv.user_conv import user_code
 from ibc_pyg.plain_text import log_lines
 from ibc_pyg.training.run import resume, train
 
@@ -92,7 +92,7 @@ def _run(order: Order, stop: Event, console: Console) -> Outcome:
         if stop.is_set():
             return Outcome("stopped")
         if order.resume:
-            known = user_code(order.config.model)
+            known = user_code(order.config)
             resume(order.path, console, trust_code=order.trust_code, known_code=known)
         else:
             train(order.config, order.path, console, trust_code=order.trust_code)

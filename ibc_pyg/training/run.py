@@ -13,6 +13,7 @@ from rich.console import Console
 
 from ibc_pyg.builders.data_changes import check_same_data
 from ibc_pyg.config import Config
+from ibc_pyg.config.plugged import check_code
 from ibc_pyg.config.yaml_file import config_to_dict, config_to_yaml
 from ibc_pyg.console import info
 from ibc_pyg.errors import RunError
@@ -21,7 +22,6 @@ from ibc_pyg.files import make_folder, read_json, write_json
 from ibc_pyg.inference.eval_set import EvalSet
 from ibc_pyg.inference.extract import EvalDescriptors, extract_split
 from ibc_pyg.inference.trained import Trained, load_run
-from ibc_pyg.nn.conv.user_conv import check_code
 from ibc_pyg.nn.weights import fit_weights, read_weights
 from ibc_pyg.parallel.collectives import world_size
 from ibc_pyg.parallel.fabric import explain_lost_process, make_fabric
@@ -38,7 +38,7 @@ from ibc_pyg.runs.resume import find_interrupted
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.runs.run_lock import locked
 from ibc_pyg.runs.split_record import read_split, record_of
-from ibc_pyg.track import JsonlTracker, MultiTracker, WandbTracker
+from ibc_pyg.track import JsonlTracker, MultiTracker, PluggedTracker, WandbTracker
 from ibc_pyg.track.base import Tracker
 from ibc_pyg.training.experiment import Experiment, setup
 from ibc_pyg.training.fit import fit
@@ -89,9 +89,8 @@ def resume(
         path: Its folder. A run without a checkpoint starts from the beginning.
         console: Shows progress.
         wanted: The experiment that the run should be; None accepts that of the folder.
-        trust_code: Whether graph layers that the folder or its teacher name may be imported if they
-            are neither PyG's nor of this package.
-        known_code: Such layers that the user named, which are trusted.
+        trust_code: Whether code that the folder or its teacher refer to may be imported.
+        known_code: References that the user named, which are trusted.
 
     Raises:
         UserError: If the folder is not a run, or is a run of another experiment, or has no intact
@@ -113,7 +112,7 @@ def _resume(
 ) -> RunFolder:
     interrupted = find_interrupted(path, wanted)
     run, config = interrupted.run, interrupted.config
-    check_code(config.model, path, trust=trust_code, known=known_code)
+    check_code(config, path, trust=trust_code, known=known_code)
     if run.summary.is_file():
         run.read_summary()
         if config.track.report and not run.report.is_file():
@@ -263,6 +262,8 @@ def _make_tracker(config: Config, run: RunFolder) -> MultiTracker:
     trackers: list[Tracker] = [JsonlTracker(run.metrics)]
     if config.track.wandb != "disabled":
         trackers.append(_make_wandb(config, run))
+    for name in config.track.trackers:
+        trackers.append(PluggedTracker(name, run_dir=run.path, config=config_to_dict(config)))
     return MultiTracker(trackers)
 
 

@@ -10,9 +10,9 @@ from PIL import Image
 from rich.console import Console
 
 from ibc_pyg import cli
-from ibc_pyg.config import ModelConfig
+from ibc_pyg.config import Config, ModelConfig
+from ibc_pyg.config.plugged import check_code, user_code
 from ibc_pyg.config.yaml_file import parse_config
-from ibc_pyg.nn.conv.user_conv import check_code, user_code
 from ibc_pyg.training.run import train
 
 SMALL = [
@@ -174,7 +174,7 @@ def test_the_layer_of_a_teacher_is_not_executed(finished, tmp_path, capsys, comm
     ],
 )
 def test_which_layers_are_user_code(tmp_path, conv, conv_args, names):
-    config = ModelConfig(conv=conv, conv_args=conv_args)
+    config = Config(model=ModelConfig(conv=conv, conv_args=conv_args))
     assert sorted(user_code(config)) == names
     check_code(config, tmp_path, trust=True)
     check_code(config, tmp_path, trust=False, known=names)

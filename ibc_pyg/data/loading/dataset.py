@@ -13,7 +13,7 @@ from ibc_pyg.data.images.sources import ImageSource, OnError
 from ibc_pyg.data.loading.batch import Pixels, ReadFailure, Skipped
 from ibc_pyg.data.table import Rows
 from ibc_pyg.data.transforms.base import Images, Transform
-from ibc_pyg.errors import DatasetError
+from ibc_pyg.errors import DatasetError, UserError
 
 # First word of the seed sequences of augmentation; see `ibc_pyg.data.sampling.base`.
 _STREAM = 2
@@ -75,7 +75,7 @@ class BatchDataset(Dataset["Pixels | ReadFailure"]):
         """Return the batch, or the reason why it cannot be read."""
         try:
             return self.load(key)
-        except DatasetError as error:
+        except UserError as error:
             return ReadFailure(str(error))
 
     def load(self, key: BatchKey) -> Pixels:

@@ -1,110 +1,33 @@
-"""User-defined graph layers: a dotted path, or a class in a Python file."""
+"""Graph layers of the user."""
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import importlib.util
-import sys
-from collections.abc import Collection
-from pathlib import Path
-
 from torch import nn
 
-from ibc_pyg.config import ModelConfig
-from ibc_pyg.errors import ConfigError, RunError
-from ibc_pyg.nn.conv.specs import SPECS
-
-_OURS = ("torch_geometric.nn.", "ibc_pyg.nn.")
-_INNER = {spec.inner for spec in SPECS.values()} - {None}
+from ibc_pyg.plugins import find_plug, is_reference
+from ibc_pyg.plugins.plug import described
 
 
-def user_code(config: ModelConfig) -> frozenset[str]:
-    """Return the graph layers of a model whose code is neither of PyG nor of this package.
+def find_class(name: str) -> type[nn.Module] | None:
+    """Import the class of a graph layer.
 
     Args:
-        config: Its `conv`, and the layer within that layer in `conv_args`, may be such names.
-    """
-    names = [config.conv, *(value for key, value in config.conv_args.items() if key in _INNER)]
-    return frozenset(
-        name
-        for name in names
-        if isinstance(name, str) and (":" in name or ("." in name and not name.startswith(_OURS)))
-    )
+        name: `FILE.py:NAME`, `package.module:NAME` or `package.module.NAME`, whose code is
+            **executed**: name only what you trust; or an entry point.
 
-
-def check_code(config: ModelConfig, run: Path, *, trust: bool, known: Collection[str] = ()) -> None:
-    """Refuse a run folder whose configuration would import code that is not trusted.
-
-    Args:
-        config: The model as the folder's config.yaml describes it.
-        run: The folder, for the message.
-        trust: Whether the user trusts all code that the folder names.
-        known: Layers that the user named on the command line, or in an experiment given there.
+    Returns:
+        The class; None if the name is none of these.
 
     Raises:
-        RunError: Naming the layer and the option that trusts it.
+        ConfigError: If there is no such file, module or class, the import fails, or it is not a
+            class derived from `torch.nn.Module`.
     """
-    names = sorted(user_code(config).difference(known))
-    if names and not trust:
-        file, colon, _ = names[0].rpartition(":")
-        what = f"execute the file {file}" if colon else f"import {names[0].rpartition('.')[0]}"
-        raise RunError(
-            f"{run}: its graph layer {names[0]} would {what}, which is not part of ibc_pyg or PyG; "
-            "if you trust that code, add --trust-code"
-        )
-
-
-def load_class(name: str) -> type[nn.Module]:
-    """Import the class `name`.
-
-    Args:
-        name: `package.module.Class`, or `path/to/file.py:Class`. The latter **executes the
-            file**, as `python file.py` would: name only files you trust.
-
-    Raises:
-        ConfigError: If there is no such file, module or class, the import fails, or the class is
-            not a `torch.nn.Module`.
-    """
-    path, colon, cls_name = name.rpartition(":")
-    if colon and path.endswith(".py"):
-        module = _run_file(Path(path).expanduser(), name)
-    else:
-        module_name, _, cls_name = name.rpartition(".")
-        try:
-            module = importlib.import_module(module_name)
-        except Exception as error:  # the user's module may raise anything
-            raise ConfigError(
-                f"conv: {name!r}: importing {module_name!r} failed: {_words(error)}"
-            ) from error
-    cls = getattr(module, cls_name, None)
-    if cls is None:
-        raise ConfigError(f"conv: {name!r}: there is no {cls_name!r} in it")
+    if "." in name and not is_reference(name):
+        name = ":".join(name.rsplit(".", 1))
+    plug = find_plug("graph layer", name)
+    if plug is None:
+        return None
+    cls = plug.target
     if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
-        raise ConfigError(f"conv: {name!r} must be a class derived from torch.nn.Module")
+        plug.refuse(plug.kind.expected, described(cls))
     return cls
-
-
-def _run_file(path: Path, name: str) -> object:
-    if not path.is_file():
-        raise ConfigError(f"conv: {name!r}: there is no file {str(path)!r}")
-    # MessagePassing looks up the module of its class in sys.modules; each file has its own name.
-    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
-    module_name = f"ibc_pyg_user_{path.stem}_{digest}"
-    if module_name in sys.modules:
-        return sys.modules[module_name]
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"conv: {name!r}: {str(path)!r} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # the user's file may raise anything
-        del sys.modules[module_name]
-        raise ConfigError(f"conv: {name!r}: running the file failed: {_words(error)}") from error
-    return module
-
-
-def _words(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"

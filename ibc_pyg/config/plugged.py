@@ -1,0 +1,142 @@
+"""Code of the user that a configuration refers to, and whether it may be imported."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ibc_pyg.config.experiment import Config
+from ibc_pyg.errors import RunError, printable
+from ibc_pyg.plugins.entry_points import entry_point, entry_point_names
+from ibc_pyg.plugins.kinds import KINDS, Kind
+from ibc_pyg.plugins.reference import is_reference
+
+INNER_LAYERS = ("conv", "phi")
+"""Keys of `model.conv_args` that may name a layer inside the layer."""
+
+# Dotted paths of graph layers that are no code of the user.
+_OURS = ("torch_geometric.nn.", "ibc_pyg.nn.")
+
+
+@dataclass(frozen=True)
+class Plugged:
+    """Reference to code of the user.
+
+    Attributes:
+        kind: Kind of the part.
+        field: Field that names it, such as `loss.terms.0.miner`.
+        name: Value of the field.
+        reference: `FILE.py:NAME`, `package.module:NAME`, or for a graph layer also
+            `package.module.NAME`; that of the package for the name of an entry point.
+    """
+
+    kind: Kind
+    field: str
+    name: str
+    reference: str
+
+    @property
+    def file(self) -> Path | None:
+        """The file that is executed; None for a module."""
+        place, colon, _ = self.reference.rpartition(":")
+        return Path(place).expanduser() if colon and place.endswith(".py") else None
+
+    @property
+    def module(self) -> str | None:
+        """Dotted name of the module that is imported; None for a file."""
+        if self.file is not None:
+            return None
+        return self.reference.rpartition(":" if ":" in self.reference else ".")[0]
+
+
+def plugged(config: Config) -> list[Plugged]:
+    """Return every reference to code of the user in a configuration; nothing is imported.
+
+    Args:
+        config: The experiment.
+    """
+    names = entry_point_names()
+    found = []
+    for kind, field, name in _names(config):
+        if _is_code(kind, name):
+            found.append(Plugged(KINDS[kind], field, name, name))
+        elif name in names:
+            found.append(Plugged(KINDS[kind], field, name, str(entry_point(name))))
+    return found
+
+
+def user_code(config: Config, *, opening: bool = False) -> frozenset[str]:
+    """Return the references of a configuration that name a file or module to import.
+
+    Entry points are left out: a configuration cannot choose what they import.
+
+    Args:
+        config: The experiment.
+        opening: Only those that commands on a finished run import.
+    """
+    return frozenset(
+        name
+        for kind, _, name in _names(config)
+        if _is_code(kind, name) and (KINDS[kind].opens or not opening)
+    )
+
+
+def check_code(
+    config: Config, run: Path, *, trust: bool, known: Collection[str] = (), opening: bool = False
+) -> None:
+    """Refuse a run folder whose configuration would import code that is not trusted.
+
+    Args:
+        config: The experiment as the folder's config.yaml describes it.
+        run: The folder, for the message.
+        trust: Whether the user trusts all code that the folder names.
+        known: References that the user named on the command line, or in an experiment given there.
+        opening: Whether the run is only opened, which imports less than training it does.
+
+    Raises:
+        RunError: Naming the field, the reference and the option that trusts it.
+    """
+    unknown = user_code(config, opening=opening).difference(known)
+    if trust or not unknown:
+        return
+    field, name = min((field, name) for _, field, name in _names(config) if name in unknown)
+    place, colon, _ = name.rpartition(":")
+    if not colon:
+        place = name.rpartition(".")[0]
+    what = f"execute the file {place}" if place.endswith(".py") and colon else f"import {place}"
+    raise RunError(
+        f"{run}: {field} = {printable(name)} would {printable(what)}, which is not part of "
+        "ibc_pyg or PyG; if you trust that code, add --trust-code"
+    )
+
+
+def _names(config: Config) -> Iterator[tuple[str, str, str]]:
+    """Yield kind, field and value of each field that may refer to code."""
+    data, model, train = config.data, config.model, config.train
+    yield "data set", "data.name", data.name
+    yield "transform", "data.transform", data.transform
+    yield "sampler", "data.sampler", data.sampler
+    yield "backbone", "model.backbone", model.backbone
+    yield "graph layer", "model.conv", model.conv
+    for key in INNER_LAYERS:
+        if isinstance(name := model.conv_args.get(key), str):
+            yield "graph layer", f"model.conv_args.{key}", name
+    yield "graph", "model.graph", model.graph
+    for number, term in enumerate(config.loss.terms):
+        yield "loss", f"loss.terms.{number}.name", term.name
+        if term.miner is not None:
+            yield "miner", f"loss.terms.{number}.miner", term.miner
+    yield "optimiser", "train.optimizer", train.optimizer
+    yield "schedule", "train.schedule", train.schedule
+    for number, name in enumerate(config.evaluate.metrics):
+        yield "metric", f"evaluate.metrics.{number}", name
+    yield "refiner", "evaluate.refine", config.evaluate.refine
+    for number, name in enumerate(config.track.trackers):
+        yield "tracker", f"track.trackers.{number}", name
+
+
+def _is_code(kind: str, name: str) -> bool:
+    if is_reference(name):
+        return True
+    return kind == "graph layer" and "." in name and not name.startswith(_OURS)
