@@ -52,7 +52,9 @@ def try_out(name: str, loss: nn.Module, *, num_classes: int, embedding_size: int
             f"classes and features of width {embedding_size}: {first_line(error)}"
         ) from error
     if isinstance(loss, PluggedLoss) and not bool(torch.as_tensor(value).isfinite().all()):
-        loss.plug.refuse("a finite loss for random features", float(torch.as_tensor(value)))
+        loss.plug.refuse(
+            "a finite loss for random features", float(torch.as_tensor(value).detach())
+        )
     if not isinstance(value, Tensor) or value.shape != ():
         raise ConfigError(
             f"loss.terms: {name} does not give a scalar with these arguments; choose another "

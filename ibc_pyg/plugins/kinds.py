@@ -24,6 +24,11 @@ class Kind:
     expected: str
     opens: bool = False
 
+    @property
+    def place(self) -> str:
+        """Its field, for messages."""
+        return self.field.replace("[]", "")
+
 
 KINDS: MappingProxyType[str, Kind] = MappingProxyType(
     {

@@ -70,7 +70,7 @@ class Plug:
     def refuse(self, expected: str, came: object) -> NoReturn:
         """Raise ConfigError: something else was expected than what came."""
         raise ConfigError(
-            f"{self.kind.field}: {printable(self.text)}: expected {expected}, not {came}"
+            f"{self.kind.place}: {printable(self.text)}: expected {expected}, not {came}"
         )
 
     @contextmanager
@@ -86,7 +86,7 @@ class Plug:
             raise
         except Exception as error:  # code of the user may raise anything
             raise ConfigError(
-                f"{self.kind.field}: {printable(self.text)} {what}: {type(error).__name__}: "
+                f"{self.kind.place}: {printable(self.text)} {what}: {type(error).__name__}: "
                 f"{reason(error)}"
             ) from error
 
@@ -113,7 +113,7 @@ def find_plug(kind: str, name: str) -> Plug | None:
     Raises:
         ConfigError: If it cannot be imported, or can be neither called nor constructed.
     """
-    field = KINDS[kind].field
+    field = KINDS[kind].place
     text = name if is_reference(name) else entry_point(name)
     if text is None:
         return None
@@ -133,7 +133,7 @@ def load_plug(kind: str, name: str) -> Plug:
     plug = find_plug(kind, name)
     if plug is None:
         raise ConfigError(
-            f"{KINDS[kind].field}: {name!r} is unknown; give FILE.py:NAME, package.module:NAME or "
+            f"{KINDS[kind].place}: {name!r} is unknown; give FILE.py:NAME, package.module:NAME or "
             "the name of an entry point in ibc_pyg.plugins"
         )
     return plug

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from torch import nn
+from torch.nn.parameter import UninitializedParameter
 
 from ibc_pyg.errors import ConfigError, check_arguments, did_you_mean, first_line
 from ibc_pyg.nn.backbones.published import PRETRAINED
@@ -63,6 +64,8 @@ def make_backbone(
             backbone = plug.make(args, in_channels=in_channels, embedding_dim=embedding_dim)
             if not isinstance(backbone, nn.Module):
                 plug.refuse(plug.kind.expected, described(backbone))
+            if any(isinstance(each, UninitializedParameter) for each in backbone.parameters()):
+                plug.refuse("layers of known sizes", "lazy ones")
             return _with_weights(name, backbone, weights)
         otherwise = f"choose one of {', '.join(names)}, timm:NAME or FILE.py:NAME"
         hint = did_you_mean(name, names, otherwise)
