@@ -6,6 +6,7 @@ from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
+import torch_geometric.nn
 from torch import Tensor
 
 from ibc_pyg.builders.arguments import argument_errors
@@ -13,6 +14,7 @@ from ibc_pyg.config import ModelConfig
 from ibc_pyg.data.transforms import Transform
 from ibc_pyg.errors import ConfigError, first_line
 from ibc_pyg.nn.backbones import backbone_names
+from ibc_pyg.nn.conv.user_conv import layer_plug
 from ibc_pyg.nn.model import IntraBatchModel, complete_batch
 from ibc_pyg.plugins import Plug, find_plug
 from ibc_pyg.plugins.plug import described
@@ -63,7 +65,7 @@ def check_output(plug: Plug, output: object, shape: tuple[int, ...]) -> None:
 
 
 def check_graph(config: ModelConfig, model: IntraBatchModel, num_nodes: int) -> None:
-    """Check a batch graph that is not complete with one forward pass.
+    """Check a batch graph that is not complete, or a layer of the user, with one forward pass.
 
     Args:
         config: Names and arguments of graph and layer.
@@ -73,7 +75,8 @@ def check_graph(config: ModelConfig, model: IntraBatchModel, num_nodes: int) -> 
     Raises:
         ConfigError: If the arguments of the graph are invalid, or the layer does not support it.
     """
-    if model.mpn is None or model.graph is complete_batch:
+    plug = None if hasattr(torch_geometric.nn, config.conv) else layer_plug(config.conv)
+    if model.mpn is None or (model.graph is complete_batch and plug is None):
         return
     generator = torch.Generator().manual_seed(0)
     nodes = torch.randn(num_nodes, config.embedding_dim, generator=generator)  # [N, D]
@@ -81,5 +84,8 @@ def check_graph(config: ModelConfig, model: IntraBatchModel, num_nodes: int) -> 
         graph = model.graph(F.normalize(nodes, dim=-1))
         training = model.training
         model.eval()
-        model.mpn(graph.x, graph.edge_index, graph.edge_weight)
+        with nullcontext() if plug is None else plug.errors():
+            output = model.mpn(graph.x, graph.edge_index, graph.edge_weight).features[-1]
         model.train(training)
+    if plug is not None and not bool(output.isfinite().all()):
+        plug.refuse("finite embeddings", "NaN or infinite ones")

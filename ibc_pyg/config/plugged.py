@@ -53,6 +53,8 @@ class Plugged:
 def plugged(config: Config) -> list[Plugged]:
     """Return every reference to code of the user in a configuration; nothing is imported.
 
+    A name of this package that an installed package adds, too, is listed, though it is not used.
+
     Args:
         config: The experiment.
     """

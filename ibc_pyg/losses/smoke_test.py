@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ibc_pyg.errors import ConfigError, UserError, first_line
 from ibc_pyg.losses.plugged import PluggedLoss
 from ibc_pyg.losses.term import TermInput
+from ibc_pyg.plugins.plug import described
 
 _CLASSES, _IMAGES, _STEPS = 4, 4, 2
 
@@ -52,9 +53,7 @@ def try_out(name: str, loss: nn.Module, *, num_classes: int, embedding_size: int
             f"classes and features of width {embedding_size}: {first_line(error)}"
         ) from error
     if isinstance(loss, PluggedLoss) and not bool(torch.as_tensor(value).isfinite().all()):
-        loss.plug.refuse(
-            "a finite loss for random features", float(torch.as_tensor(value).detach())
-        )
+        loss.plug.refuse("a finite loss for random features", described(value))
     if not isinstance(value, Tensor) or value.shape != ():
         raise ConfigError(
             f"loss.terms: {name} does not give a scalar with these arguments; choose another "

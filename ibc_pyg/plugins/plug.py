@@ -164,7 +164,9 @@ def named_arguments(target: Callable[..., Any]) -> set[str]:
 def described(value: object) -> str:
     """Return a phrase for a value of a wrong kind: its class, and shape and type of a tensor."""
     kind = value.__name__ if isinstance(value, type) else type(value).__name__
-    if (shape := getattr(value, "shape", None)) is not None:
+    if (shape := getattr(value, "shape", None)) == () and hasattr(value, "item"):
+        return f"{value.item()!r:.60}"
+    if shape is not None:
         return f"{kind} {list(shape)} of {getattr(value, 'dtype', '')}"
     if isinstance(value, type):
         return f"the class {kind}"

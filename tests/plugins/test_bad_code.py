@@ -50,6 +50,12 @@ BAD = {
     "backbone raises": ("backbone", "class Own(nn.Module):\n def forward(self, x): return x.quux",
                         "AttributeError"),
     "no layer": ("graph layer", "Own = print", "expected a class derived from torch.nn.Module"),
+    "layer nan": ("graph layer", "class Own(nn.Module):\n def forward(self, x, edge_index):\n"
+                  "  return x * math.nan", "expected finite embeddings"),
+    "layer raises": ("graph layer", "class Own(nn.Module):\n def forward(self, x, edge_index):\n"
+                     "  return x.quux", "AttributeError"),
+    "layer shape": ("graph layer", "class Own(nn.Module):\n def forward(self, x, edge_index):\n"
+                    "  return x[:3]", "one embedding per node"),
     "graph kind": ("graph", "Own = lambda x: 3", "expected edge_index or a Data, not 3"),
     "graph shape": ("graph", "Own = lambda x: torch.zeros(3, 4).long()",
                     "expected edge_index int64 [2, E], not Tensor [3, 4]"),

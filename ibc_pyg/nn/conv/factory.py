@@ -18,7 +18,7 @@ from ibc_pyg.nn.conv.inputs import ConvInputs
 from ibc_pyg.nn.conv.intra_batch_conv import IntraBatchConv
 from ibc_pyg.nn.conv.no_messages import NoMessages
 from ibc_pyg.nn.conv.specs import SPECS, UNSUPPORTED, ConvOptions, ConvSpec
-from ibc_pyg.nn.conv.user_conv import find_class
+from ibc_pyg.nn.conv.user_conv import layer_plug
 
 
 def make_conv(
@@ -79,8 +79,8 @@ def _find(name: str) -> tuple[type[nn.Module], ConvSpec]:
         return IntraBatchConv, ConvSpec()
     cls = getattr(pyg, name, getattr(torch_geometric.nn, name, None))
     by_path = cls is None
-    if cls is None:
-        cls = find_class(name)
+    if cls is None and (plug := layer_plug(name)) is not None:
+        cls = plug.target
     if cls is None:
         hint = did_you_mean(
             name,

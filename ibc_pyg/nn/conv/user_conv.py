@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import nn
 
-from ibc_pyg.plugins import find_plug, is_reference
+from ibc_pyg.plugins import Plug, find_plug, is_reference
 from ibc_pyg.plugins.plug import described
 
 
-def find_class(name: str) -> type[nn.Module] | None:
+def layer_plug(name: str) -> Plug | None:
     """Import the class of a graph layer.
 
     Args:
@@ -16,7 +16,7 @@ def find_class(name: str) -> type[nn.Module] | None:
             **executed**: name only what you trust; or an entry point.
 
     Returns:
-        The class; None if the name is none of these.
+        The plug of the class; None if the name is none of these.
 
     Raises:
         ConfigError: If there is no such file, module or class, the import fails, or it is not a
@@ -30,4 +30,4 @@ def find_class(name: str) -> type[nn.Module] | None:
     cls = plug.target
     if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
         plug.refuse(plug.kind.expected, described(cls))
-    return cls
+    return plug
