@@ -75,8 +75,10 @@ def check_graph(config: ModelConfig, model: IntraBatchModel, num_nodes: int) -> 
     Raises:
         ConfigError: If the arguments of the graph are invalid, or the layer does not support it.
     """
+    if model.mpn is None:
+        return
     plug = None if hasattr(torch_geometric.nn, config.conv) else layer_plug(config.conv)
-    if model.mpn is None or (model.graph is complete_batch and plug is None):
+    if model.graph is complete_batch and plug is None:
         return
     generator = torch.Generator().manual_seed(0)
     nodes = torch.randn(num_nodes, config.embedding_dim, generator=generator)  # [N, D]

@@ -62,7 +62,7 @@ def _make(config: TrainConfig, groups: list[dict[str, Any]]) -> torch.optim.Opti
             f"train.optimizer: torch.optim has no optimiser {name!r}; "
             f"{did_you_mean(name, _names(), 'give its name, or FILE.py:NAME')}"
         )
-    _check_decoupled(config, plug.target)
+    _check_decay(config, plug.target)
     if "params" not in named_arguments(plug.target):
         plug.refuse("a class with an argument params", f"{plug.name} without")
     made = plug.make(config.optimizer_args, params=groups, lr=config.lr, **_weight_decay(config))
@@ -80,11 +80,9 @@ def _of_torch(
     check_arguments(
         kind, config.optimizer_args, what=what, reserved=("params", "lr", "weight_decay")
     )
-    _check_decoupled(config, kind)
+    _check_decay(config, kind)
     taken = named_arguments(kind)
     given = {"lr": config.lr, **_weight_decay(config)}
-    if config.weight_decay and "weight_decay" not in taken:
-        raise ConfigError(f"train.weight_decay: {config.optimizer} has none; set it to 0")
     supplied = {key: value for key, value in given.items() if key in taken}
     with argument_errors("train.optimizer_args", config.optimizer, config.optimizer_args):
         return kind(groups, **{**supplied, **config.optimizer_args})
@@ -97,11 +95,12 @@ def _weight_decay(config: TrainConfig) -> dict[str, Any]:
     }
 
 
-def _check_decoupled(config: TrainConfig, kind: Any) -> None:
-    if config.decoupled_weight_decay and "decoupled_weight_decay" not in named_arguments(kind):
-        raise ConfigError(
-            f"train.decoupled_weight_decay: {config.optimizer} has no such option; set it to false"
-        )
+def _check_decay(config: TrainConfig, kind: Any) -> None:
+    """Refuse a weight decay that would have no effect."""
+    taken = named_arguments(kind)
+    for name, none in (("weight_decay", "0"), ("decoupled_weight_decay", "false")):
+        if getattr(config, name) and name not in taken:
+            raise ConfigError(f"train.{name}: {config.optimizer} takes none; set it to {none}")
 
 
 def _names() -> list[str]:

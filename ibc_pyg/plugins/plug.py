@@ -85,6 +85,8 @@ class Plug:
         except UserError:
             raise
         except Exception as error:  # code of the user may raise anything
+            if type(error).__name__ == "OutOfMemoryError":  # torch's, of the machine
+                raise
             raise ConfigError(
                 f"{self.kind.place}: {printable(self.text)} {what}: {type(error).__name__}: "
                 f"{reason(error)}"

@@ -130,6 +130,33 @@ def test_the_metric_is_in_summary_and_table(trained, monkeypatch, capsys):
     capsys.readouterr()
     assert cli.run(["evaluate", str(run), "--trust-code"]) == 0
     assert "own/class_margin" in capsys.readouterr().out
+    assert cli.run(["report", str(run), "--trust-code"]) == 0
+    assert "own/class_margin" in (run / "report.html").read_text()
+
+
+def test_the_metric_reaches_the_trackers(monkeypatch, tmp_path):
+    monkeypatch.chdir(EXAMPLES)
+    (tmp_path / "own.py").write_text(
+        "class Own:\n"
+        " def __init__(self, run_dir): self.file = run_dir / 'summary'\n"
+        " def log(self, step, values): pass\n"
+        " def summary(self, values): self.file.write_text(repr(values))\n"
+    )
+    (tmp_path / "e.yaml").write_text("select: last\n")
+    words = ["train", str(tmp_path / "e.yaml"), *SMALL, *CASES["metric"]]
+    words += ["--track.trackers", f"[{tmp_path / 'own.py'}:Own]", "--out", str(tmp_path / "run")]
+    assert cli.run(words) == 0
+    assert "own/class_margin" in (tmp_path / "run" / "summary").read_text()
+
+
+def test_a_tracker_that_raises_does_not_stop_the_run(tmp_path, capsys):
+    (tmp_path / "own.py").write_text("class Own:\n def log(self, step, values): 1 / 0\n")
+    (tmp_path / "e.yaml").write_text("select: last\n")
+    words = ["train", str(tmp_path / "e.yaml"), *SMALL, "--out", str(tmp_path / "run")]
+    assert cli.run([*words, "--track.trackers", f"[{tmp_path / 'own.py'}:Own]"]) == 0
+    said = capsys.readouterr().err
+    assert said.count("own.py:Own") == 1
+    assert "training continues: division by zero" in said
 
 
 def test_neighbours_of_the_user_give_the_same_as_knn(trained, monkeypatch):
