@@ -56,7 +56,9 @@ def make_parser() -> argparse.ArgumentParser:
 def _add_debug(parser: argparse.ArgumentParser) -> None:
     """Declare `--debug`, before or after the command; `run` reads it."""
     parser.add_argument(
-        DEBUG, action="store_true", help="also print the traceback of an error, as of a plug"
+        DEBUG,
+        action="store_true",
+        help="also print the traceback of an error",
     )
 
 

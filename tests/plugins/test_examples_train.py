@@ -90,6 +90,18 @@ def test_a_finished_run_is_evaluated_with_its_code(trained, monkeypatch, capsys)
     assert load(run, trust_code=True).dim == 16
 
 
+def test_a_normalisation_of_the_user_is_not_guessed(trained, monkeypatch, tmp_path, capsys):
+    run = trained("transform", monkeypatch)
+    words = [str(run), "--trust-code"]
+    for command in (
+        ["export", *words, "--out", str(tmp_path / "m.onnx")],
+        ["evaluate", *words, "--crops", "5"],
+    ):
+        capsys.readouterr()
+        assert cli.run(command) == 2
+        assert "derive it from ibc_pyg.data.transforms.Transform" in capsys.readouterr().err
+
+
 def test_data_options_reach_the_code(trained, monkeypatch):
     for case, classes in (("table", 6), ("data set", 5)):
         split = json.loads((trained(case, monkeypatch) / "split.json").read_text())

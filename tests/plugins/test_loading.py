@@ -3,7 +3,6 @@
 import pickle
 import re
 import sys
-from importlib.metadata import EntryPoint
 
 import pytest
 import torch
@@ -79,21 +78,23 @@ def test_arguments_without_code_of_the_user_are_refused(config):
         config()
 
 
+POINTS = """
+[ibc_pyg.plugins]
+our_proxies = loss:Proxies
+our_margin = metric:class_margin
+conv4 = backbone:TwoLayers
+"""
+
+
 @pytest.fixture
-def installed(monkeypatch):
-    """Pretend that a package adds names; the reference leads to the examples."""
+def installed(tmp_path, monkeypatch):
+    """Install a package that adds names; its references lead to the examples."""
+    folder = tmp_path / "our_package-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: our-package\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text(POINTS)
+    monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.syspath_prepend(str(EXAMPLES))
-    points = [
-        EntryPoint("our_proxies", "loss:Proxies", "ibc_pyg.plugins"),
-        EntryPoint("our_margin", "metric:class_margin", "ibc_pyg.plugins"),
-        EntryPoint("conv4", "backbone:TwoLayers", "ibc_pyg.plugins"),
-    ]
-
-    def entry_points(*, group, name=None):
-        assert group == "ibc_pyg.plugins"
-        return [each for each in points if name in (None, each.name)]
-
-    monkeypatch.setattr("ibc_pyg.plugins.entry_points.entry_points", entry_points)
     yield
     for name in ("loss", "metric", "backbone"):
         sys.modules.pop(name, None)
@@ -173,3 +174,34 @@ def test_a_failing_transform_in_a_worker_is_one_line(tmp_path):
     loader = eval_loader(table, table.where(Role.TRAIN), transform, 16, Loading(workers=1))
     with pytest.raises(Exception, match=f"^data.transform: {file}:Own failed: KeyError: 'late'$"):
         next(iter(loader))
+
+
+SUBCLASSES = """
+from ibc_pyg.data.sampling import WalkSampler
+from ibc_pyg.data.transforms import PlainTransform
+
+class First(WalkSampler):
+    def __init__(self, labels, settings, steps=1):
+        super().__init__(labels, settings)
+        self.steps = steps
+    def make_plan(self, rng):
+        return super().make_plan(rng)[:self.steps]
+
+class Doubled(PlainTransform):
+    def normalise(self, pixels):
+        return 2 * super().normalise(pixels)
+"""
+
+
+def test_subclasses_of_this_package_s_classes_are_taken_as_they_are(tmp_path):
+    file = tmp_path / "own.py"
+    file.write_text(SUBCLASSES)
+    table = load_table("digits")
+    settings = SamplerSettings(4, 4, seed=0)
+    ours = make_sampler("walk", table.labels, settings)
+    own = make_sampler(f"{file}:First", table.labels, settings, {"steps": 2})
+    assert list(own) == list(ours)[:2]
+    plain = transform_preset("none", image_size=8)
+    doubled = transform_preset(f"{file}:Doubled", image_size=8, resize=8)
+    image = torch.randint(256, (1, 1, 8, 8), dtype=torch.uint8)
+    assert torch.equal(doubled.test(image), 2 * plain.test(image))
