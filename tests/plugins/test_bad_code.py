@@ -94,7 +94,8 @@ def run(kind, source, tmp_path, *words):
     if kind == "transform":
         config.data.transform_args = {}
     experiment.write_text(config_to_yaml(config))
-    code = cli.run(["train", str(experiment), "--out", str(tmp_path / "run"), "--trust-code", *words])
+    out = str(tmp_path / "run")
+    code = cli.run(["train", str(experiment), "--out", out, "--trust-code", *words])
     return code, file
 
 

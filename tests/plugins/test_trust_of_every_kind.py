@@ -108,3 +108,20 @@ def test_timm_s_networks_are_no_code_of_the_user():
 
 def test_every_layer_inside_a_layer_is_known():
     assert {spec.inner for spec in SPECS.values()} - {None} == set(INNER_LAYERS)
+
+
+@pytest.mark.parametrize("command", ["train", "compare"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stranger_s_experiment_is_not_trained(kind, command, tmp_path, capsys):
+    file = tmp_path / "evil.py"
+    file.write_text(EVIL)
+    experiment = tmp_path / "experiment.yaml"
+    config = naming(parse_config(None, SMALL), kind, f"{file}:evil")
+    experiment.write_text(config_to_yaml(config))
+    words = [command, str(experiment), "--out", str(tmp_path / "out")]
+    assert cli.run(words) == 2
+    said = capsys.readouterr().err
+    (found,) = plugged(config)
+    assert said.count("\n") == 1
+    assert all(word in said for word in (found.field, str(file), "--trust-code"))
+    assert not executed(file)
