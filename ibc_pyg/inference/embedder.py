@@ -263,7 +263,10 @@ class Embedder:
             return _Decoded(row, None, str(error).partition(";")[0])
         if self.image_shape is not None:
             pixels = fit_shape(pixels, *self.image_shape)  # [C, h, w]
-        return _Decoded(row, self.transform.fit([pixels]))  # [1, S, S, C]
+        try:
+            return _Decoded(row, self.transform.fit([pixels]))  # [1, S, S, C]
+        except DatasetError as error:
+            return _Decoded(row, None, f"{name}: {str(error).partition(';')[0]}")
 
 
 def _listed(images: Any) -> Iterable[Picture]:
