@@ -44,6 +44,15 @@ class ModelSource:
     name: str
     weights: str | None = None
 
+    def check(self) -> None:
+        """Check the types of values that were read from a file.
+
+        Raises:
+            TypeError: If one is wrong.
+        """
+        if not (isinstance(self.name, str) and isinstance(self.weights, str | None)):
+            raise TypeError("the place of the model is not text")
+
 
 _MIXED = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
