@@ -18,9 +18,7 @@ from ibc_pyg.inference.pretrained import load_pretrained
 @pytest.fixture(scope="module")
 def pictures():
     rng = np.random.default_rng(0)
-    return [
-        Image.fromarray(rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)) for _ in range(3)
-    ]
+    return [Image.fromarray(rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)) for _ in range(3)]
 
 
 def classifier_input(network, layer, images):

@@ -1,10 +1,12 @@
-"""Actions on the state of an index: compact, relocate, verify."""
+"""Actions on the state of an index: compact, rebuild, relocate, verify."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 from typing import Any
+
+from ibc_pyg.commands.index.options import add_ann
 
 
 def add_actions(actions: Any) -> None:
@@ -14,6 +16,13 @@ def add_actions(actions: Any) -> None:
     )
     compact.add_argument("index", type=Path, metavar="INDEX")
     compact.set_defaults(act=_compact)
+
+    rebuild = actions.add_parser(
+        "rebuild", help="build the approximate search again, or another kind", allow_abbrev=False
+    )
+    rebuild.add_argument("index", type=Path, metavar="INDEX")
+    add_ann(rebuild)
+    rebuild.set_defaults(act=_rebuild)
 
     relocate = actions.add_parser(
         "relocate", help="tell the index that its pictures were moved", allow_abbrev=False
@@ -42,8 +51,20 @@ def _compact(arguments: argparse.Namespace) -> int:
     from ibc_pyg.retrieval.index import Index
 
     with Index.open(arguments.index) as index:
-        number = index.compact()
+        number = index.compact(progress=console())
         info(console(), f"{number:,} vectors given back; {len(index):,} are left")
+    return 0
+
+
+def _rebuild(arguments: argparse.Namespace) -> int:
+    from ibc_pyg.commands.common import console
+    from ibc_pyg.console import info
+    from ibc_pyg.retrieval.index import Index
+
+    out = console()
+    with Index.open(arguments.index) as index:
+        if index.rebuild(arguments.ann, arguments.recall, progress=out) is None:
+            info(out, f"{index.path} is searched exactly: {len(index):,} pictures")
     return 0
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ibc_pyg.errors import RunError, printable
+from ibc_pyg.retrieval.store.ann_files import ann_prefix, remove_ann
 from ibc_pyg.retrieval.store.catalogue import (
     Cursor,
     State,
@@ -157,13 +158,14 @@ class StoreWriter:
             self.state = read_state(sql)
 
     def _sweep(self) -> None:
-        """Remove vector files of other generations, and drafts that a kill left."""
+        """Remove files of other generations, and drafts that a kill left."""
         current = vector_file(self.folder, self.state.generation)
         for left in (*self.folder.glob("vectors-*.f32"), *self.folder.glob(f".{CATALOGUE}.*")):
             if left != current:
                 # Windows keeps a file that a reader has mapped; the next writer removes it.
                 with suppress(OSError):
                     left.unlink()
+        remove_ann(self.folder, keep=ann_prefix(self.state.generation))
 
 
 @contextmanager
