@@ -41,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--min-similarity", type=float, metavar="S", help="leave out less similar pictures"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results as JSON")
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="also write a page that shows the pictures"
+    )
     add_model(parser)
 
 
@@ -60,7 +63,7 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
             raise UserError(f"{printable(query)} is not a file; give a picture to search with")
     indexed = is_index(arguments.index)
     place = {"indexes" if indexed else "runs": [arguments.index]}
-    check_outputs([arguments.json], inputs=arguments.queries, **place)
+    check_outputs([arguments.json, arguments.html], inputs=arguments.queries, **place)
     return _in_index(arguments) if indexed else _in_run(arguments)
 
 
@@ -69,8 +72,9 @@ def _in_index(arguments: argparse.Namespace) -> int:
     from ibc_pyg.console import info
     from ibc_pyg.files import write_json
     from ibc_pyg.retrieval.hits import vote
+    from ibc_pyg.retrieval.page.page import Answer, write_page
 
-    out, found = console(), []
+    out, found, answers = console(), [], []
     with open_index(arguments) as index:
         lists = index.search(
             arguments.queries,
@@ -79,13 +83,15 @@ def _in_index(arguments: argparse.Namespace) -> int:
             min_similarity=arguments.min_similarity,
         )
         unfinished = not index.complete
+        about = f"{len(index):,} pictures; {index.fingerprint}"
     for query, hits in zip(arguments.queries, lists, strict=True):
         result: dict[str, Any] = {"query": str(query), "hits": [hit.to_dict() for hit in hits]}
         info(out, f"{query}:" if hits else f"{query}: no picture found")
         if hits:
             print_hits(hits, out)
+        winner = vote(hits) if arguments.vote else None
+        answers.append(Answer(query, hits, winner))
         if arguments.vote:
-            winner = vote(hits)
             result["vote"] = None if winner is None else vars(winner)
             info(out, f"vote: {'no neighbour has a class' if winner is None else winner}")
         found.append(result)
@@ -93,6 +99,8 @@ def _in_index(arguments: argparse.Namespace) -> int:
         info(out, f"The index is not complete: python run.py index sync {arguments.index}")
     if arguments.json is not None:
         write_json(arguments.json, {"index": str(arguments.index), "queries": found})
+    if arguments.html is not None:
+        write_page(arguments.html, answers, arguments.index.name, [about])
     return 0
 
 
@@ -147,6 +155,7 @@ def _in_run(arguments: argparse.Namespace) -> int:
         ("--min-similarity", arguments.min_similarity is not None),
         ("--model", arguments.model),
         ("--weights", arguments.weights),
+        ("--html", arguments.html),
         ("a second picture", len(arguments.queries) > 1),
     ):
         if given:

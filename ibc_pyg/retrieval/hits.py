@@ -20,6 +20,8 @@ class Hit:
         row: Its row in `Index.vectors`.
         identical: Whether the query is a file with the same content.
         copies: Other files of the same content.
+        strangers: How often pictures of two different classes are at least this similar, in
+            [0, 1], by the calibration of the index; None without one.
     """
 
     rank: int
@@ -29,6 +31,7 @@ class Hit:
     row: int
     identical: bool = False
     copies: tuple[str, ...] = ()
+    strangers: float | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Return the attributes, for a JSON file."""
