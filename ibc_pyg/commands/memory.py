@@ -10,10 +10,10 @@ _M_MMAP_MAX = -4
 
 
 def keep_freed_memory() -> bool:
-    """Make glibc keep freed memory, which a training step on the CPU asks for again at once.
+    """Make glibc keep freed memory, which the next batch on the CPU asks for again at once.
 
-    Otherwise the system clears the same pages in every step. Commands that train call it; the
-    library leaves the settings of its process alone
+    Otherwise the system clears the same pages in every step. Commands that train, and those that
+    embed many pictures, call it; the library leaves the settings of its process alone
     (https://man7.org/linux/man-pages/man3/mallopt.3.html).
 
     Returns:

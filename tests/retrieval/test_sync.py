@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import ibc_pyg
 from ibc_pyg.errors import DatasetError, RunError
@@ -295,6 +296,36 @@ def test_odd_names_and_files_are_indexed_or_counted(model, tmp_path):
         assert model.since() == 0
         assert index.remove(folder / raw) == 1
         assert index.add(folder / raw).added == 1
+
+
+def test_broken_and_unusual_files_are_all_accounted_for(model, tmp_path):
+    folder, rng = tmp_path / "mixed", np.random.default_rng(0)
+    whole = save_picture(folder / "whole.png", 0).read_bytes()
+    for number in range(100):
+        (folder / f"cut{number}.png").write_bytes(whole[: number % (len(whole) - 30)])
+        (folder / f"noise{number}.jpg").write_bytes(rng.bytes(50))
+    colours = Image.fromarray(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8))
+    colours.convert("CMYK").save(folder / "cmyk.jpg")
+    deep = rng.integers(0, 2**16, (20, 30), dtype=np.uint16)
+    Image.fromarray(deep).save(folder / "deep.png")
+    frames = [colours.rotate(angle) for angle in (90, 180)]
+    colours.save(folder / "animated.gif", save_all=True, append_images=frames)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    colours.save(folder / "turned.jpg", exif=turned)
+    colours.convert("RGBA").save(folder / "alpha.webp")
+    Image.new("1", (10_000, 10_000)).save(folder / "large.png")
+    with ibc_pyg.Index.build(model.embedder, folder, tmp_path / "index") as index:
+        assert index.report == SyncReport(added=6, skipped=201, embedded=6)
+        assert len(index.skipped) == 201
+        reasons = {each.path: each.reason for each in index.skipped}
+        assert "10000 x 10000 pixels, more than the allowed" in reasons["large.png"]
+        assert all(reason.isprintable() and len(reason) < 200 for reason in reasons.values())
+        found = np.asarray(model.embedder.embed([e.path for e in index.catalogue]))
+        assert np.array_equal(found, index.vectors)
+        model.since()
+        assert index.sync() == SyncReport(unchanged=6, skipped=201)
+        assert model.since() == 0
 
 
 def test_nothing_to_index(model, tmp_path):

@@ -15,6 +15,7 @@ from ibc_pyg.commands.index.options import (
     open_index,
     print_report,
 )
+from ibc_pyg.commands.memory import keep_freed_memory
 
 Actions = Any  # argparse does not export the type
 
@@ -70,6 +71,7 @@ def _build(arguments: argparse.Namespace) -> int:
     from ibc_pyg.retrieval.index import Index
 
     check_batch_size(arguments)
+    keep_freed_memory()
     out = console()
     with Index.build(
         arguments.model,
@@ -93,6 +95,7 @@ def _sync(arguments: argparse.Namespace) -> int:
     from ibc_pyg.commands.common import console
 
     check_batch_size(arguments)
+    keep_freed_memory()
     out = console()
     with open_index(arguments) as index:
         index.sync(
@@ -111,6 +114,7 @@ def _add(arguments: argparse.Namespace) -> int:
     from ibc_pyg.commands.common import console
 
     check_batch_size(arguments)
+    keep_freed_memory()
     out = console()
     with open_index(arguments) as index:
         index.add(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from ibc_pyg.retrieval.store.catalogue import (
 )
 from ibc_pyg.retrieval.store.connection import Connection
 from ibc_pyg.retrieval.store.vectors import Vectors, VectorWriter, map_vectors, vector_file
+from ibc_pyg.runs.run_folder import HOLDER
 from ibc_pyg.runs.run_lock import FolderLock
 
 CATALOGUE = "catalogue.sqlite"
@@ -160,7 +162,8 @@ class StoreWriter:
     def _sweep(self) -> None:
         """Remove files of other generations, and drafts that a kill left."""
         current = vector_file(self.folder, self.state.generation)
-        for left in (*self.folder.glob("vectors-*.f32"), *self.folder.glob(f".{CATALOGUE}.*")):
+        names = ("vectors-*.f32", f".{CATALOGUE}.*", f".{HOLDER}.*")
+        for left in chain.from_iterable(map(self.folder.glob, names)):
             if left != current:
                 # Windows keeps a file that a reader has mapped; the next writer removes it.
                 with suppress(OSError):

@@ -1,0 +1,188 @@
+"""Images per second of building an index, and seconds of bringing it up to date.
+
+    python benchmarks/index.py --images DIR --model timm:efficientnet_lite0 --weights FILE
+    python benchmarks/index.py --images DIR --model RUN_DIR --files 10000 --json out.json
+
+A build is compared with its two parts alone: reading, hashing, decoding and scaling of the same
+files, and the forward pass of as many pictures. Where both run on the same cores, the fastest
+possible build takes the sum of their times; with a GPU, the longer of the two. The three alternate
+in several rounds, and the best round of each counts. `sync` is measured on small files: after one
+each was added, changed, renamed, deleted and copied, and again without a change.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from _output import add_outputs, write_outputs
+from _timing import machine
+from PIL import Image
+
+from ibc_pyg.commands.memory import keep_freed_memory
+from ibc_pyg.data.images.ahead import map_ahead
+from ibc_pyg.data.images.cpu_count import cpu_count
+from ibc_pyg.inference.embedder import Embedder
+from ibc_pyg.retrieval.index import Index
+from ibc_pyg.retrieval.models import open_model
+from ibc_pyg.retrieval.update.feed import FileRead, read_files
+from ibc_pyg.retrieval.update.scan import Source, find_source, list_source
+
+
+def decode(source: Source, embedder: Embedder, limit: int) -> None:
+    def one(numbered: tuple[int, FileRead]) -> None:
+        embedder._decode((numbered[0], numbered[1].content))
+
+    read = read_files(Path(source.root), list_source(source)[:limit])
+    threads = cpu_count()
+    for _ in map_ahead(one, enumerate(read), threads=threads, ahead=4 * threads):
+        pass
+
+
+def forward(embedder: Embedder, pictures: int, batch_size: int) -> None:
+    size, channels = embedder.transform.image_size, embedder.transform.channels
+    shape = (batch_size, size, size, channels)
+    pixels = torch.randint(0, 256, shape, dtype=torch.uint8)
+    for start in range(0, pictures, batch_size):
+        rows = list(range(start, min(start + batch_size, pictures)))
+        embedder._forward(rows, [pixels[: len(rows)]])
+
+
+def throughput(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    embedder = open_model(args.model, weights=args.weights)
+    pictures = folder / "pictures"
+    files = list_source(find_source(args.images))[: args.limit]
+    for file in files:
+        copy = pictures / file.path
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(args.images / file.path, copy)
+    source, batch = find_source(pictures), args.batch_size
+
+    def build() -> None:
+        shutil.rmtree(folder / "index", ignore_errors=True)
+        Index.build(embedder, pictures, folder / "index", batch_size=batch).close()
+
+    ways: dict[str, Callable[[], None]] = {
+        "decode": lambda: decode(source, embedder, args.limit),
+        "forward": lambda: forward(embedder, len(files), batch),
+        "build": build,
+    }
+    best = dict.fromkeys(ways, float("inf"))
+    for _ in range(args.rounds):
+        for way, call in ways.items():
+            start = time.perf_counter()
+            call()
+            best[way] = min(best[way], time.perf_counter() - start)
+    speed = {way: len(files) / seconds for way, seconds in best.items()}
+    return {
+        "model": str(args.model),
+        "device": str(embedder.device),
+        "pictures": len(files),
+        "images_per_second": speed,
+        "of_the_slower_part": speed["build"] / min(speed["decode"], speed["forward"]),
+        "of_the_sum": (best["decode"] + best["forward"]) / best["build"],
+    }
+
+
+def small_files(folder: Path, count: int) -> list[Path]:
+    rng = np.random.default_rng(0)
+    files = []
+    for number in range(count):
+        file = folder / f"{number % 100:03d}" / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_small(file, rng)
+        files.append(file)
+    return files
+
+
+def save_small(file: Path, rng: np.random.Generator) -> None:
+    Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8)).save(file)
+
+
+def syncs(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    embedder = open_model(args.small_model)
+    files = small_files(folder / "small", args.files)
+    rng = np.random.default_rng(1)
+    start = time.perf_counter()
+    with Index.build(embedder, folder / "small", folder / "small.index") as index:
+        seconds = {"build": time.perf_counter() - start}
+        save_small(files[0].with_name("added.png"), rng)
+        save_small(files[1], rng)
+        files[2].rename(files[2].with_name("renamed.png"))
+        files[3].unlink()
+        shutil.copy(files[4], files[4].with_name("copied.png"))
+        reports = {}
+        for name in ("sync after five changes", "sync again"):
+            start = time.perf_counter()
+            reports[name] = str(index.sync())
+            seconds[name] = time.perf_counter() - start
+        start = time.perf_counter()
+        index.verify()
+        seconds["verify"] = time.perf_counter() - start
+    return {"files": args.files, "seconds": seconds, "reports": reports}
+
+
+def markdown(report: dict[str, Any]) -> str:
+    described = ", ".join(f"{key} {value}" for key, value in report["machine"].items())
+    build, sync = report["results"]["build"], report["results"]["sync"]
+    speed = build["images_per_second"]
+    lines = [
+        f"`{report['command']}`",
+        "",
+        f"{described}; {report['note']}" if report["note"] else described,
+        "",
+        "| pictures | decode | forward | build | of the slower part | of the sum of both |",
+        "|---:|---:|---:|---:|---:|---:|",
+        f"| {build['pictures']:,} | {speed['decode']:.0f}/s | {speed['forward']:.0f}/s | "
+        f"{speed['build']:.0f}/s | {build['of_the_slower_part']:.2f} | {build['of_the_sum']:.2f} |",
+        "",
+        f"| {sync['files']:,} small files | seconds | report |",
+        "|---|---:|---|",
+    ]
+    lines += [
+        f"| {name} | {seconds:.2f} | {sync['reports'].get(name, '')} |"
+        for name, seconds in sync["seconds"].items()
+    ]
+    return "\n".join([*lines, ""])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    add = parser.add_argument
+    add("--images", type=Path, required=True, metavar="DIR", help="folder of photographs")
+    add("--model", required=True, help="run folder or pretrained backbone")
+    add("--weights", type=Path, metavar="FILE", help="weights of the backbone")
+    add("--limit", type=int, default=1000, help="most photographs")
+    add("--batch-size", type=int, default=64)
+    add("--rounds", type=int, default=3)
+    add("--files", type=int, default=10_000, help="small files for sync")
+    add("--small-model", type=Path, default="tests/fixtures/finished_run", help="model for them")
+    add("--note", default="", help="a note about the machine, for the table")
+    add_outputs(parser)
+    args = parser.parse_args()
+    keep_freed_memory()
+    with tempfile.TemporaryDirectory() as folder:
+        results = {
+            "build": throughput(args, Path(folder)),
+            "sync": syncs(args, Path(folder)),
+        }
+    report = {
+        "command": "python " + shlex.join(["benchmarks/index.py", *sys.argv[1:]]),
+        "machine": machine(torch.device("cpu")),
+        "note": args.note,
+        "results": results,
+    }
+    write_outputs(args, report, markdown(report))
+
+
+if __name__ == "__main__":
+    main()
