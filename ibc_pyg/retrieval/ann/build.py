@@ -14,6 +14,7 @@ from rich.console import Console
 from ibc_pyg.console import Progress, info
 from ibc_pyg.errors import RunError, printable, reason
 from ibc_pyg.files import file_digest, open_draft
+from ibc_pyg.retrieval.ann.centroids import centroid_index, spherical_centroids
 from ibc_pyg.retrieval.ann.engine import Engine, import_faiss
 from ibc_pyg.retrieval.ann.measure import Recall, least_effort
 from ibc_pyg.retrieval.ann.record import AnnRecord, AnnSettings, vector_fingerprint
@@ -23,9 +24,12 @@ from ibc_pyg.retrieval.store.vectors import Vectors
 
 _CHUNK = 2**24
 """Numbers of the vectors that are added at a time."""
-_TRAINING = 40
-"""Training vectors of each inverted list; faiss asks for 39 at least."""
-_ROUNDS = 8
+_TRAINING = 16
+"""Training vectors of each inverted list."""
+_LISTS, _MOST_LISTS = 16, 2**16
+"""Lists for each root of the number of vectors. Descriptors are clusters, and a list that holds
+several of them loses their borders: with 4 a million vectors of 10,000 clusters need 240 lists for
+a recall of 0.95, with 16 a few."""
 _NEIGHBOURS, _EF_CONSTRUCTION = 32, 200
 
 
@@ -98,12 +102,14 @@ def _lists(
     faiss: Any, vectors: Vectors, chosen: npt.NDArray[np.int64]
 ) -> tuple[Any, dict[str, int]]:
     """Return trained, empty inverted lists and their parameters."""
-    dim = vectors.shape[1]
-    lists = 2 ** round(np.log2(4 * len(chosen) ** 0.5)) if len(chosen) > 16 else 1
-    lists = int(max(1, min(lists, 2**16, 2 ** int(np.log2(max(1, len(chosen) / _TRAINING))))))
-    quantizer: Any = faiss.IndexFlatIP(dim)
-    if lists >= 2**13:
-        quantizer = faiss.IndexHNSWFlat(dim, _NEIGHBOURS, faiss.METRIC_INNER_PRODUCT)
+    dim, rows = vectors.shape[1], len(chosen)
+    lists = min(2 ** round(np.log2(_LISTS * rows**0.5)), _MOST_LISTS)
+    lists = min(lists, 2 ** int(np.log2(max(1, rows // _TRAINING))))
+    sample = chosen
+    if rows > _TRAINING * lists:
+        sample = np.sort(np.random.default_rng(0).choice(chosen, _TRAINING * lists, replace=False))
+    x = np.ascontiguousarray(vectors[sample], np.float32)  # [n, D]
+    quantizer = centroid_index(faiss, spherical_centroids(faiss, x, lists))
     index = faiss.IndexIVFScalarQuantizer(
         quantizer,
         dim,
@@ -112,16 +118,7 @@ def _lists(
         faiss.METRIC_INNER_PRODUCT,
         False,  # codes of the vectors, not of differences from centroids
     )
-    index.cp.niter = _ROUNDS
-    index.cp.min_points_per_centroid = 1
-    index.cp.max_points_per_centroid = _TRAINING
-    if lists >= 2**13:
-        index.quantizer_trains_alone = 2  # k-means on a flat index, then the graph
-    rng = np.random.default_rng(0)
-    sample = chosen
-    if len(chosen) > _TRAINING * lists:
-        sample = np.sort(rng.choice(chosen, _TRAINING * lists, replace=False))
-    index.train(np.ascontiguousarray(vectors[sample], np.float32))
+    index.train(x[:1])  # the centroids are there
     return index, {"lists": lists}
 
 

@@ -20,7 +20,7 @@ AnnKind = Literal["auto", "exact", "ivf", "hnsw"]
 
 ANN_KINDS: tuple[AnnKind, ...] = get_args(AnnKind)
 
-EXACT_NUMBERS = 2**26
+EXACT_NUMBERS = 2**25
 """Most numbers (rows times length) of an exact search under `auto`: one query takes about 50 ms on
 two CPU cores, see docs/performance.md."""
 
