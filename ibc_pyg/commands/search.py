@@ -121,6 +121,7 @@ def _where(filters: Sequence[str] | None) -> dict[str, list[str]] | None:
 def print_hits(hits: Sequence[Hit | RunHit], out: Console) -> None:
     """Print one line per hit."""
     from ibc_pyg.console import table
+    from ibc_pyg.retrieval.hits import rate
 
     notes = [_note(hit) for hit in hits]
     rows: list[dict[str, int | float | str | None]] = []
@@ -131,6 +132,12 @@ def print_hits(hits: Sequence[Hit | RunHit], out: Console) -> None:
             "class": hit.label,
             "image": hit.path,
         }
+        strangers = getattr(hit, "strangers", None)
+        if strangers is not None:
+            row = {name: row[name] for name in ("rank", "similarity")} | {
+                "strangers": rate(strangers),
+                **row,
+            }
         rows.append(row | ({"": note} if any(notes) else {}))
     table(rows, console=out)
 

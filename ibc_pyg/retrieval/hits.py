@@ -72,3 +72,10 @@ def vote(hits: Iterable[Hit]) -> Vote | None:
         return None
     winner = max(votes, key=lambda label: votes[label])
     return Vote(winner, votes[winner] / sum(votes.values()))
+
+
+def rate(value: float) -> str:
+    """Return a small share as people say it: `1 in 250`, or per cent from 5 % on."""
+    if value >= 0.05:
+        return f"{100 * value:.0f} %"
+    return f"1 in {round(1 / value):,}" if value > 0 else "none"

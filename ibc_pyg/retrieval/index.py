@@ -14,6 +14,7 @@ from rich.console import Console
 from ibc_pyg.errors import RunError, printable
 from ibc_pyg.retrieval.ann.record import AnnKind, AnnRecord, AnnSettings
 from ibc_pyg.retrieval.ann.refresh import refresh_ann
+from ibc_pyg.retrieval.calibration.stored import Calibration, make_calibration
 from ibc_pyg.retrieval.fingerprint import Fingerprint
 from ibc_pyg.retrieval.models import Model, open_model
 from ibc_pyg.retrieval.reader import IndexReader, PathLike
@@ -270,6 +271,29 @@ class Index(IndexReader):
                 stored = AnnSettings.of(sql)
             settings = AnnSettings(ann or stored.kind, stored.recall if recall is None else recall)
             return refresh_ann(writer, _console(progress), settings, rebuild=True)
+
+    def calibrate(self, *, seed: int = 0) -> Calibration:
+        """Find thresholds of similarity from the labelled pictures, and keep them in the index.
+
+        Pairs of classes that the model was not trained on are compared, if there are at least two
+        such classes; else those of all classes. From now on hits have `strangers`.
+
+        Args:
+            seed: Seed of the drawing of pictures from a large index.
+
+        Returns:
+            The thresholds at false-accept rates of 1e-1 to 1e-4, and the classes they are from.
+
+        Raises:
+            RunError: If too few pictures have a class, or the model is missing.
+        """
+        trained = self.model().class_names
+        with self._writing() as writer:
+            with writer.catalogue.reading() as sql:
+                found = make_calibration(sql, writer.map(), self.fingerprint.digest, trained, seed)
+            with writer.commit() as sql:
+                found.store(sql)
+        return found
 
     def relocate(self, new: PathLike, old: PathLike | None = None) -> tuple[Source, Source]:
         """Tell the index that the folder of its pictures was moved; nothing is embedded.

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,6 +15,7 @@ from ibc_pyg.errors import RunError, printable
 from ibc_pyg.inference.embedder import Embedder, ModelSource
 from ibc_pyg.retrieval.ann.record import AnnRecord, AnnSettings
 from ibc_pyg.retrieval.ann.searcher import Searcher
+from ibc_pyg.retrieval.calibration.stored import Calibration
 from ibc_pyg.retrieval.export import check_format, export
 from ibc_pyg.retrieval.fingerprint import Fingerprint
 from ibc_pyg.retrieval.lookup import Where, allowed_rows, hits_of, wanted_labels
@@ -113,6 +115,13 @@ class IndexReader:
                 allowed,
             )
             lists = hits_of(sql, found, queries.digests, labels, min_similarity)
+            calibration = Calibration.of(sql, self.fingerprint.digest)
+        if calibration is not None:
+            rates = calibration.rates
+            lists = [
+                [replace(h, strangers=rates.strangers(h.similarity)) for h in hits]
+                for hits in lists
+            ]
         return lists[0] if queries.single else lists
 
     def verify(self) -> list[str]:
@@ -183,6 +192,12 @@ class IndexReader:
             settings, state = AnnSettings.of(sql), read_state(sql)
             found = self._searcher.current(vectors, state.generation, settings)
         return None if found is None else found.record
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """Thresholds of similarity, made by `Index.calibrate`; None without them."""
+        with self._catalogue.reading() as sql:
+            return Calibration.of(sql, self.fingerprint.digest)
 
     def counts(self) -> dict[str, int]:
         """Return the numbers of pictures, names, removed and skipped files, and of vectors."""

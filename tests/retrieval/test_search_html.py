@@ -10,8 +10,8 @@ from PIL import Image
 
 import ibc_pyg
 from ibc_pyg import cli
-from ibc_pyg.retrieval.hits import Hit, Vote
-from ibc_pyg.retrieval.page.page import SIDE, Answer, rate, write_page
+from ibc_pyg.retrieval.hits import Hit, Vote, rate
+from ibc_pyg.retrieval.page.page import SIDE, Answer, write_page
 from tests.helpers.index_pictures import CountingModel, save_picture, save_pictures
 
 HOSTILE = "<img onerror=alert(1) src=x>&\"'.png"

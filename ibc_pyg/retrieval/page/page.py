@@ -18,7 +18,7 @@ from ibc_pyg.data.images.pictures import Picture, read_picture
 from ibc_pyg.errors import DatasetError
 from ibc_pyg.files import write_atomically
 from ibc_pyg.pages import content_policy, page_environment, picture_uri
-from ibc_pyg.retrieval.hits import Hit, Vote
+from ibc_pyg.retrieval.hits import Hit, Vote, rate
 
 SIDE = 224
 """Pixels of the longer side of a picture."""
@@ -89,13 +89,6 @@ def _environment() -> Environment:
     environment = page_environment("ibc_pyg.retrieval.page")
     environment.filters["rate"] = rate
     return environment
-
-
-def rate(value: float) -> str:
-    """Return a small share as people say it: `1 in 250`, or per cent from 5 % on."""
-    if value >= 0.05:
-        return f"{100 * value:.0f} %"
-    return f"1 in {round(1 / value):,}" if value > 0 else "none"
 
 
 def _view(picture: Picture) -> _View:
