@@ -115,6 +115,19 @@ def make_folder(path: Path) -> None:
         raise RunError(f"{printable(path)} cannot be written: {reason(error)}") from error
 
 
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def refuse_link(path: Path) -> None:
     """Check that a file or folder that is written into is not a link, which leads elsewhere.
 

@@ -27,7 +27,7 @@ from ibc_pyg.retrieval.update.create import check_folder, prepare_folder
 from ibc_pyg.retrieval.update.fill import Pace
 from ibc_pyg.retrieval.update.reembed import reembed
 from ibc_pyg.retrieval.update.report import SyncReport
-from ibc_pyg.retrieval.update.scan import find_source, list_source
+from ibc_pyg.retrieval.update.scan import Listed, find_source, list_source
 from ibc_pyg.retrieval.update.sync import Work, sync_source
 
 
@@ -121,13 +121,14 @@ class Index(IndexReader):
         settings = AnnSettings(ann, recall)
         source, folder = find_source(images, root, part), Path(path)
         check_folder(folder, source)
-        if not list_source(source):
+        listed = list_source(source)
+        if not listed:
             raise RunError(f"{source} has no pictures")
         embedder = open_model(model, weights=weights, trust_code=trust_code)
         prepare_folder(folder, source, Fingerprint.of(embedder).to_json(), embedder.source)
         index = cls(folder, embedder)
         index.model()  # refuses to go on with another one
-        index._update([source], batch_size, progress, settings)
+        index._update([source], batch_size, progress, listed, settings)
         return index
 
     def sync(
@@ -316,12 +317,13 @@ class Index(IndexReader):
         sources: list[Source],
         batch_size: int,
         progress: bool | Console,
+        listed: list[Listed] | None = None,
         settings: AnnSettings | None = None,
     ) -> None:
-        self.report = SyncReport()
+        self.report, work = SyncReport(), self._work(batch_size, progress)
         with self._writing() as writer:
             for source in sources:
-                self.report += sync_source(writer, source, self._work(batch_size, progress))
+                self.report += sync_source(writer, source, work, listed)
             if not writer.state.complete:
                 with writer.commit() as sql:
                     write_meta(sql, complete=1)

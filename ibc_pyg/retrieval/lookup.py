@@ -88,7 +88,8 @@ def hits_of(
                 files.sort(key=lambda name: name.label not in labels)
             if not files:
                 raise damaged(f"row {row} has no name")
-            paths = [str(folder_of(folders, name.root) / name.path) for name in files]
+            places = (str(folder_of(folders, name.root) / name.path) for name in files)
+            paths = list(dict.fromkeys(places))  # a file may be in two sources
             same = digest is not None and digest == digest_of_row(sql, row)
             hits.append(
                 Hit(len(hits) + 1, score, paths[0], files[0].label, row, same, tuple(paths[1:]))

@@ -254,6 +254,8 @@ class IndexReader:
         try:
             found = json.loads(str(text))
             source = None if found is None else ModelSource(**found)
+            if source is not None:
+                source.check()
         except (ValueError, TypeError) as error:
             raise RunError(f"{printable(self.path)} is damaged: its model is not named") from error
         return reopen_model(source, self.path, trust_code=self._trust_code)

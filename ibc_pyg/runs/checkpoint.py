@@ -22,7 +22,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from ibc_pyg.errors import RunError, printable
-from ibc_pyg.files import file_digest, read_json, refuse_link, write_atomically
+from ibc_pyg.files import file_digest, read_json, refuse_link, sync_folder, write_atomically
 
 _logger = logging.getLogger(__name__)
 _TENSOR = "__tensor__"
@@ -78,7 +78,7 @@ def save_checkpoint(
         if target.exists():
             target.rename(old)
         partial.rename(target)
-        _sync_folder(folder)
+        sync_folder(folder)
     except OSError as error:
         _remove(partial)
         raise RunError(f"checkpoint {target} cannot be written: {error.strerror}") from error
@@ -202,11 +202,3 @@ def _link(source: Path, target: Path) -> None:
 
 def _hash_of(document: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(document).encode()).hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -58,7 +58,7 @@ class FolderLock:
                     f"{printable(self.folder)} cannot be written: {reason(error)}"
                 ) from error
             _logger.warning(
-                "%s cannot be locked (%s); start no second training in it",
+                "%s cannot be locked (%s); let no other process write to it",
                 self.folder,
                 reason(error),
             )

@@ -43,6 +43,9 @@ def test_the_model_is_opened_where_it_was(photos, tmp_path):
         with pytest.raises(RunError, match=r"model .*run, which is missing; .*--model MODEL"):
             index.search(query)
         assert index.sync() == SyncReport(unchanged=20), "nothing to embed needs no model"
+        for file in photos.rglob("*.png"):
+            file.touch()
+        assert index.sync() == SyncReport(unchanged=20), "known contents need none either"
     with ibc_pyg.Index.open(tmp_path / "index", tmp_path / "moved") as index:
         assert index.search(query, k=3) == hits
 

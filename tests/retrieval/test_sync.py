@@ -162,6 +162,25 @@ def test_removed_pictures_stay_out_until_they_are_added(index, model, photos):
     assert index.verify() == []
 
 
+def test_pictures_are_removed_by_their_place_in_the_source_too(index, photos, monkeypatch):
+    assert index.remove("apple/0000.png") == 1
+    assert index.remove("apple") == 19
+    with pytest.raises(RunError, match="no picture"):
+        index.remove(".")
+    monkeypatch.chdir(photos / "pear")
+    (photos.parent / "link").symlink_to(photos / "pear")
+    assert index.remove("0001.png") == 1
+    assert index.remove(photos.parent / "link" / "0004.png") == 1
+    assert index.remove(".") == 18
+    assert {entry.label for entry in index.catalogue} == {"plum"}
+
+
+def test_a_file_in_two_sources_is_named_once(index, model, photos):
+    assert index.add(photos / "apple") == SyncReport(copied=20)
+    assert model.since() == 0
+    assert index.search(photos / "apple" / "0000.png", k=1)[0].copies == ()
+
+
 def test_a_missing_or_emptied_folder_loses_nothing(index, photos, tmp_path):
     before = content(index)
     photos.rename(tmp_path / "away")
@@ -239,6 +258,10 @@ def test_a_list_of_pictures(model, photos, tmp_path):
         (photos / "list.csv").write_text("\n".join(lines[:21]).replace("class 1", "one"))
         assert index.sync() == SyncReport(gone=20, unchanged=10)
         assert {entry.label for entry in index.catalogue} == {"one", "class 3"}
+        index.remove(files[3])
+        assert index.sync() == SyncReport(unchanged=9, removed=1)
+        assert index.add(files[3]).added == 1
+        assert len(index.sources) == 1
         files[1].unlink()
         report = index.sync()
         assert (report.skipped, report.unchanged) == (1, 9)
@@ -298,6 +321,7 @@ def test_odd_names_and_files_are_indexed_or_counted(model, tmp_path):
         assert index.add(folder / raw).added == 1
 
 
+@pytest.mark.filterwarnings("ignore:Image size:Warning")
 def test_broken_and_unusual_files_are_all_accounted_for(model, tmp_path):
     folder, rng = tmp_path / "mixed", np.random.default_rng(0)
     whole = save_picture(folder / "whole.png", 0).read_bytes()
@@ -315,8 +339,9 @@ def test_broken_and_unusual_files_are_all_accounted_for(model, tmp_path):
     colours.save(folder / "turned.jpg", exif=turned)
     colours.convert("RGBA").save(folder / "alpha.webp")
     Image.new("1", (10_000, 10_000)).save(folder / "large.png")
+    Image.new("L", (1, 50_000)).save(folder / "narrow.png")
     with ibc_pyg.Index.build(model.embedder, folder, tmp_path / "index") as index:
-        assert index.report == SyncReport(added=6, skipped=201, embedded=6)
+        assert index.report == SyncReport(added=7, skipped=201, embedded=7)
         assert len(index.skipped) == 201
         reasons = {each.path: each.reason for each in index.skipped}
         assert "10000 x 10000 pixels, more than the allowed" in reasons["large.png"]
@@ -324,7 +349,7 @@ def test_broken_and_unusual_files_are_all_accounted_for(model, tmp_path):
         found = np.asarray(model.embedder.embed([e.path for e in index.catalogue]))
         assert np.array_equal(found, index.vectors)
         model.since()
-        assert index.sync() == SyncReport(unchanged=6, skipped=201)
+        assert index.sync() == SyncReport(unchanged=7, skipped=201)
         assert model.since() == 0
 
 

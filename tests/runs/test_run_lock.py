@@ -106,7 +106,7 @@ def test_a_file_system_without_locks_is_a_warning(tmp_path, monkeypatch, caplog,
     with locked(tmp_path):
         pass
     assert "cannot be locked" in caplog.text
-    assert "start no second training in it" in caplog.text
+    assert "let no other process write to it" in caplog.text
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):

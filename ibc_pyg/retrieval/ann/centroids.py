@@ -83,7 +83,7 @@ def _grouped(
 def _shares(sizes: npt.NDArray[np.int64], total: int) -> npt.NDArray[np.int64]:
     """Divide a total in proportion to sizes, by largest remainders; at most the size each."""
     wanted = sizes * total / sizes.sum()
-    shares = np.floor(wanted).astype(np.int64)
+    shares: npt.NDArray[np.int64] = np.floor(wanted).astype(np.int64)
     shares[np.argsort(shares - wanted, kind="stable")[: total - shares.sum()]] += 1
     return shares
 

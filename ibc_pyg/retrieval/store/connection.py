@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ibc_pyg.errors import RunError, printable, reason
-from ibc_pyg.files import refuse_link
+from ibc_pyg.files import refuse_link, sync_folder
 from ibc_pyg.retrieval.store.schema import APPLICATION, FORMAT, SCHEMA, check_schema
 
 PATIENCE = 60.0
@@ -49,6 +49,7 @@ class Connection:
             self._sql = self._open(write)
 
     def _open(self, write: bool) -> sqlite3.Connection:
+        self._frozen = False
         try:
             return _connect(self.path, write=write)
         except sqlite3.OperationalError:
@@ -62,6 +63,7 @@ class Connection:
                     f"{printable(self.path.parent)} was left by a process that was killed, and is "
                     "read-only; open it once where it can be written"
                 ) from None
+            self._frozen = True
             return _connect(self.path, write=False, immutable=True)
 
     @contextmanager
@@ -70,6 +72,10 @@ class Connection:
         with self._lock, translated(self.path):
             inside = self._sql.in_transaction
             if not inside:
+                if self._frozen:
+                    # Another user may have written since.
+                    self._sql.close()
+                    self._sql = self._open(write=False)
                 self._sql.execute("BEGIN")
             try:
                 yield self._sql.cursor()
@@ -138,6 +144,7 @@ def create(path: Path, meta: dict[str, str | int]) -> None:
             with draft.open("rb") as file:
                 os.fsync(file.fileno())
             draft.replace(path)
+            sync_folder(path.parent)
         finally:
             for left in path.parent.glob(f"{draft.name}*"):
                 left.unlink(missing_ok=True)

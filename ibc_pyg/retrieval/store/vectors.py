@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ibc_pyg.errors import RunError, printable, reason
-from ibc_pyg.files import open_in_place
+from ibc_pyg.files import open_in_place, sync_folder
 
 Vectors = npt.NDArray[np.float32]
 """Vectors, little-endian float32 `[N, D]`."""
@@ -81,6 +81,8 @@ class VectorWriter:
             try:
                 _check_size(path, os.fstat(self._file.fileno()).st_size, rows, dim)
                 self._file.truncate(rows * dim * _FLOAT.itemsize)
+                if not rows:
+                    sync_folder(path.parent)  # the file may be new
             except BaseException:
                 self._file.close()
                 raise

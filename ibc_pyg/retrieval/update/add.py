@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ibc_pyg.errors import ConfigError, RunError, printable
+from ibc_pyg.retrieval.store.catalogue import Cursor, find_name
 from ibc_pyg.retrieval.store.roots import FILES, TREE, Part, Source, roots
 from ibc_pyg.retrieval.store.writer import StoreWriter
 from ibc_pyg.retrieval.update.edit import absolute
@@ -54,23 +55,28 @@ def add_pictures(
 
 def _grouped(writer: StoreWriter, files: Sequence[Path], label: str | None) -> Group:
     """Divide files among the roots of an index, and a new one for those outside of them."""
-    with writer.catalogue.reading() as sql:
-        known = [source for _, source in roots(sql)]
     groups: Group = {}
     outside = []
-    for file in files:
-        tree = next((s for s in known if s.kind == TREE and file.is_relative_to(s.root)), None)
-        if tree is None:
-            outside.append(file)
-            continue
-        if label is not None:
-            raise ConfigError(
-                f"{printable(file)} is in {tree}, where the class is the name of the folder it is "
-                "in; add it without a label"
-            )
-        path = file.relative_to(tree.root)
-        own = printable(path.parent.name) or None
-        groups.setdefault(tree, []).append((path.as_posix(), own))
+    with writer.catalogue.reading() as sql:
+        known = [source for _, source in roots(sql)]
+        for file in files:
+            place = _known_place(sql, file)
+            tree = next((s for s in known if s.kind == TREE and file.is_relative_to(s.root)), None)
+            if place is None and tree is None:
+                outside.append(file)
+                continue
+            if label is not None:
+                raise ConfigError(
+                    f"{printable(file)} is in the index or in one of its folders, and has its "
+                    "class from there; add it without a label"
+                )
+            if place is not None:
+                source, member = place
+                groups.setdefault(source, []).append(member)
+            elif tree is not None:
+                path = file.relative_to(tree.root)
+                own = printable(path.parent.name) or None
+                groups.setdefault(tree, []).append((path.as_posix(), own))
     for file in outside:
         single = next((s for s in known if s.kind == FILES and file.is_relative_to(s.root)), None)
         if single is None:
@@ -79,3 +85,13 @@ def _grouped(writer: StoreWriter, files: Sequence[Path], label: str | None) -> G
         path = file.relative_to(single.root)
         groups.setdefault(single, []).append((path.as_posix(), label))
     return groups
+
+
+def _known_place(sql: Cursor, file: Path) -> tuple[Source, tuple[str, str | None]] | None:
+    """Return the root of a file that has a name, possibly a removed one, with path and class."""
+    for number, source in roots(sql):
+        if file.is_relative_to(source.root):
+            name = find_name(sql, number, file.relative_to(source.root).as_posix())
+            if name is not None:
+                return source, (name.path, name.label)
+    return None

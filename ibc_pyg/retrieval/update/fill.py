@@ -6,12 +6,13 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from ibc_pyg.errors import printable
-from ibc_pyg.inference.embedder import Embedder
+from ibc_pyg.inference.embedder import EmbeddedBatch, Embedder
 from ibc_pyg.retrieval.store.catalogue import (
     Cursor,
     Name,
@@ -50,14 +51,14 @@ class Filler:
 
     Attributes:
         writer: The index.
-        embedder: Its model.
+        embedder: Returns its model; it is only asked for if there is new content.
         batch_size: Number of pictures in a forward pass.
         pace: Distance of two commits.
         on_progress: Called with the number of files done.
     """
 
     writer: StoreWriter
-    embedder: Embedder
+    embedder: Callable[[], Embedder]
     batch_size: int
     pace: Pace
     on_progress: Callable[[int], None]
@@ -83,7 +84,7 @@ class Filler:
         self._root, self._gone = root, gone
         self._since, self._noted, self._embedded = time.monotonic(), 0, 0
         contents = self._new_contents(read_files(folder, files))
-        for batch in self.embedder.batches(contents, batch_size=self.batch_size):
+        for batch in self._batches(contents):
             self._digests += [self._attempts[row] for row in batch.rows.tolist()]
             self._vectors.append(batch.vectors)
             for row, reason in batch.skipped.items():
@@ -93,6 +94,11 @@ class Filler:
             self._tick()
         self._commit()
         return self.report
+
+    def _batches(self, contents: Iterator[bytes]) -> Iterator[EmbeddedBatch]:
+        for first in contents:
+            rest = chain([first], contents)
+            yield from self.embedder().batches(rest, batch_size=self.batch_size)
 
     def _new_contents(self, files: Iterator[FileRead]) -> Iterator[bytes]:
         """Yield contents that the index lacks; note all files in `_waiting`."""
