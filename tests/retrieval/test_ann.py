@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -244,6 +245,31 @@ def test_vectors_of_another_index_are_noticed(path, caplog):
         truth = nearest_rows(VECTORS[::-1].copy(), QUERIES, 10, None).rows.tolist()
         assert rows_of(third.search(QUERIES, k=10)) == truth
     assert "made from other vectors" in caplog.text
+
+
+def test_a_full_disk_leaves_the_earlier_file(path, monkeypatch):
+    faiss = pytest.importorskip("faiss")
+    before = sorted(each.name for each in path.glob("*ann-*"))
+
+    def full(index, name):
+        Path(name).write_bytes(b"half")
+        raise RuntimeError("Error: 'ret == (size)' failed: write error: No space left on device")
+
+    monkeypatch.setattr(faiss, "write_index", full)
+    with Index.open(path) as index:
+        with pytest.raises(RunError, match=r"cannot be written: .*No space left"):
+            index.rebuild(recall=0.5)
+        assert sorted(each.name for each in path.glob("*ann-*")) == before
+        assert index.ann.rows == N
+
+
+def test_a_killed_build_leaves_nothing_behind(path):
+    (path / ".ann-000001-000006000-0123.abcd").write_bytes(b"half")
+    (path / "ann-000009-000006000-0123.abcd.faiss").write_bytes(b"of another generation")
+    append_vectors(path, VECTORS[:1] * -1)
+    assert len(list(path.glob("*ann-*"))) == 2
+    with Index.open(path) as index:
+        assert index.ann.rows == N
 
 
 def test_exact_on_request_removes_the_files(path):
