@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ibc_pyg.commands.index.options import (
+    add_ann,
     add_model,
     add_pictures,
     add_weights,
@@ -29,6 +30,7 @@ def add_actions(actions: Actions) -> None:
     build.add_argument("--out", type=Path, required=True, metavar="INDEX", help="its folder")
     add_pictures(build)
     add_weights(build)
+    add_ann(build)
     build.set_defaults(act=_build)
 
     sync = actions.add_parser(
@@ -80,6 +82,8 @@ def _build(arguments: argparse.Namespace) -> int:
         weights=arguments.weights,
         trust_code=arguments.trust_code,
         batch_size=arguments.batch_size,
+        ann=arguments.ann or "auto",
+        recall=0.95 if arguments.recall is None else arguments.recall,
         progress=out,
     ) as index:
         print_report(index, out)

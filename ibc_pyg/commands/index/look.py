@@ -40,6 +40,7 @@ def _info(arguments: argparse.Namespace) -> int:
             f"{counts['pictures']:,} pictures in {counts['names']:,} files, {index.dim}-d; "
             f"{counts['removed']:,} files removed, {counts['skipped']:,} skipped",
         )
+        info(out, f"search: {index.ann or 'exact'}")
         if unused := counts["vectors"] - counts["pictures"]:
             info(out, f"{unused:,} vectors are not used any more: index compact {index.path}")
         if not index.complete:
