@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from ibc_pyg import cli
 from ibc_pyg.errors import ConfigError, RunError
 from ibc_pyg.retrieval.ann import record, searcher
 from ibc_pyg.retrieval.ann.refresh import refresh_ann
 from ibc_pyg.retrieval.index import Index
 from ibc_pyg.retrieval.nearest import nearest_rows
 from ibc_pyg.retrieval.store.writer import store_writer
+from tests.helpers.index_pictures import FINISHED_RUN, save_pictures
 from tests.helpers.vector_index import append_vectors, clustered, make_vector_index
 
 N, DIM = 6000, 16
@@ -332,3 +334,23 @@ def test_without_faiss(path, monkeypatch, caplog):
         assert "pip install faiss-cpu" in caplog.text
         with pytest.raises(RunError, match="pip install faiss-cpu"):
             index.rebuild("ivf")
+        with pytest.raises(RunError, match="pip install faiss-cpu"):
+            Index.build("resnet50", path.parent, path.parent / "new", ann="hnsw")
+        assert not (path.parent / "new").exists()
+
+
+def test_the_commands_choose_the_search(tmp_path, capsys):
+    save_pictures(tmp_path / "photos", 40)
+    index = str(tmp_path / "index")
+    build = ["index", "build", str(FINISHED_RUN), str(tmp_path / "photos"), "--out", index]
+    assert cli.run([*build, "--ann", "ivf", "--recall", "95"]) == 2
+    assert capsys.readouterr().err == "error: recall must be in (0, 1], not 95.0\n"
+    assert not Path(index).exists()
+    assert cli.run([*build, "--ann", "ivf", "--recall", "0.8"]) == 0
+    assert "approximate search: ivf over 40 vectors" in capsys.readouterr().out
+    assert cli.run(["index", "info", index]) == 0
+    assert "search: ivf over 40 vectors (lists 2, nprobe" in capsys.readouterr().out
+    assert cli.run(["index", "rebuild", index, "--ann", "exact"]) == 0
+    assert "is searched exactly: 40 pictures" in capsys.readouterr().out
+    assert cli.run(["index", "info", index]) == 0
+    assert "search: exact" in capsys.readouterr().out
