@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -263,6 +264,28 @@ def test_a_full_disk_leaves_the_earlier_file(path, monkeypatch):
             index.rebuild(recall=0.5)
         assert sorted(each.name for each in path.glob("*ann-*")) == before
         assert index.ann.rows == N
+
+
+def test_readers_go_on_during_a_rebuild(path, caplog):
+    done = threading.Event()
+
+    def rebuild():
+        with Index.open(path) as writer:
+            for target in (0.8, 0.9, 0.7, 0.9):
+                writer.rebuild(recall=target)
+        done.set()
+
+    thread = threading.Thread(target=rebuild)
+    thread.start()
+    searches = 0
+    while not done.is_set() and thread.is_alive():
+        with Index.open(path) as reader:
+            assert reader.search(VECTORS[7], k=1)[0].similarity > 0.8
+        searches += 1
+    thread.join()
+    assert done.is_set()
+    assert searches > 3
+    assert not caplog.messages
 
 
 def test_a_killed_build_leaves_nothing_behind(path):
