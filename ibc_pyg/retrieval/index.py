@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ibc_pyg.errors import RunError, printable
+from ibc_pyg.retrieval.ann.engine import import_faiss
 from ibc_pyg.retrieval.ann.record import AnnKind, AnnRecord, AnnSettings
 from ibc_pyg.retrieval.ann.refresh import refresh_ann
 from ibc_pyg.retrieval.calibration.stored import Calibration, make_calibration
@@ -119,6 +120,8 @@ class Index(IndexReader):
             UserError: If the model, the pictures or the folder cannot be used.
         """
         settings = AnnSettings(ann, recall)
+        if ann in ("ivf", "hnsw"):
+            import_faiss()  # before hours of work
         source, folder = find_source(images, root, part), Path(path)
         check_folder(folder, source)
         listed = list_source(source)

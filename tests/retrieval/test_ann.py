@@ -2,18 +2,21 @@
 
 import logging
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+from ibc_pyg import cli
 from ibc_pyg.errors import ConfigError, RunError
 from ibc_pyg.retrieval.ann import record, searcher
 from ibc_pyg.retrieval.ann.refresh import refresh_ann
 from ibc_pyg.retrieval.index import Index
 from ibc_pyg.retrieval.nearest import nearest_rows
 from ibc_pyg.retrieval.store.writer import store_writer
+from tests.helpers.index_pictures import FINISHED_RUN, save_pictures
 from tests.helpers.vector_index import append_vectors, clustered, make_vector_index
 
 N, DIM = 6000, 16
@@ -263,6 +266,28 @@ def test_a_full_disk_leaves_the_earlier_file(path, monkeypatch):
         assert index.ann.rows == N
 
 
+def test_readers_go_on_during_a_rebuild(path, caplog):
+    done = threading.Event()
+
+    def rebuild():
+        with Index.open(path) as writer:
+            for target in (0.8, 0.9, 0.7, 0.9):
+                writer.rebuild(recall=target)
+        done.set()
+
+    thread = threading.Thread(target=rebuild)
+    thread.start()
+    searches = 0
+    while not done.is_set() and thread.is_alive():
+        with Index.open(path) as reader:
+            assert reader.search(VECTORS[7], k=1)[0].similarity > 0.8
+        searches += 1
+    thread.join()
+    assert done.is_set()
+    assert searches > 3
+    assert not caplog.messages
+
+
 def test_a_killed_build_leaves_nothing_behind(path):
     (path / ".ann-000001-000006000-0123.abcd").write_bytes(b"half")
     (path / "ann-000009-000006000-0123.abcd.faiss").write_bytes(b"of another generation")
@@ -332,3 +357,23 @@ def test_without_faiss(path, monkeypatch, caplog):
         assert "pip install faiss-cpu" in caplog.text
         with pytest.raises(RunError, match="pip install faiss-cpu"):
             index.rebuild("ivf")
+        with pytest.raises(RunError, match="pip install faiss-cpu"):
+            Index.build("resnet50", path.parent, path.parent / "new", ann="hnsw")
+        assert not (path.parent / "new").exists()
+
+
+def test_the_commands_choose_the_search(tmp_path, capsys):
+    save_pictures(tmp_path / "photos", 40)
+    index = str(tmp_path / "index")
+    build = ["index", "build", str(FINISHED_RUN), str(tmp_path / "photos"), "--out", index]
+    assert cli.run([*build, "--ann", "ivf", "--recall", "95"]) == 2
+    assert capsys.readouterr().err == "error: recall must be in (0, 1], not 95.0\n"
+    assert not Path(index).exists()
+    assert cli.run([*build, "--ann", "ivf", "--recall", "0.8"]) == 0
+    assert "approximate search: ivf over 40 vectors" in capsys.readouterr().out
+    assert cli.run(["index", "info", index]) == 0
+    assert "search: ivf over 40 vectors (lists 2, nprobe" in capsys.readouterr().out
+    assert cli.run(["index", "rebuild", index, "--ann", "exact"]) == 0
+    assert "is searched exactly: 40 pictures" in capsys.readouterr().out
+    assert cli.run(["index", "info", index]) == 0
+    assert "search: exact" in capsys.readouterr().out

@@ -20,7 +20,7 @@ from ibc_pyg.retrieval.store.vectors import Vectors
 
 Rows = npt.NDArray[np.int64]
 
-_MOST_EF = 4096
+_LEAST_EF, _MOST_EF = 32, 4096
 
 
 def import_faiss() -> Any:
@@ -44,12 +44,19 @@ class Engine:
 
     Args:
         index: Inverted lists or a graph.
+
+    Attributes:
+        is_graph: Whether it is a graph.
+        rows: Number of vectors.
+        least: Least effort of a search.
+        most: Greatest effort: all lists, or as many candidates as are reasonable.
     """
 
     def __init__(self, index: Any) -> None:
         self.index = index
         self.is_graph = hasattr(index, "hnsw")
         self.rows = int(index.ntotal)
+        self.least = min(_LEAST_EF, self.rows) if self.is_graph else 1
         self.most = min(_MOST_EF, self.rows) if self.is_graph else int(index.nlist)
 
     @classmethod
@@ -86,7 +93,7 @@ class Engine:
         Args:
             queries: Unit vectors, `[Q, D]`.
             number: Rows per query.
-            effort: Lists to visit, or candidates to keep, from 1 to `most`.
+            effort: Lists to visit, or candidates to keep, from `least` to `most`.
             allowed: Which rows may be found, bool `[rows]`; None allows all.
 
         Returns:

@@ -78,7 +78,7 @@ class Recall:
 
 def least_effort(recall: Recall, engine: Engine, target: float) -> int:
     """Return the least effort whose recall reaches a target, or the greatest there is."""
-    low, high = 0, 1
+    low, high = engine.least - 1, engine.least
     while recall(high) < target and high < engine.most:
         low, high = high, min(engine.most, 2 * high)
     while high - low > max(1, high // 16):
