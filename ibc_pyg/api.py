@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from ibc_pyg.builders.plugged import plugged_code
-from ibc_pyg.config import Config, RefineMethod
+from ibc_pyg.config import Config
 from ibc_pyg.config.overlays import parse_overlays
+from ibc_pyg.config.plugged import plugged_code
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.evaluation.runs import ScoreOptions, score_runs
 from ibc_pyg.inference.embedder import Embedder
@@ -49,8 +49,7 @@ def load(
         path: A run folder.
         device: Where the model goes; None takes the device of the run, or the CPU where that is
             unavailable.
-        trust_code: Import the graph layer that the run names where it is neither of PyG nor of this
-            package; its code is executed.
+        trust_code: Import the code of the user that the run refers to; it is executed.
 
     Raises:
         RunError: If the folder is not a run, lacks a file, was made by a newer version, or names
@@ -103,7 +102,7 @@ def evaluate(
     path: PathLike,
     *,
     ks: Sequence[int] | None = None,
-    refine: RefineMethod | None = None,
+    refine: str | None = None,
     refine_size: int | None = None,
     rerank: bool = False,
     flip: bool = False,

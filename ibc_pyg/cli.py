@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -18,9 +19,11 @@ from ibc_pyg.commands.process import limit_spinning
 from ibc_pyg.errors import UserError, exhausted, printable
 from ibc_pyg.parallel.launch import Launch
 from ibc_pyg.plain_text import log_lines
+from ibc_pyg.plugins import blamed
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+DEBUG = "--debug"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -37,6 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=__version__)
+    _add_debug(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
         sub = commands.add_parser(
@@ -47,8 +51,18 @@ def make_parser() -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
         command.add_arguments(sub)
+        _add_debug(sub)
         sub.set_defaults(run=command.run)
     return parser
+
+
+def _add_debug(parser: argparse.ArgumentParser) -> None:
+    """Declare `--debug`, before or after the command; `run` reads it."""
+    parser.add_argument(
+        DEBUG,
+        action="store_true",
+        help="also print the traceback of an error",
+    )
 
 
 def _split_fields(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -71,7 +85,10 @@ def _split_fields(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code: 0, 2 for invalid input, 130 for Ctrl-C."""
+    """Run one command and return its exit code.
+
+    That is 0; 2 for invalid input, or code of the user that fails; 130 for Ctrl-C.
+    """
     _escape_output()
     launch = Launch.from_environment()
     # Only the main process logs.
@@ -94,20 +111,27 @@ def run(arguments: Sequence[str]) -> int:
             sys.stdout.flush()
         return code
     except UserError as error:
-        problem = str(error)
+        return _failed(launch, error, str(error), debug=DEBUG in arguments)
     except BrokenPipeError:
         return 0
     except KeyboardInterrupt:
         if launch.rank == 0:
             sys.stderr.write("stopped\n")
         return EXIT_INTERRUPTED
-    except (ImportError, MemoryError, OSError, RecursionError, RuntimeError) as error:
-        found = exhausted(error)
-        if found is None:
+    except Exception as error:
+        problem = exhausted(error)
+        if problem is None and (place := blamed(error)) is not None:
+            problem = f"{place}: {type(error).__name__}: {error}"
+        if problem is None:
             raise
-        problem = found
-    # Errors are printed on one line.
+        return _failed(launch, error, problem, debug=DEBUG in arguments)
+
+
+def _failed(launch: Launch, error: Exception, problem: str, *, debug: bool) -> int:
+    """Print an error on one line, with `debug` after its traceback."""
     if launch.should_report_error():
+        if debug:
+            traceback.print_exception(error)
         sys.stderr.write(f"error: {printable(' '.join(problem.split()))}\n")
     return EXIT_USER_ERROR
 

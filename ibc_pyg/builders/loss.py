@@ -7,8 +7,9 @@ from collections import Counter
 from pathlib import Path
 
 from ibc_pyg.builders.model import rebuild_model
-from ibc_pyg.builders.plugged import check_code, plugged_code, with_kept_code
+from ibc_pyg.builders.plugged import check_code, with_kept_code
 from ibc_pyg.config import Config, TermConfig
+from ibc_pyg.config.plugged import plugged_code
 from ibc_pyg.config.yaml_file import config_from_yaml
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.losses.factory import DISTILLATION, make_loss
@@ -16,6 +17,7 @@ from ibc_pyg.losses.intra_batch import IntraBatchLoss
 from ibc_pyg.losses.term import Term
 from ibc_pyg.nn.model import IntraBatchModel
 from ibc_pyg.nn.weights import read_weights
+from ibc_pyg.plugins import short_name
 from ibc_pyg.runs.run_folder import RunFolder
 
 _logger = logging.getLogger(__name__)
@@ -36,8 +38,7 @@ def build_loss(
         model: The trained model.
         num_classes: Number of training classes C.
         channels: Colour channels of the images.
-        trust_code: Whether a graph layer of a teacher that is not named in `config` may be imported
-            if it is neither of PyG nor of this package.
+        trust_code: Whether code that a teacher refers to and `config` does not may be imported.
 
     Raises:
         ConfigError: If a term is unknown, or its arguments or its teacher are invalid.
@@ -47,8 +48,9 @@ def build_loss(
     terms: list[Term] = []
     seen: Counter[str] = Counter()
     for each in loss.terms:
-        seen[each.name] += 1
-        name = each.name if seen[each.name] == 1 else f"{each.name}_{seen[each.name]}"
+        label = short_name(each.name)
+        seen[label] += 1
+        name = label if seen[label] == 1 else f"{label}_{seen[label]}"
         terms.append(_term(name, each, config, model, num_classes, channels, trust_code))
     return IntraBatchLoss(
         loss.temperature, loss.label_smoothing, loss.node_weight, loss.auxiliary_weight, terms
@@ -104,8 +106,8 @@ def _teacher(
 ) -> IntraBatchModel:
     run = RunFolder.open(path)
     config = config_from_yaml(run.config)
-    check_code(config, path, trust=trust_code, known=plugged_code(student))
-    config = with_kept_code(config, path)
+    check_code(config, path, trust=trust_code, known=plugged_code(student), opening=True)
+    kept = with_kept_code(config, path)
     weights = read_weights(run.weights)
     classes = len(weights.get("auxiliary_head.linear.weight", ()))
     if classes != num_classes:
@@ -126,7 +128,7 @@ def _teacher(
             student.data.transform_args,
         )
     teacher = rebuild_model(
-        config.model, weights, run.weights, num_classes=classes, channels=channels
+        kept.model, weights, run.weights, num_classes=classes, channels=channels
     )
     if term.features == "nodes" and teacher.mpn is None:
         raise ConfigError(f"loss.terms: the teacher {path} has no refined nodes (model.steps = 0)")

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from torch import Tensor, nn
-from torch_geometric.data import Data as PyGData
 
 from ibc_pyg.builders.arguments import argument_errors
+from ibc_pyg.builders.graph import build_graph
 from ibc_pyg.config import ModelConfig
-from ibc_pyg.graph import knn, threshold
 from ibc_pyg.nn.backbones import make_backbone
 from ibc_pyg.nn.heads import BNNeckHead, LinearHead
-from ibc_pyg.nn.model import GraphFunction, IntraBatchModel, complete_batch
+from ibc_pyg.nn.model import IntraBatchModel
 from ibc_pyg.nn.mpn import MPN
 from ibc_pyg.nn.spanning import check_spanning
 from ibc_pyg.nn.sync_batch_norm import synchronise_batch_norm
 from ibc_pyg.nn.weights import fit_weights
-
-GRAPHS: Mapping[str, Callable[..., PyGData]] = {"threshold": threshold, "knn": knn}
 
 
 def build_model(config: ModelConfig, *, num_classes: int, channels: int) -> IntraBatchModel:
@@ -71,7 +67,7 @@ def build_model(config: ModelConfig, *, num_classes: int, channels: int) -> Intr
         mpn,
         node_heads,
         auxiliary_head,
-        _graph(config),
+        build_graph(config),
         freeze_batch_norm=config.freeze_batch_norm,
     )
 
@@ -104,12 +100,6 @@ def rebuild_model(
 
 def _head(neck: bool, channels: int, num_classes: int) -> nn.Module:
     return BNNeckHead(channels, num_classes) if neck else LinearHead(channels, num_classes)
-
-
-def _graph(config: ModelConfig) -> GraphFunction:
-    if config.graph == "complete":
-        return complete_batch
-    return partial(GRAPHS[config.graph], **config.graph_args)
 
 
 def span_processes(config: ModelConfig, model: IntraBatchModel) -> IntraBatchModel:

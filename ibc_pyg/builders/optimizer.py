@@ -1,21 +1,36 @@
-"""Optimiser and learning-rate schedule."""
+"""Optimiser and learning rates."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 
+from ibc_pyg.builders.arguments import argument_errors
+from ibc_pyg.builders.schedule import OwnSchedule, lr_factor
 from ibc_pyg.config import TrainConfig
+from ibc_pyg.errors import ConfigError, check_arguments, did_you_mean
 from ibc_pyg.losses.intra_batch import IntraBatchLoss
 from ibc_pyg.nn.model import IntraBatchModel
+from ibc_pyg.plugins import find_plug
+from ibc_pyg.plugins.plug import described, named_arguments
+
+UNSUPPORTED = {
+    "Optimizer": "it is a base class",
+    "LBFGS": "it evaluates the loss several times in a step",
+    "SparseAdam": "it needs sparse gradients",
+}
+"""Optimisers of torch.optim that cannot be used, with the reason."""
 
 
 def build_optimizer(
     config: TrainConfig, model: IntraBatchModel, loss: IntraBatchLoss | None = None
 ) -> torch.optim.Optimizer:
-    """Build RAdam with one group for the backbone, one for the heads and one per loss term."""
+    """Build the optimiser with one group for the backbone, one for the heads and one per loss term.
+
+    Raises:
+        ConfigError: If its name or an argument is unknown, or it does not take these parameters.
+    """
     backbone = list(model.backbone.parameters())
     own = {id(parameter) for parameter in backbone}
     rest = [parameter for parameter in model.parameters() if id(parameter) not in own]
@@ -32,11 +47,70 @@ def build_optimizer(
                 {"name": term.name, "params": own_weights, "lr": config.lr * scale,
                  "lr_scale": scale}
             )  # fmt: skip
-    return torch.optim.RAdam(
-        groups,
-        weight_decay=config.weight_decay,
-        decoupled_weight_decay=config.decoupled_weight_decay,
+    return _make(config, groups)
+
+
+def _make(config: TrainConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    name = config.optimizer
+    if name in _names():
+        return _of_torch(config, getattr(torch.optim, name), groups)
+    plug = find_plug("optimiser", name)
+    if plug is None:
+        if name in UNSUPPORTED:
+            raise ConfigError(f"train.optimizer: {name} is not supported: {UNSUPPORTED[name]}")
+        raise ConfigError(
+            f"train.optimizer: torch.optim has no optimiser {name!r}; "
+            f"{did_you_mean(name, _names(), 'give its name, or FILE.py:NAME')}"
+        )
+    _check_decay(config, plug.target)
+    if "params" not in named_arguments(plug.target):
+        plug.refuse("a class with an argument params", f"{plug.name} without")
+    made = plug.make(config.optimizer_args, params=groups, lr=config.lr, **_weight_decay(config))
+    if not isinstance(made, torch.optim.Optimizer):
+        plug.refuse(plug.kind.expected, described(made))
+    if [group.get("name") for group in made.param_groups] != [group["name"] for group in groups]:
+        plug.refuse("the groups it was given as param_groups", "others")
+    return made
+
+
+def _of_torch(
+    config: TrainConfig, kind: type[torch.optim.Optimizer], groups: list[dict[str, Any]]
+) -> torch.optim.Optimizer:
+    what = f"train.optimizer_args: {config.optimizer}"
+    check_arguments(
+        kind, config.optimizer_args, what=what, reserved=("params", "lr", "weight_decay")
     )
+    _check_decay(config, kind)
+    taken = named_arguments(kind)
+    given = {"lr": config.lr, **_weight_decay(config)}
+    supplied = {key: value for key, value in given.items() if key in taken}
+    with argument_errors("train.optimizer_args", config.optimizer, config.optimizer_args):
+        return kind(groups, **{**supplied, **config.optimizer_args})
+
+
+def _weight_decay(config: TrainConfig) -> dict[str, Any]:
+    return {
+        "weight_decay": config.weight_decay,
+        "decoupled_weight_decay": config.decoupled_weight_decay,
+    }
+
+
+def _check_decay(config: TrainConfig, kind: Any) -> None:
+    """Refuse a weight decay that would have no effect."""
+    taken = named_arguments(kind)
+    for name, none in (("weight_decay", "0"), ("decoupled_weight_decay", "false")):
+        if getattr(config, name) and name not in taken:
+            raise ConfigError(f"train.{name}: {config.optimizer} takes none; set it to {none}")
+
+
+def _names() -> list[str]:
+    return [
+        name
+        for name, kind in vars(torch.optim).items()
+        if isinstance(kind, type)
+        and issubclass(kind, torch.optim.Optimizer)
+        and name not in UNSUPPORTED
+    ]
 
 
 def set_lr(
@@ -46,8 +120,9 @@ def set_lr(
     epoch: float,
     *,
     scale: float = 1.0,
+    schedule: OwnSchedule | None = None,
 ) -> float:
-    """Set the learning rate of each group and return that of the heads; see `lr_factor`.
+    """Set the learning rate of each group and return that of the heads.
 
     Args:
         optimizer: The optimiser; its groups are changed.
@@ -55,8 +130,9 @@ def set_lr(
         step: Number of optimiser steps done.
         epoch: Number of epochs done, including the fraction of the current one.
         scale: Further factor, from restarts after divergence.
+        schedule: Schedule of the user, as `own_schedule` returns it.
     """
-    factor = lr_factor(config, step, epoch)
+    factor = lr_factor(config, step, epoch, schedule)
     for group in optimizer.param_groups:
         group["lr"] = config.lr * group["lr_scale"] * factor * scale
     return config.lr * factor * scale
@@ -65,20 +141,3 @@ def set_lr(
 def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
     """Return the learning rate of each group, by the name in the metrics."""
     return {f"lr/{group['name']}": float(group["lr"]) for group in optimizer.param_groups}
-
-
-def lr_factor(config: TrainConfig, step: int, epoch: float) -> float:
-    """Return the factor of the learning rate.
-
-    Args:
-        config: Schedule and warm-up.
-        step: Number of optimiser steps done.
-        epoch: Number of epochs done, including the fraction of the current one.
-    """
-    warm = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
-    if config.schedule == "cosine":
-        # SGDR without restarts (https://arxiv.org/abs/1608.03983, equation 5).
-        share = 0.5 * (1 + math.cos(math.pi * min(epoch / config.epochs, 1.0)))
-        return warm * (config.lr_min_factor + (1 - config.lr_min_factor) * share)
-    passed = sum(epoch >= milestone for milestone in config.lr_milestones)
-    return warm * config.lr_factor**passed

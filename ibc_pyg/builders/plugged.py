@@ -1,4 +1,4 @@
-"""Plugged code of an experiment: its names, whether it is trusted, and a run's copies of it."""
+"""Plugged code of an experiment: its import, whether it is trusted, and a run's copies of it."""
 
 from __future__ import annotations
 
@@ -8,23 +8,32 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ibc_pyg.config import Config
+from ibc_pyg.config.plugged import plugged, plugged_code
 from ibc_pyg.errors import RunError, printable
-from ibc_pyg.nn.conv.user_conv import user_code
-from ibc_pyg.runs.source_record import kept_references, named_file, read_sources
+from ibc_pyg.plugins import load_plug
+from ibc_pyg.runs.source_record import CODE, kept_references, read_sources
 
 Value = TypeVar("Value")
 
 
-def plugged_code(config: Config) -> frozenset[str]:
-    """Return the classes and functions of an experiment that are neither PyG's nor this package's.
+def import_plugs(config: Config) -> None:
+    """Import the code of the user, so that a mistake in a name is found before anything is built.
 
-    Returns:
-        References, each `path/to/file.py:Name` or `package.module.Name`.
+    Raises:
+        ConfigError: If a reference cannot be imported, or a tracker has no `log`.
     """
-    return user_code(config.model)
+    for each in plugged(config):
+        if each.kind.name == "graph layer":  # with the model, since it may be a dotted path
+            continue
+        plug = load_plug(each.kind.name, each.name)
+        is_tracker = each.kind.name == "tracker" and isinstance(plug.target, type)
+        if is_tracker and not callable(getattr(plug.target, "log", None)):
+            plug.refuse(plug.kind.expected, f"{plug.name} without log")
 
 
-def check_code(config: Config, run: Path, *, trust: bool, known: Collection[str] = ()) -> None:
+def check_code(
+    config: Config, run: Path, *, trust: bool, known: Collection[str] = (), opening: bool = False
+) -> None:
     """Refuse a run folder whose configuration would import code that is not trusted.
 
     Args:
@@ -33,23 +42,26 @@ def check_code(config: Config, run: Path, *, trust: bool, known: Collection[str]
         trust: Whether the user trusts all code that the folder names.
         known: Code that the user named on the command line. Where the run has a copy of its file,
             the file itself must be there: the copy may be another person's.
+        opening: Whether the run is only opened, which imports less than training it does.
 
     Raises:
-        RunError: Naming the file or module, and the option that trusts it.
+        RunError: Naming the field, the file or module, and the option that trusts it.
     """
-    if trust:
+    names = frozenset() if trust else plugged_code(config, opening=opening)
+    if not names:
         return
     kept = read_sources(run)
-    for name in sorted(plugged_code(config)):
-        file, copy = named_file(name), kept[name].copy if name in kept else None
-        if name in known and (copy is None or (file is not None and file.is_file())):
+    for each in sorted(plugged(config), key=lambda each: each.field):
+        copy = kept[each.name].copy if each.name in kept else None
+        file, there = each.file, copy is None or (each.file is not None and each.file.is_file())
+        if each.name not in names or (each.name in known and there):
             continue
-        what = f"import {name.rpartition('.')[0]}"
+        what = f"import {each.module}"
         if file is not None:
-            what = f"execute the file {file if copy is None else run / 'code' / copy}"
+            what = f"execute the file {file if copy is None else run / CODE / copy}"
         raise RunError(
-            f"{printable(run)}: its {printable(name)} would {printable(what)}, which is not part "
-            "of ibc_pyg or PyG; if you trust that code, add --trust-code"
+            f"{printable(run)}: {each.field} = {printable(each.name)} would {printable(what)}, "
+            "which is not part of ibc_pyg or PyG; if you trust that code, add --trust-code"
         )
 
 

@@ -39,9 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--refine",
-        choices=("none", "knn", "k_reciprocal", "cluster"),
-        help="also score descriptors refined by message passing among label-free neighbours "
-        "(default: evaluate.refine of the run)",
+        type=_refiner,
+        metavar="METHOD",
+        help="also score descriptors refined by message passing among label-free neighbours: none, "
+        "knn, k_reciprocal, cluster or FILE.py:NAME (default: evaluate.refine of the run)",
     )
     parser.add_argument(
         "--refine-size",
@@ -218,6 +219,18 @@ def _notes(out: Console, *runs: Mapping[str, Any]) -> None:
             f"{scores['kmeans_restarts']:.0f}, iterations: {scores['kmeans_iterations']:.0f}, "
             f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(seeds)}",
         )
+
+
+def _refiner(text: str) -> str:
+    from ibc_pyg.config.checks import check_name
+    from ibc_pyg.config.evaluate import REFINERS
+    from ibc_pyg.errors import ConfigError
+
+    try:
+        check_name("the method", text, REFINERS)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def _ks(text: str) -> tuple[int, ...]:

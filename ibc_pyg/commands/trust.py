@@ -20,14 +20,14 @@ def add_trust_code(parser: argparse.ArgumentParser, whose: str) -> None:
     parser.add_argument(
         "--trust-code",
         action="store_true",
-        help=f"import classes that {whose} names and that are neither of PyG nor of this package; "
-        "their code is executed",
+        help=f"import the code that {whose} refers to, such as a layer in FILE.py:NAME; it is "
+        "executed",
     )
 
 
 def named_code(configs: Iterable[Config], words: Sequence[str]) -> frozenset[str]:
     """Return the plugged code of experiments that the command line itself names."""
-    from ibc_pyg.builders.plugged import plugged_code
+    from ibc_pyg.config.plugged import plugged_code
 
     names = frozenset(name for config in configs for name in plugged_code(config))
     return frozenset(name for name in names if any(name in word for word in words))
@@ -46,15 +46,18 @@ def check_named(configs: Sequence[Config], words: Sequence[str], *, trust: bool)
     """
     if trust:
         return
-    from ibc_pyg.builders.plugged import plugged_code
+    from ibc_pyg.config.plugged import plugged, plugged_code
     from ibc_pyg.errors import ConfigError, printable
-    from ibc_pyg.runs.source_record import named_file
 
-    names = frozenset(name for config in configs for name in plugged_code(config))
-    for name in sorted(names - named_code(configs, words)):
-        file = named_file(name)
-        what = f"import {name.rpartition('.')[0]}" if file is None else f"execute the file {file}"
-        raise ConfigError(
-            f"the experiment names {printable(name)}, which would {printable(what)}; if you trust "
-            "that code, add --trust-code"
-        )
+    for config in configs:
+        unnamed = plugged_code(config) - named_code([config], words)
+        for each in plugged(config):
+            if each.name not in unnamed:
+                continue
+            place = f"import {each.module}"
+            if each.file is not None:
+                place = f"execute the file {each.file}"
+            raise ConfigError(
+                f"the experiment names {printable(each.name)} in {each.field}, which would "
+                f"{printable(place)}; if you trust that code, add --trust-code"
+            )

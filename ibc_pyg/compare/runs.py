@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ibc_pyg.builders.plugged import plugged_code
 from ibc_pyg.compare.grid import GridPoint
 from ibc_pyg.config import Config
+from ibc_pyg.config.plugged import plugged_code
 from ibc_pyg.config.yaml_file import config_from_yaml, config_to_dict, parse_config
 from ibc_pyg.data.splits import NOT_TESTED
 from ibc_pyg.errors import RunError

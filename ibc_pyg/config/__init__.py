@@ -5,7 +5,7 @@ and command-line options into these classes. No module of this package imports t
 """
 
 from ibc_pyg.config.data import DataConfig
-from ibc_pyg.config.evaluate import EvaluateConfig, RefineMethod
+from ibc_pyg.config.evaluate import EvaluateConfig
 from ibc_pyg.config.experiment import Config
 from ibc_pyg.config.loss import LossConfig, TermConfig
 from ibc_pyg.config.model import ModelConfig
@@ -18,7 +18,6 @@ __all__ = [
     "EvaluateConfig",
     "LossConfig",
     "ModelConfig",
-    "RefineMethod",
     "TermConfig",
     "TrackConfig",
     "TrainConfig",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from types import NoneType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from ibc_pyg.errors import ConfigError
+from ibc_pyg.errors import ConfigError, did_you_mean
+from ibc_pyg.plugins.entry_points import entry_point
+from ibc_pyg.plugins.reference import is_reference
 
 CLASS_KEYS = frozenset({"class_path", "init_args"})
 """Keys that make jsonargparse instantiate a class."""
@@ -51,6 +53,15 @@ def check(field_name: str, holds: bool, needs: str, value: object) -> None:
     """Raise ConfigError unless `holds`."""
     if not holds:
         raise ConfigError(f"{field_name} must be {needs}, not {_shown(value)}")
+
+
+def check_name(field_name: str, name: str, known: Sequence[str]) -> None:
+    """Check that a name is known, a reference to code of the user, or an entry point."""
+    if name in known or is_reference(name) or entry_point(name) is not None:
+        return
+    choices = ", ".join((*known, "FILE.py:NAME"))
+    hint = did_you_mean(name, known, otherwise=f"choose one of {choices}")
+    raise ConfigError(f"{field_name} = {name!r} is unknown; {hint}")
 
 
 def check_ranges(part: str, values: Any) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated
 
-from ibc_pyg.config.checks import Range, check_ranges
+from ibc_pyg.config.checks import Range, check_name, check_ranges
 
-RefineMethod = Literal["none", "knn", "k_reciprocal", "cluster"]
-"""Selection of the neighbours for descriptor refinement."""
+REFINERS = ("none", "knn", "k_reciprocal", "cluster")
+"""Selections of the neighbours for descriptor refinement of this package."""
 
 
 @dataclass
@@ -26,12 +26,18 @@ class EvaluateConfig:
     """Runs of k-means; the one with the lowest inertia is used."""
     raw_pixels: bool = False
     """Also score the raw pixels, as a floor; for data sets in memory."""
-    refine: RefineMethod = "none"
+    metrics: list[str] = field(default_factory=list)
+    """Further metrics of your own: FILE.py:NAME, package.module:NAME."""
+    refine: str = "none"
     """Also score descriptors refined by message passing among neighbours selected without labels:
-    the nearest (knn), the k-reciprocal ones, or those in the same k-means cluster."""
+    the nearest (knn), the k-reciprocal ones, those in the same k-means cluster (cluster), or those
+    that FILE.py:NAME selects."""
     refine_size: Annotated[int, Range(1, 100_000)] = 7
     """Images in a neighbourhood, including the refined one; 1 changes nothing."""
 
     def __post_init__(self) -> None:
         """Check ranges; raise ConfigError."""
         check_ranges("evaluate", self)
+        for name in self.metrics:
+            check_name("evaluate.metrics", name, ())
+        check_name("evaluate.refine", self.refine, REFINERS)

@@ -14,12 +14,14 @@ class TermConfig:
 
     name: str
     """A loss of pytorch-metric-learning, such as MultiSimilarityLoss, or of ibc_pyg: FocalLoss,
-    CenterLoss, BatchHardTripletLoss, SoftTargetDistillation, FeatureDistillation."""
+    CenterLoss, BatchHardTripletLoss, SoftTargetDistillation, FeatureDistillation; or FILE.py:NAME,
+    package.module:NAME."""
     args: dict[str, Any] = field(default_factory=dict)
     """Arguments of the loss; num_classes and embedding_size are set automatically. A part of the
     loss, such as a distance or a reducer, is given as {name: ..., args: {...}}."""
     miner: str | None = None
-    """A miner of pytorch-metric-learning, such as TripletMarginMiner; none: all pairs."""
+    """A miner of pytorch-metric-learning, such as TripletMarginMiner, or FILE.py:NAME; none: all
+    pairs."""
     miner_args: dict[str, Any] = field(default_factory=dict)
     """Arguments of the miner."""
     features: Literal["embeddings", "nodes"] = "embeddings"

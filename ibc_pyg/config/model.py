@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from ibc_pyg.config.checks import Range, check, check_ranges
+from ibc_pyg.config.checks import Range, check, check_name, check_ranges
+
+GRAPHS = ("complete", "threshold", "knn")
+"""Graphs of this package."""
 
 
 @dataclass
@@ -13,7 +16,8 @@ class ModelConfig:
     """Backbone, batch graph and message passing network (MPN)."""
 
     backbone: str = "conv4"
-    """Name of the embedding network; timm:NAME for a network of timm."""
+    """Name of the embedding network; timm:NAME for a network of timm; or FILE.py:NAME,
+    package.module:NAME."""
     backbone_args: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the backbone."""
     weights: str | None = None
@@ -35,7 +39,7 @@ class ModelConfig:
     steps: Annotated[int, Range(0, 100)] = 1
     """L: message-passing steps; 0: only the auxiliary head and its loss."""
     conv: str = "IntraBatchConv"
-    """Graph layer: a name in torch_geometric.nn, none, a dotted path, or FILE.py:CLASS."""
+    """Graph layer: a name in torch_geometric.nn, none, FILE.py:NAME, or package.module:NAME."""
     conv_args: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the graph layer."""
     heads: Annotated[int, Range(1, 1024)] = 4
@@ -46,8 +50,8 @@ class ModelConfig:
     """Each node also attends to itself."""
     fuse: bool = True
     """On the complete graph, use the dense implementation of a PyG layer, if there is one."""
-    graph: Literal["complete", "threshold", "knn"] = "complete"
-    """Graph over the images of a batch."""
+    graph: str = "complete"
+    """Graph over the images of a batch: complete, threshold, knn, or FILE.py:NAME."""
     graph_args: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the graph function, such as `k` for knn."""
     mpn_args: dict[str, Any] = field(default_factory=dict)
@@ -61,6 +65,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         """Check ranges; raise ConfigError."""
         check_ranges("model", self)
+        check_name("model.graph", self.graph, GRAPHS)
         check(
             "model.heads",
             # Other layers are followed by a linear layer that restores the width.

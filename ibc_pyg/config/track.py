@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from ibc_pyg.config.checks import Range, check_ranges
+from ibc_pyg.config.checks import Range, check_name, check_ranges
 
 
 @dataclass
@@ -25,6 +25,8 @@ class TrackConfig:
     """Group of the run in W&B; none: that of WANDB_RUN_GROUP, else of the comparison."""
     tags: list[str] = field(default_factory=list)
     """Tags of the run."""
+    trackers: list[str] = field(default_factory=list)
+    """Further trackers of your own: FILE.py:NAME, package.module:NAME."""
     every: Annotated[int, Range(1, 10**9)] = 1
     """Steps between records of the training loss; each record synchronises a GPU."""
     statistics_every: Annotated[int, Range(0, 10**9)] = 50
@@ -35,3 +37,5 @@ class TrackConfig:
     def __post_init__(self) -> None:
         """Check ranges; raise ConfigError."""
         check_ranges("track", self)
+        for name in self.trackers:
+            check_name("track.trackers", name, ())

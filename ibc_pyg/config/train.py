@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from ibc_pyg.config.checks import Range, check, check_ranges
+from ibc_pyg.config.checks import Range, check, check_name, check_ranges
+
+SCHEDULES = ("steps", "cosine")
+"""Schedules of this package."""
 
 
 @dataclass
@@ -15,20 +18,26 @@ class TrainConfig:
 
     epochs: Annotated[int, Range(1, 100_000)] = 12
     """Number of epochs."""
+    optimizer: str = "RAdam"
+    """Name in torch.optim, or FILE.py:NAME."""
+    optimizer_args: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of the optimiser."""
     lr: Annotated[float, Range(0, 1e32, above=True)] = 4e-3
     """Initial learning rate."""
     backbone_lr_factor: Annotated[float, Range(0, 1e6)] = 1.0
     """Factor of `lr` for the backbone."""
     weight_decay: Annotated[float, Range(0, 1000)] = 0.0
-    """L2 penalty of RAdam."""
+    """Weight decay of the optimiser; the L2 penalty of RAdam."""
     decoupled_weight_decay: bool = False
     """Apply the penalty to the weights directly, as in the authors' RAdam, not to the gradient."""
     freeze_backbone_epochs: Annotated[float, Range(0, 1e9)] = 0.0
     """Number of first epochs in which only the new last layer of the backbone is trained; its batch
     normalisations keep their statistics."""
-    schedule: Literal["steps", "cosine"] = "steps"
+    schedule: str = "steps"
     """steps: reduce the learning rate at `lr_milestones`; cosine: along half a cosine to
-    `lr_min_factor`."""
+    `lr_min_factor`; or FILE.py:NAME."""
+    schedule_args: dict[str, Any] = field(default_factory=dict)
+    """Arguments of a schedule of your own."""
     lr_milestones: Annotated[list[float], Range(0, 1e9, above=True)] = field(
         default_factory=lambda: [5.0, 9.0]
     )
@@ -73,6 +82,10 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Check ranges; raise ConfigError."""
         check_ranges("train", self)
+        check_name("train.schedule", self.schedule, SCHEDULES)
+        if self.schedule in SCHEDULES:
+            args = self.schedule_args
+            check("train.schedule_args", not args, f"empty with schedule {self.schedule}", args)
         in_order = self.lr_milestones == sorted(self.lr_milestones)
         check(
             "train.lr_milestones",

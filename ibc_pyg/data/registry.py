@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 from ibc_pyg.errors import ConfigError, DatasetError, check_arguments, did_you_mean, printable
+from ibc_pyg.plugins import entry_point, find_plug, is_reference
 
 if TYPE_CHECKING:
     from ibc_pyg.data.table import ImageTable
@@ -90,13 +91,24 @@ def dataset_info(name: str) -> DatasetInfo:
     raise ConfigError(f"data.name: unknown data set {name!r}; {did_you_mean(name, DATASETS)}")
 
 
+def needs_root(name: str) -> bool:
+    """Return whether the files of a data set are in a folder that `data.root` has to name.
+
+    Raises:
+        ConfigError: If the name is unknown.
+    """
+    if name not in DATASETS and (is_reference(name) or entry_point(name) is not None):
+        return False
+    return dataset_info(name).needs_root
+
+
 def load_table(
     name: str, root: Path | str | None = None, *, allow_partial: bool = False, **options: Any
 ) -> ImageTable:
     """Load the table of a data set; published sets are checked against their published sizes.
 
     Args:
-        name: A key of `DATASETS`.
+        name: A key of `DATASETS`, or a reference to code of the user, which is imported.
         root: Its folder (for `csv` also the file); None for sets without files.
         allow_partial: Whether an incomplete set may be used.
         **options: Further arguments of that data set's loader, such as `seed`.
@@ -105,6 +117,11 @@ def load_table(
         ConfigError: If the name or an option is unknown, or `root` is missing.
         DatasetError: If files are missing or damaged.
     """
+    if name not in DATASETS and (plug := find_plug("data set", name)) is not None:
+        from ibc_pyg.data.plugged import plugged_table
+
+        folder = None if root is None else Path(root).expanduser()
+        return plugged_table(plug, folder, allow_partial=allow_partial, options=options)
     info = dataset_info(name)
     loader = info.loader()
     check_arguments(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ibc_pyg.config import EvaluateConfig, RefineMethod
+from ibc_pyg.config import EvaluateConfig
 from ibc_pyg.data.table import ImageTable
 from ibc_pyg.errors import RunError
 from ibc_pyg.evaluation.scores import score, score_refined, score_reranked
@@ -35,7 +35,7 @@ class ScoreOptions:
 
     ks: tuple[int, ...] | None = None
     views: Views = ONE_VIEW
-    refine: RefineMethod | None = None
+    refine: str | None = None
     refine_size: int | None = None
     rerank: bool = False
     trust_code: bool = False

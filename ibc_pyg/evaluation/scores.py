@@ -13,6 +13,7 @@ from ibc_pyg.data.glyphs.table import raw_pixels
 from ibc_pyg.data.splits import EvalSplit
 from ibc_pyg.data.table import ImageTable
 from ibc_pyg.errors import RunError, UserError
+from ibc_pyg.evaluation.own_metrics import own_metrics
 from ibc_pyg.inference.extract import EvalDescriptors
 from ibc_pyg.inference.refine import refine
 from ibc_pyg.metrics import (
@@ -51,12 +52,14 @@ def score(
 
     Returns:
         Fractions in [0, 1] under `R@K`, `MAP@R`, `RP`, `NMI`, `AMI`, `ARI`, with their counts and
-        settings.
+        settings, and metrics of the user under `own/NAME`.
 
     Raises:
         RunError: If the descriptors are not finite, or no query has a match.
+        ConfigError: If a metric of the user fails.
     """
     scores: dict[str, Any] = dict(score_retrieval(descriptors, config, ks=ks))
+    scores |= _own(descriptors, config)
     if config.clustering and descriptors.gallery is None:
         with _as_run_error():
             scores |= clustering_metrics(
@@ -140,6 +143,12 @@ def score_raw_pixels(
             gallery_labels=None if probe.gallery is None else table.labels[probe.gallery],
             ks=chosen_ks(config, protocol_for(table.name)),
         )
+
+
+def _own(descriptors: EvalDescriptors, config: EvaluateConfig) -> dict[str, float]:
+    queries, gallery = descriptors.queries, descriptors.gallery
+    more = () if gallery is None else (_unit(gallery.vectors), gallery.labels)
+    return own_metrics(config.metrics, _unit(queries.vectors), queries.labels, *more)
 
 
 def _unit(vectors: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ibc_pyg.data.transforms import PluggedTransform
 from ibc_pyg.errors import ConfigError, RunError
 from ibc_pyg.files import write_atomically
 from ibc_pyg.inference.trained import Trained
@@ -61,6 +62,11 @@ def export_onnx(trained: Trained, path: Path) -> Path:
     """
     onnx = _import_onnx()
     transform = trained.transform
+    if isinstance(transform, PluggedTransform):
+        raise RunError(
+            f"{trained.run.path} cannot be exported: the normalisation of {transform.plug.text} is "
+            "unknown; derive it from ibc_pyg.data.transforms.Transform"
+        )
     module = Descriptor(trained.model.backbone, transform.mean, transform.std).cpu().eval()
     # Two images: an example with one would fix the batch size at one.
     example = torch.zeros(2, transform.channels, transform.image_size, transform.image_size)

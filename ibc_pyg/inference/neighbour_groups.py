@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ibc_pyg.config import RefineMethod
 from ibc_pyg.errors import RunError
 from ibc_pyg.graph import k_reciprocal_groups
 from ibc_pyg.graph.nearest import marked_first
@@ -21,7 +20,7 @@ _CHUNK = 2**24  # similarities computed at once
 
 def neighbours_for(
     vectors: Tensor,
-    method: RefineMethod,
+    method: str,
     size: int,
     *,
     gallery: Tensor | None = None,

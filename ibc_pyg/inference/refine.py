@@ -6,18 +6,21 @@ time; their released code can also refine each test image among its k-reciprocal
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from ibc_pyg.config import RefineMethod
+from ibc_pyg.config.evaluate import REFINERS
 from ibc_pyg.errors import RunError
 from ibc_pyg.inference.extract import EvalDescriptors
 from ibc_pyg.inference.fast_refine import FirstNodes
 from ibc_pyg.inference.neighbour_groups import neighbours_for
+from ibc_pyg.inference.own_refiner import OwnRefiner
 from ibc_pyg.nn.model import IntraBatchModel, complete_batch
 from ibc_pyg.nn.mpn import MPN, MPNOutput
 
@@ -28,7 +31,7 @@ _FLOATS = 24
 def refine(
     model: IntraBatchModel,
     descriptors: EvalDescriptors,
-    method: RefineMethod,
+    method: str,
     size: int,
     *,
     seed: int = 0,
@@ -42,7 +45,8 @@ def refine(
     Args:
         model: Model with a message passing network.
         descriptors: Unit-norm descriptors.
-        method: Selection of the neighbours; see `neighbours_for`.
+        method: Selection of the neighbours, see `neighbours_for`; or a reference to a refiner of
+            the user, which is imported.
         size: Images in a neighbourhood, including the refined one, >= 1.
         seed: Seed of k-means, for method `cluster`.
 
@@ -56,26 +60,34 @@ def refine(
     if size == 1:
         return descriptors
     queries, gallery = descriptors.queries, descriptors.gallery
+    find: Callable[..., Tensor]
     for part in (queries, descriptors.candidates):
         if not bool(part.vectors.isfinite().all()):
             raise RunError("the descriptors have NaN or infinite values; are the weights damaged?")
+    if method in REFINERS:
+        find = partial(neighbours_for, method=method, size=size, seed=seed)
+    else:
+        find = own = OwnRefiner(method, size, seed=seed)
+        if (refined := own.descriptors(descriptors)) is not None:
+            return refined
+        check_refine(model, "knn")
     pool = None if gallery is None else gallery.vectors
-    others = neighbours_for(queries.vectors, method, size, gallery=pool, seed=seed)
+    others = find(queries.vectors, gallery=pool)
     vectors = refined_vectors(model, queries.vectors, others, gallery=pool)
     queries = replace(queries, vectors=vectors)
     if gallery is not None:
-        others = neighbours_for(gallery.vectors, method, size, seed=seed)
+        others = find(gallery.vectors)
         gallery = replace(gallery, vectors=refined_vectors(model, gallery.vectors, others))
     return replace(descriptors, queries=queries, gallery=gallery)
 
 
-def check_refine(model: IntraBatchModel, method: RefineMethod) -> None:
+def check_refine(model: IntraBatchModel, method: str) -> None:
     """Check that a model can refine descriptors.
 
     Raises:
-        RunError: If it has no message passing and `method` is not `none`.
+        RunError: If it has no message passing and `method` needs it.
     """
-    if model.mpn is None and method != "none":
+    if model.mpn is None and method in REFINERS[1:]:
         raise RunError(
             "a run without message passing (model.steps = 0) cannot refine descriptors; "
             "set evaluate.refine = none, or --refine none of `evaluate`"

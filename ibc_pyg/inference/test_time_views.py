@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ibc_pyg.data.table import ImageTable
-from ibc_pyg.data.transforms import Images, PlainTransform, Transform
+from ibc_pyg.data.transforms import Images, PlainTransform, PluggedTransform, Transform
 from ibc_pyg.data.transforms.pixels import as_channels, resize_shorter
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.nn.model import IntraBatchModel
@@ -67,6 +67,11 @@ class Views:
         """
         if self.crops == 1:
             return transform
+        if isinstance(transform, PluggedTransform):
+            raise ConfigError(
+                f"crops is {self.crops}, but {transform.plug.text} crops by itself; omit crops, or "
+                "derive it from ibc_pyg.data.transforms.Transform"
+            )
         held = table.images
         if (
             held is not None

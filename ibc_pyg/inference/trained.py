@@ -17,7 +17,7 @@ from ibc_pyg.builders.model import rebuild_model
 from ibc_pyg.builders.plugged import check_code, with_kept_code
 from ibc_pyg.config import Config, TrainConfig
 from ibc_pyg.config.yaml_file import config_from_yaml, parse_config
-from ibc_pyg.data.registry import dataset_info
+from ibc_pyg.data.registry import needs_root
 from ibc_pyg.data.transforms import Transform
 from ibc_pyg.errors import ConfigError, RunError, reason
 from ibc_pyg.files import file_digest, read_json
@@ -76,8 +76,8 @@ def load_run(path: Path, *, trust_code: bool = False, fields: Sequence[str] = ()
 
     Args:
         path: The folder.
-        trust_code: Whether code named in its config.yaml that is neither of PyG nor of this package
-            may be imported; of a file, the run's copy is executed.
+        trust_code: Whether code of the user that its config.yaml refers to may be imported; of a
+            file, the run's copy is executed.
         fields: Options that replace fields of its configuration, such as `--data.root DIR`.
 
     Raises:
@@ -90,7 +90,7 @@ def load_run(path: Path, *, trust_code: bool = False, fields: Sequence[str] = ()
     config = parse_config(run.config, fields) if fields else own
     if config.data.root == own.data.root:
         config = with_found_root(run, config)
-    check_code(config, path, trust=trust_code)
+    check_code(config, path, trust=trust_code, opening=True)
     config = with_kept_code(config, path)
     if not run.weights.is_file():
         raise RunError(f"{path} has no model.safetensors yet; finish it: {run.resume_command}")
@@ -126,7 +126,7 @@ def _weights(run: RunFolder) -> tuple[dict[str, Tensor], str]:
 
 
 def _image_shape(config: Config, record: SplitRecord | None) -> tuple[int, int, int] | None:
-    if record is not None or dataset_info(config.data.name).needs_root:
+    if record is not None or needs_root(config.data.name):
         return None if record is None else record.image_shape
     return load_images(config.data).image_shape
 

@@ -18,8 +18,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
 
-from ibc_pyg.builders.plugged import plugged_code
 from ibc_pyg.config import Config
+from ibc_pyg.config.plugged import plugged_code
 from ibc_pyg.jobs.devices import Placement, visible_gpus
 from ibc_pyg.jobs.worker import Order, Outcome, work
 from ibc_pyg.runs.source_record import digests

@@ -18,12 +18,13 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from ibc_pyg.builders.plugged import plugged_code
 from ibc_pyg.config import Config
+from ibc_pyg.config.plugged import plugged_code
 from ibc_pyg.console import info
 from ibc_pyg.errors import ConfigError, InUseError, RunError, UserError, printable
 from ibc_pyg.jobs.devices import VISIBLE
 from ibc_pyg.plain_text import log_lines
+from ibc_pyg.plugins import blamed
 from ibc_pyg.runs.source_record import first_changed
 from ibc_pyg.training.dry_run import dry_run
 from ibc_pyg.training.run import resume, train
@@ -125,7 +126,9 @@ def _run(order: Order, stop: Event, console: Console) -> Outcome:
     except Exception as error:
         for line in traceback.format_exc().splitlines():
             info(console, line)
-        return Outcome("failed", " ".join(f"{type(error).__name__}: {error}".split()))
+        place = blamed(error)
+        start = "" if place is None else f"{place}: "
+        return Outcome("failed", " ".join(f"{start}{type(error).__name__}: {error}".split()))
     return Outcome("finished")
 
 

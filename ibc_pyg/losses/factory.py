@@ -13,8 +13,10 @@ from ibc_pyg.losses.batch_hard import BatchHardTripletLoss
 from ibc_pyg.losses.center import CenterLoss
 from ibc_pyg.losses.distillation import FeatureDistillation, SoftTargetDistillation
 from ibc_pyg.losses.focal import FocalLoss
-from ibc_pyg.losses.metric_learning import make_metric_learning_loss
+from ibc_pyg.losses.metric_learning import make_metric_learning_loss, make_miner
+from ibc_pyg.losses.plugged import PluggedLoss
 from ibc_pyg.losses.smoke_test import try_out
+from ibc_pyg.plugins import find_plug
 
 BUILTIN: Mapping[str, type[nn.Module]] = {
     each.__name__: each
@@ -41,12 +43,12 @@ def make_loss(
     num_classes: int,
     embedding_size: int,
 ) -> nn.Module:
-    """Make the loss `name`, one of `BUILTIN` or of pytorch-metric-learning.
+    """Make the loss `name`: of `BUILTIN`, of the user, or of pytorch-metric-learning.
 
     Args:
-        name: Name of its class.
+        name: Name of its class, or a reference to code of the user, which is imported.
         args: Arguments of the loss.
-        miner: Class name of a miner of pytorch-metric-learning, or None.
+        miner: Class name of a miner of pytorch-metric-learning, a reference, or None.
         miner_args: Arguments of the miner.
         num_classes: Number C of training classes.
         embedding_size: Width D of the features.
@@ -65,6 +67,11 @@ def make_loss(
             raise ConfigError(f"loss.terms: {name} takes no miner; omit {miner}")
         loss = make_from_arguments(BUILTIN[name], args, sizes)
     else:
-        loss = make_metric_learning_loss(name, args, miner, miner_args, **sizes)
+        plug = find_plug("loss", name)
+        if plug is None:
+            loss = make_metric_learning_loss(name, args, miner, miner_args, **sizes)
+        else:
+            mining = None if miner is None else make_miner(miner, miner_args)
+            loss = PluggedLoss(plug, args, mining, **sizes)
     try_out(name, loss, **sizes)
     return loss

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from ibc_pyg.errors import ConfigError, did_you_mean
 from ibc_pyg.losses.arguments import check_mapping, make_from_arguments
+from ibc_pyg.losses.plugged import PluggedMiner
 from ibc_pyg.losses.term import TermInput
+from ibc_pyg.plugins import find_plug
 
 UNSUPPORTED = {
     "BaseMetricLossFunction": "it is a base class",
@@ -79,7 +81,7 @@ def make_metric_learning_loss(
         name: Name of its class.
         args: Arguments of the loss; num_classes and embedding_size are supplied if it has them. A
             value `{name: ..., args: {...}}` is a distance, reducer or regularizer of the library.
-        miner: Class name of a miner, or None.
+        miner: Name of a miner, as `make_miner` takes it, or None.
         miner_args: Arguments of the miner.
         num_classes: Number C of training classes.
         embedding_size: Width D of the features.
@@ -90,9 +92,21 @@ def make_metric_learning_loss(
     kind = _find("losses", name)
     sizes = {"num_classes": num_classes, "embedding_size": embedding_size}
     loss = _make(kind, args, sizes)
-    if miner is None:
-        return MetricLearningLoss(loss)
-    return MetricLearningLoss(loss, _make(_find("miners", miner), miner_args))
+    return MetricLearningLoss(loss, None if miner is None else make_miner(miner, miner_args))
+
+
+def make_miner(name: str, args: Mapping[str, Any]) -> nn.Module:
+    """Make a miner of the library or of the user.
+
+    Args:
+        name: Name of its class, or a reference to code of the user, which is imported.
+        args: Its arguments.
+
+    Raises:
+        ConfigError: If the library is missing, or the name or an argument is unknown.
+    """
+    plug = find_plug("miner", name)
+    return _make(_find("miners", name), args) if plug is None else PluggedMiner(plug, args)
 
 
 def _library(part: str) -> ModuleType:

@@ -7,8 +7,10 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from ibc_pyg.errors import ConfigError, first_line
+from ibc_pyg.errors import ConfigError, UserError, first_line
+from ibc_pyg.losses.plugged import PluggedLoss
 from ibc_pyg.losses.term import TermInput
+from ibc_pyg.plugins.plug import described
 
 _CLASSES, _IMAGES, _STEPS = 4, 4, 2
 
@@ -43,11 +45,15 @@ def try_out(name: str, loss: nn.Module, *, num_classes: int, embedding_size: int
                 value = trial(TermInput(features, logits, labels, teacher))
                 if isinstance(value, Tensor) and value.shape == () and value.requires_grad:
                     value.backward()  # type: ignore[no-untyped-call]
+    except UserError:
+        raise
     except Exception as error:  # a library may raise anything
         raise ConfigError(
             f"loss.terms: {name} cannot be computed with these arguments, for {num_classes} "
             f"classes and features of width {embedding_size}: {first_line(error)}"
         ) from error
+    if isinstance(loss, PluggedLoss) and not bool(torch.as_tensor(value).isfinite().all()):
+        loss.plug.refuse("a finite loss for random features", described(value))
     if not isinstance(value, Tensor) or value.shape != ():
         raise ConfigError(
             f"loss.terms: {name} does not give a scalar with these arguments; choose another "

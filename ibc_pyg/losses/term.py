@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from ibc_pyg.errors import RunError, first_line
+from ibc_pyg.errors import RunError, UserError, first_line
 
 Features = Literal["embeddings", "nodes"]
 """Raw backbone embeddings, or refined nodes."""
@@ -81,7 +81,7 @@ class Term(nn.Module):
         """
         try:
             value: Tensor = self.loss(inputs)
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, UserError):
             raise
         except Exception as error:  # a library may raise anything
             raise RunError(

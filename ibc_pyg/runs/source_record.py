@@ -1,8 +1,8 @@
 """Source of the plugged code that a run uses: a copy of each file, hashes, and versions.
 
-A plugged class or function is named `path/to/file.py:Name` or `package.module.Name`. Of a file, the
-run keeps a copy in `code/`; of a module, its hash and the version of its package. What the code
-itself imports is not kept.
+A plugged class or function is named `FILE.py:NAME`, `package.module:NAME` or, if it is a graph
+layer, `package.module.NAME`. Of a file, the run keeps a copy in `code/`; of a module, its
+hash and the version of its package. What the code itself imports is not kept.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ibc_pyg.files import (
     write_atomically,
     write_json,
 )
+from ibc_pyg.plugins.reference import named_file, named_module
 
 CODE = "code"
 """Folder of the copies, in the folder of the run."""
@@ -50,18 +51,12 @@ class Source:
     version: str | None = None
 
 
-def named_file(reference: str) -> Path | None:
-    """Return the file of `path/to/file.py:Name`; None for the other form."""
-    path, colon, _ = reference.rpartition(":")
-    return Path(path).expanduser() if colon and path.endswith(".py") else None
-
-
 def current_source(reference: str) -> Source:
     """Return the source as it is now; the parents of a module are imported, a file is not."""
     file = named_file(reference)
     if file is not None:
         return Source(str(file), _digest(file))
-    module = reference.rpartition(".")[0]
+    module = named_module(reference) or ""
     package = next(iter(metadata.packages_distributions().get(module.partition(".")[0], ())), None)
     version = None if package is None else metadata.version(package)
     origin = _origin(module)

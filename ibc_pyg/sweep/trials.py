@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ibc_pyg.builders.plugged import plugged_code
+from ibc_pyg.config.plugged import plugged_code
 from ibc_pyg.config.yaml_file import config_to_yaml
 from ibc_pyg.errors import RunError
 from ibc_pyg.files import read_json, write_atomically, write_json

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from ibc_pyg.config import Config
 from ibc_pyg.data.loading.loader import Loading, train_loader
-from ibc_pyg.data.registry import dataset_info
+from ibc_pyg.data.registry import needs_root
 from ibc_pyg.data.sample import make_sample
 from ibc_pyg.data.splits import EvalSplit
 from ibc_pyg.data.table import Rows
@@ -105,8 +105,7 @@ def _data(config: Config, *, sample: bool) -> Iterator[tuple[Config, str]]:
     """Yield the experiment with its own images, or with a temporary sample."""
     data = replace(config.data, workers=0, cache=False)
     name = data.name
-    needs_root = dataset_info(name).needs_root
-    if not sample or not needs_root or (data.root is not None and Path(data.root).exists()):
+    if not sample or not needs_root(name) or (data.root is not None and Path(data.root).exists()):
         yield replace(config, data=data), name if data.root is None else f"{name} in {data.root}"
         return
     # Enough for one batch, including two or more held-out classes.

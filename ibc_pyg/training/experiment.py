@@ -18,9 +18,13 @@ from ibc_pyg.builders.freezing import set_frozen
 from ibc_pyg.builders.loss import build_loss
 from ibc_pyg.builders.model import build_model, span_processes
 from ibc_pyg.builders.optimizer import build_optimizer
-from ibc_pyg.builders.plugged import with_kept_code
+from ibc_pyg.builders.plugged import import_plugs, with_kept_code
+from ibc_pyg.builders.schedule import own_schedule
 from ibc_pyg.config import Config
+from ibc_pyg.config.evaluate import REFINERS
 from ibc_pyg.data.sampling import PKSampler, SamplerSettings, make_sampler
+from ibc_pyg.evaluation.own_metrics import check_metrics
+from ibc_pyg.inference.own_refiner import check_refiner
 from ibc_pyg.losses.intra_batch import IntraBatchLoss
 from ibc_pyg.nn.model import IntraBatchModel
 from ibc_pyg.nn.recompute import recompute_blocks
@@ -37,7 +41,8 @@ class Experiment:
     """Everything that a training needs.
 
     Attributes:
-        config: Configuration.
+        config: Configuration; in a resumed run its plugged files are the run's copies.
+        written: Configuration as config.yaml and the checkpoints have it.
         fabric: Device, precision and processes.
         data: Images, splits and transforms.
         model: The bare model; its parameters are those of `step_model`.
@@ -50,6 +55,7 @@ class Experiment:
     """
 
     config: Config
+    written: Config
     fabric: Fabric
     data: Data
     model: IntraBatchModel
@@ -86,14 +92,16 @@ def setup(
     Raises:
         UserError: If the configuration, the data set or the device does not fit.
     """
-    named = config
+    written = config
     if kept_code is not None:
         config = with_kept_code(config, kept_code)
     check_scaling(config.train)
+    import_plugs(config)
     fabric = make_fabric(config.train)
     wanted = config.on_all_classes() if all_classes else config
     # The first process leaves what is decoded or drawn once for all.
     data = main_process_first(lambda: build_data(wanted, console, record=record))
+    _check_evaluation(config, data)
     train = config.train
     sampler = make_sampler(
         config.data.sampler,
@@ -105,6 +113,7 @@ def setup(
             rank=fabric.global_rank,
             world_size=fabric.world_size,
         ),
+        config.data.sampler_args,
     )
     torch.manual_seed(train.seed)
     model = build_model(
@@ -117,7 +126,7 @@ def setup(
     if train.channels_last:
         model = model.to(memory_format=torch.channels_last)
     loss = build_loss(
-        config,
+        replace(written, loss=config.loss),  # a teacher is compared by the names of the user
         model,
         num_classes=data.splits.num_classes,
         channels=data.transform.channels,
@@ -130,8 +139,20 @@ def setup(
         recompute_blocks(model.backbone)
     set_frozen(model, config, 0.0)
     optimizer = build_optimizer(train, model, loss)
+    own_schedule(train)
     trained = compile_step(model, fabric.device) if train.compile else model
     step_model, step_optimizer = fabric.setup(trained, optimizer)
     share_tensors([*model.parameters(), *model.buffers(), *loss.parameters(), *loss.buffers()])
     ema = None if train.ema_decay is None else WeightAverage(model, train.ema_decay)
-    return Experiment(named, fabric, data, model, step_model, step_optimizer, loss, sampler, ema)
+    return Experiment(
+        config, written, fabric, data, model, step_model, step_optimizer, loss, sampler, ema
+    )
+
+
+def _check_evaluation(config: Config, data: Data) -> None:
+    """Try out metrics and refiner of the user, which are needed after training."""
+    evaluate, test = config.evaluate, data.splits.test
+    separate = test is not None and test.gallery is not None
+    check_metrics(evaluate.metrics, separate=separate)
+    if evaluate.refine not in REFINERS:
+        check_refiner(evaluate.refine, evaluate.refine_size, separate=separate)

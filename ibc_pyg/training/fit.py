@@ -8,6 +8,7 @@ from typing import Any
 from ibc_pyg.builders.compiling import CannotCompileError
 from ibc_pyg.builders.freezing import set_frozen
 from ibc_pyg.builders.optimizer import learning_rates, set_lr
+from ibc_pyg.builders.schedule import own_schedule
 from ibc_pyg.console import Progress
 from ibc_pyg.data.loading.batch import Batch
 from ibc_pyg.data.loading.loader import train_loader
@@ -80,6 +81,7 @@ class _Attempt:
         self.statistics = experiment.statistics = StepStatistics(
             experiment.fabric, experiment.model, experiment.loss, config.track.statistics_every
         )
+        self.schedule = own_schedule(config.train)
         self.clock = time.perf_counter()
 
     def run(self) -> None:
@@ -102,7 +104,14 @@ class _Attempt:
         length = len(self.loader)
         # The sampler already points past this batch.
         epoch = sampler.epoch + (sampler.step - 1) / length
-        lr = set_lr(experiment.optimizer, self.train, at.step - at.began, epoch, scale=at.lr_scale)
+        lr = set_lr(
+            experiment.optimizer,
+            self.train,
+            at.step - at.began,
+            epoch,
+            scale=at.lr_scale,
+            schedule=self.schedule,
+        )
         set_frozen(experiment.model, experiment.config, epoch)
         due = (at.step + 1) % experiment.config.track.every == 0 or sampler.step == length
         due = self.statistics.schedule(at.step + 1, record=due)

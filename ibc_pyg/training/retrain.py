@@ -32,9 +32,11 @@ def retrain(training: Training) -> Training:
     first = training.progress
     if first.retraining:
         return training
-    config, data = training.experiment.config, training.experiment.data
+    config, data = training.experiment.written, training.experiment.data
     record = record_of(data.table, data.splits)
-    second = setup(config, training.console, record=record, all_classes=True)
+    second = setup(
+        config, training.console, record=record, all_classes=True, kept_code=training.run.path
+    )
     save_split(second, training.run)
     # Images that could not be read have the same rows in both passes.
     second.data.skipped.update(data.skipped)

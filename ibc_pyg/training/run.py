@@ -13,8 +13,9 @@ from typing import Any
 from rich.console import Console
 
 from ibc_pyg.builders.data_changes import check_same_data
-from ibc_pyg.builders.plugged import check_code, plugged_code
+from ibc_pyg.builders.plugged import check_code, with_kept_code
 from ibc_pyg.config import Config
+from ibc_pyg.config.plugged import plugged_code
 from ibc_pyg.config.yaml_file import config_to_yaml
 from ibc_pyg.console import info
 from ibc_pyg.errors import RunError
@@ -97,9 +98,8 @@ def resume(
         path: Its folder. A run without a checkpoint starts from the beginning.
         console: Shows progress.
         wanted: The experiment that the run should be; None accepts that of the folder.
-        trust_code: Whether code that the folder or its teacher names may be imported if it is
-            neither PyG's nor of this package.
-        known_code: Such code that the user named, which is trusted.
+        trust_code: Whether code that the folder or its teacher refer to may be imported.
+        known_code: References that the user named, which are trusted.
 
     Raises:
         UserError: If the folder is not a run, or is a run of another experiment, or has no intact
@@ -133,7 +133,7 @@ def _resume(
         return run
     record = read_split(run.split, data_root=config.data.root)
     if record is not None and record.image_shape is None:
-        check_same_data(config.data, record)
+        check_same_data(with_kept_code(config, path).data, record)
     experiment = setup(
         config,
         console,
@@ -152,7 +152,8 @@ def _work(
     experiment: Experiment, run: RunFolder, console: Console, checkpoint: tuple[int, Any] | None
 ) -> RunFolder:
     with raise_together():
-        tracker = make_tracker(experiment.config, run) if is_main_process() else MultiTracker([])
+        config, written = experiment.config, experiment.written
+        tracker = make_tracker(config, run, written) if is_main_process() else MultiTracker([])
     save_split(experiment, run)
     made = construction_of(experiment.model)
     if made is not None and made.name != IntraBatchConv.__name__:

@@ -70,7 +70,7 @@ def save_state(training: Training) -> None:
 def _write_state(training: Training, random: dict[str, Tensor]) -> None:
     experiment, run, progress = training.experiment, training.run, training.progress
     state = {
-        "config": config_to_dict(experiment.config),
+        "config": config_to_dict(experiment.written),
         "model": experiment.model.state_dict(),
         "loss": experiment.loss.state_dict(),
         "optimizer": experiment.optimizer.state_dict(),

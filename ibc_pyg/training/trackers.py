@@ -11,19 +11,25 @@ from ibc_pyg.config import Config, TrackConfig
 from ibc_pyg.config.yaml_file import config_to_dict
 from ibc_pyg.files import read_json, write_json
 from ibc_pyg.runs.run_folder import RunFolder
-from ibc_pyg.track import JsonlTracker, MultiTracker, Tracker, WandbTracker
+from ibc_pyg.track import JsonlTracker, MultiTracker, PluggedTracker, Tracker, WandbTracker
 
 PROJECT = "ibc_pyg"
 """Project in W&B where neither the experiment nor the environment names one."""
 
 
-def make_tracker(config: Config, run: RunFolder) -> MultiTracker:
+def make_tracker(config: Config, run: RunFolder, written: Config | None = None) -> MultiTracker:
     """Return the trackers of a run.
+
+    Args:
+        config: The experiment.
+        run: Folder of the run.
+        written: The experiment that is recorded, if it is another: see `Experiment`.
 
     Raises:
         UserError: If the history cannot be written, or the package wandb is missing.
     """
     trackers: list[Tracker] = [JsonlTracker(run.metrics)]
+    recorded = config_to_dict(written or config)
     if config.track.wandb != "disabled":
         # Marks selection on the test classes wherever runs are listed.
         tags = ["select=test"] if config.select == "test" else []
@@ -34,9 +40,11 @@ def make_tracker(config: Config, run: RunFolder) -> MultiTracker:
                 run_name(run.path, config.train.seed),
                 record=run.wandb,
                 tags=tags,
-                config=config_to_dict(config),
+                config=recorded,
             )
         )
+    for name in config.track.trackers:
+        trackers.append(PluggedTracker(name, run_dir=run.path, config=recorded))
     return MultiTracker(trackers)
 
 

@@ -7,8 +7,9 @@ from itertools import pairwise
 import pytest
 import torch
 
-from ibc_pyg.builders.optimizer import lr_factor
-from ibc_pyg.config import TrainConfig
+from ibc_pyg.builders.model import build_model
+from ibc_pyg.builders.optimizer import UNSUPPORTED, build_optimizer, lr_factor
+from ibc_pyg.config import ModelConfig, TrainConfig
 from ibc_pyg.errors import ConfigError
 
 STEPS = 7
@@ -45,8 +46,8 @@ def test_cosine_decreases_continuously_to_its_minimum() -> None:
 
 @pytest.mark.parametrize("schedule", ["steps", "cosine"])
 def test_warm_up_is_linear(schedule: str) -> None:
-    plain = TrainConfig(epochs=5, schedule=schedule, lr_milestones=[2.0])  # type: ignore[arg-type]
-    warm = TrainConfig(epochs=5, schedule=schedule, lr_milestones=[2.0], warmup_steps=10)  # type: ignore[arg-type]
+    plain = TrainConfig(epochs=5, schedule=schedule, lr_milestones=[2.0])
+    warm = TrainConfig(epochs=5, schedule=schedule, lr_milestones=[2.0], warmup_steps=10)
     for step, (ours, without) in enumerate(zip(curve(warm, 5), curve(plain, 5), strict=True)):
         assert ours == pytest.approx(without * min(1, (step + 1) / 10))
 
@@ -77,4 +78,59 @@ def test_milestones_equal_multi_step_lr() -> None:
 )
 def test_ranges(field: str, value: object) -> None:
     with pytest.raises(ConfigError, match=rf"train\.{field} must be .*, not {value}"):
-        TrainConfig(**{field: value})  # type: ignore[arg-type]
+        TrainConfig(**{field: value})
+
+
+def optimizer(**fields):
+    config = ModelConfig(backbone_args={"width": 4}, embedding_dim=8, heads=2)
+    model = build_model(config, num_classes=3, channels=1)
+    return build_optimizer(TrainConfig(**fields), model)
+
+
+def test_optimisers_of_torch_get_rate_decay_and_arguments() -> None:
+    made = optimizer(
+        optimizer="SGD", lr=0.1, weight_decay=0.01, backbone_lr_factor=0.5,
+        optimizer_args={"momentum": 0.9, "nesterov": True},
+    )  # fmt: skip
+    assert type(made) is torch.optim.SGD
+    assert [group["lr"] for group in made.param_groups] == [0.05, 0.1]
+    for group in made.param_groups:
+        assert (group["momentum"], group["nesterov"], group["weight_decay"]) == (0.9, True, 0.01)
+
+
+def test_the_default_is_radam_with_its_decoupled_decay() -> None:
+    made = optimizer(weight_decay=0.1, decoupled_weight_decay=True)
+    assert type(made) is torch.optim.RAdam
+    assert made.defaults["decoupled_weight_decay"]
+
+
+@pytest.mark.parametrize("name", ["AdamW", "NAdam", "Adagrad", "RMSprop", "Adafactor", "ASGD"])
+def test_most_optimisers_of_torch_work_by_name(name: str) -> None:
+    made = optimizer(optimizer=name)
+    assert type(made) is getattr(torch.optim, name)
+    for group in made.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.ones_like(parameter)
+    made.step()
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"optimizer": "AdamV"}, "did you mean Adam"),
+        ({"optimizer": "LBFGS"}, "LBFGS is not supported: it evaluates the loss several times"),
+        ({"optimizer": "load"}, "has no optimiser 'load'"),
+        ({"optimizer": "SGD", "optimizer_args": {"momentun": 0.9}}, "did you mean momentum"),
+        ({"optimizer": "SGD", "optimizer_args": {"lr": 0.9}}, "has no argument 'lr'"),
+        ({"optimizer": "SGD", "optimizer_args": {"momentum": -1}}, "Invalid momentum"),
+        ({"optimizer": "SGD", "decoupled_weight_decay": True}, "decoupled_weight_decay: SGD"),
+        ({"optimizer": "Rprop", "weight_decay": 0.1}, "train.weight_decay: Rprop takes none"),
+    ],
+)
+def test_mistakes_of_an_optimiser_are_named(fields, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        optimizer(**fields)
+
+
+def test_unsupported_optimisers_exist() -> None:
+    assert all(hasattr(torch.optim, name) for name in UNSUPPORTED)

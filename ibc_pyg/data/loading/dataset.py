@@ -14,7 +14,7 @@ from ibc_pyg.data.images.sources import ImageSource, OnError
 from ibc_pyg.data.loading.batch import Pixels, ReadFailure, Skipped
 from ibc_pyg.data.table import Rows
 from ibc_pyg.data.transforms.base import Draws, Images, Transform
-from ibc_pyg.errors import DatasetError
+from ibc_pyg.errors import DatasetError, UserError
 
 MAX_HELD = 256 * 2**20
 """Bytes of decoded images after which they are transformed, before more of a batch are decoded."""
@@ -79,7 +79,7 @@ class BatchDataset(Dataset["Pixels | ReadFailure"]):
         """Return the batch, or the reason why it cannot be read."""
         try:
             return self.load(key)
-        except DatasetError as error:
+        except UserError as error:
             return ReadFailure(str(error))
 
     def load(self, key: BatchKey) -> Pixels:

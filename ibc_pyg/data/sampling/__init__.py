@@ -2,7 +2,7 @@
 
 from ibc_pyg.data.sampling.base import PKSampler, SamplerSettings
 from ibc_pyg.data.sampling.distinct import DistinctSampler
-from ibc_pyg.data.sampling.factory import SamplerKind, make_sampler
+from ibc_pyg.data.sampling.factory import make_sampler
 from ibc_pyg.data.sampling.redrawn import RedrawnSampler
 from ibc_pyg.data.sampling.sharding import shard_batch, shard_rows
 from ibc_pyg.data.sampling.walk import WalkSampler
@@ -11,7 +11,6 @@ __all__ = [
     "DistinctSampler",
     "PKSampler",
     "RedrawnSampler",
-    "SamplerKind",
     "SamplerSettings",
     "WalkSampler",
     "make_sampler",

@@ -70,7 +70,7 @@ class PKSampler(Sampler[list[int]], ABC):
     loading them resumes exactly within an epoch, even with another number of processes.
 
     Iterating yields the row numbers of this process's share from `step` on, and moves to the
-    next epoch at the end. `len()` is the number of batches of the whole current epoch.
+    next epoch with the last of them. `len()` is the number of batches of the whole current epoch.
 
     Args:
         labels: Class of each row, int `[M]`.
@@ -134,9 +134,11 @@ class PKSampler(Sampler[list[int]], ABC):
     def __iter__(self) -> Iterator[list[int]]:
         epoch, plan = self.epoch, self.plan(self.epoch)
         for step in range(self.step, len(plan)):
-            self.seek(epoch, step + 1)
+            # Some loops, as Lightning's Trainer, count batches and never ask for one more.
+            self.seek(*((epoch, step + 1) if step + 1 < len(plan) else (epoch + 1, 0)))
             yield plan[step, self.share].tolist()
-        self.seek(epoch + 1, 0)
+        if self.epoch == epoch:
+            self.seek(epoch + 1, 0)
 
     def seek(self, epoch: int, step: int) -> None:
         """Set the position of the next batch."""

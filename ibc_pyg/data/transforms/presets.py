@@ -9,8 +9,10 @@ from typing import Any
 from ibc_pyg.data.transforms.base import Transform
 from ibc_pyg.data.transforms.colour import Colour
 from ibc_pyg.data.transforms.photo import PhotoTransform
+from ibc_pyg.data.transforms.plugged import make_plugged
 from ibc_pyg.data.transforms.small import PlainTransform, SmallTransform
 from ibc_pyg.errors import ConfigError, check_arguments, did_you_mean
+from ibc_pyg.plugins import find_plug
 
 _PRESETS: dict[str, tuple[type[Transform], dict[str, Any]]] = {
     # The paper: ImageNet's statistics, random erasing as proposed by Zhong et al.
@@ -70,7 +72,7 @@ def transform_preset(
     """Make the transform called `name`.
 
     Args:
-        name: One of `preset_names()`.
+        name: One of `preset_names()`, or a reference to code of the user, which is imported.
         image_size: Height and width of the result in pixels; None takes the preset's.
         resize: Shorter side before the centre crop; None keeps the preset's ratio to
             `image_size`.
@@ -79,6 +81,10 @@ def transform_preset(
     Raises:
         ConfigError: If the preset or a field is unknown, or a value is out of range.
     """
+    if name not in _PRESETS and (plug := find_plug("transform", name)) is not None:
+        sizes = {"image_size": image_size, "resize": resize}
+        given = {key: size for key, size in sizes.items() if size is not None}
+        return make_plugged(plug, {**given, **changes})
     if name not in _PRESETS:
         raise ConfigError(f"data.transform: no preset {name!r}; {did_you_mean(name, _PRESETS)}")
     kind, settings = _PRESETS[name]

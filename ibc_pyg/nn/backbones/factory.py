@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from torch import nn
+from torch.nn.parameter import UninitializedParameter
 
 from ibc_pyg.errors import ConfigError, check_arguments, did_you_mean, first_line
 from ibc_pyg.nn.backbones.published import PRETRAINED
@@ -15,6 +16,8 @@ from ibc_pyg.nn.backbones.small import ConvNet
 from ibc_pyg.nn.backbones.timm_backbone import PREFIX, make_timm
 from ibc_pyg.nn.backbones.torchvision_backbone import make_torchvision, torchvision_names
 from ibc_pyg.nn.weights import fit_backbone_weights, read_backbone_weights
+from ibc_pyg.plugins import find_plug
+from ibc_pyg.plugins.plug import described
 
 BUILTIN: dict[str, Callable[..., nn.Module]] = {
     "conv4": partial(ConvNet, depth=4),
@@ -39,7 +42,8 @@ def make_backbone(
     """Make the backbone `name`.
 
     Args:
-        name: One of `backbone_names()`, or `timm:NAME` for a network of timm.
+        name: One of `backbone_names()`; `timm:NAME` for a network of timm; or a reference to
+            code of the user, which is imported.
         embedding_dim: Width D of an embedding.
         in_channels: Colour channels of the images.
         weights: A local file (`.safetensors`, or `torch.save` format); for torchvision a name such
@@ -56,7 +60,14 @@ def make_backbone(
     """
     names = backbone_names()
     if name not in names and not name.startswith(PREFIX):
-        otherwise = f"choose one of {', '.join(names)}, or timm:NAME"
+        if (plug := find_plug("backbone", name)) is not None:
+            backbone = plug.make(args, in_channels=in_channels, embedding_dim=embedding_dim)
+            if not isinstance(backbone, nn.Module):
+                plug.refuse(plug.kind.expected, described(backbone))
+            if any(isinstance(each, UninitializedParameter) for each in backbone.parameters()):
+                plug.refuse("layers of known sizes", "lazy ones")
+            return _with_weights(name, backbone, weights)
+        otherwise = f"choose one of {', '.join(names)}, timm:NAME or FILE.py:NAME"
         hint = did_you_mean(name, names, otherwise)
         raise ConfigError(f"model.backbone: there is no backbone {name!r}; {hint}")
     try:
@@ -73,6 +84,10 @@ def make_backbone(
         raise
     except (ValueError, TypeError, AssertionError, ArithmeticError, RuntimeError) as error:
         raise ConfigError(f"model.backbone_args: {name}: {first_line(error)}") from error
+    return _with_weights(name, backbone, weights)
+
+
+def _with_weights(name: str, backbone: nn.Module, weights: str | None) -> nn.Module:
     if weights == PRETRAINED:
         raise ConfigError(
             f"model.weights: there are no published weights of {name}; name a file, or set it to "

@@ -25,7 +25,7 @@ from ibc_pyg.nn.conv.inputs import ConvInputs
 from ibc_pyg.nn.conv.intra_batch_conv import IntraBatchConv
 from ibc_pyg.nn.conv.no_messages import NoMessages
 from ibc_pyg.nn.conv.specs import SPECS, UNSUPPORTED, ConvOptions, ConvSpec
-from ibc_pyg.nn.conv.user_conv import load_class
+from ibc_pyg.nn.conv.user_conv import layer_plug
 
 _TWICE = re.compile(r"multiple values for (?:keyword )?argument '(\w+)'")
 
@@ -42,8 +42,8 @@ def make_conv(
 
     Args:
         name: `IntraBatchConv`; `none`, which passes no messages; a node-level convolution of
-            `torch_geometric.nn`; or a user class, as `package.module.Class` or
-            `path/to/file.py:Class`. The latter executes the file. A user class takes
+            `torch_geometric.nn`; or a user class, as `FILE.py:NAME` (which
+            executes the file), `package.module:NAME` or `package.module.NAME`. It takes
             `in_channels` and `out_channels` (or `channels`), optionally `heads` and `dropout`,
             and is called as `conv(x, edge_index)`, with `edge_weight` if it takes that.
         channels: Width of a node embedding, in and out.
@@ -108,16 +108,16 @@ def _find(name: str) -> tuple[type[nn.Module], ConvSpec]:
     """Return the class of a layer and its specification, empty if it is not a layer of PyG."""
     if name == IntraBatchConv.__name__:
         return IntraBatchConv, ConvSpec()
-    by_path = "." in name or ":" in name
-    cls = (
-        load_class(name) if by_path else getattr(pyg, name, getattr(torch_geometric.nn, name, None))
-    )
+    cls = getattr(pyg, name, getattr(torch_geometric.nn, name, None))
+    by_path = cls is None
+    if cls is None and (plug := layer_plug(name)) is not None:
+        cls = plug.target
     if cls is None:
         hint = did_you_mean(
             name,
             (IntraBatchConv.__name__, *SPECS),
             otherwise="give IntraBatchConv, a convolution of torch_geometric.nn, "
-            "package.module.Class or file.py:Class",
+            "FILE.py:NAME or package.module:NAME",
         )
         raise ConfigError(f"conv: unknown layer {name!r}; {hint}")
     if isinstance(cls, type) and issubclass(cls, nn.Module):

@@ -300,3 +300,12 @@ def test_works_as_batch_sampler_of_a_plain_data_loader():
     assert len(batches) == len(loader)
     again = make_sampler("walk", labels, SamplerSettings(4, 4, seed=5))
     assert batches == [labels[batch].tolist() for batch in again]
+
+
+def test_a_loop_that_counts_batches_moves_to_the_next_epoch():
+    labels = labels_of([8] * 6)
+    whole, counted = (make_sampler("walk", labels, SamplerSettings(3, 4, seed=2)) for _ in range(2))
+    for _ in range(2):
+        wanted = list(whole)
+        batches = iter(counted)
+        assert [next(batches) for _ in range(len(wanted))] == wanted

@@ -257,11 +257,11 @@ def test_user_arguments_override() -> None:
         ("ChebConv", {"conv_args": {"K": 0}}, "ChebConv cannot be made"),
         ("IntraBatchConv", {"heads": 5}, "heads must divide out_channels"),
         ("IntraBatchConv", {"conv_args": {"nul_node": True}}, "did you mean null_node"),
-        ("no.such.module.Layer", {}, "importing 'no.such.module' failed"),
-        ("torch.nn.Missing", {}, "there is no 'Missing' in it"),
+        ("no.such.module.Layer", {}, "importing no.such.module failed"),
+        ("torch.nn.Missing", {}, "there is no 'Missing' in torch.nn"),
         ("torch.nn.functional.relu", {}, "derived from torch.nn.Module"),
         ("torch.nn.Linear", {}, "cannot be (made|called)"),
-        ("nowhere.py:Layer", {}, "there is no file 'nowhere.py'"),
+        ("nowhere.py:Layer", {}, "there is no file nowhere.py"),
     ],
 )
 def test_messages_name_the_mistake(name: str, kwargs: dict[str, Any], words: str) -> None:
