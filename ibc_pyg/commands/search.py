@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ibc_pyg.commands.data_fields import add_data_fields, data_fields
 from ibc_pyg.commands.index.options import add_model, open_index
-from ibc_pyg.commands.numbers import whole
+from ibc_pyg.commands.options.data_fields import add_data_fields, data_fields
+from ibc_pyg.commands.options.numbers import whole
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     """Run the command."""
-    from ibc_pyg.commands.outputs import check_outputs
+    from ibc_pyg.commands.options.outputs import check_outputs
     from ibc_pyg.errors import UserError, printable
     from ibc_pyg.retrieval.reader import is_index
 
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
 
 
 def _in_index(arguments: argparse.Namespace) -> int:
-    from ibc_pyg.commands.common import console
+    from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import info
     from ibc_pyg.files import write_json
     from ibc_pyg.retrieval.hits import vote
@@ -157,7 +157,7 @@ def _note(hit: Hit | RunHit) -> str:
 
 
 def _in_run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
-    from ibc_pyg.commands.common import CHOSEN_ON_TEST, console
+    from ibc_pyg.commands.options.common import CHOSEN_ON_TEST, console
     from ibc_pyg.console import info
     from ibc_pyg.errors import UserError
     from ibc_pyg.files import write_json

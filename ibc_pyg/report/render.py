@@ -11,8 +11,8 @@ from markupsafe import Markup
 
 import ibc_pyg
 from ibc_pyg.pages import content_policy, page_environment
-from ibc_pyg.report.encode import is_small, palette_uri, thumb_uri
-from ibc_pyg.report.heat_map import PALETTES
+from ibc_pyg.report.figures.encode import is_small, palette_uri, thumb_uri
+from ibc_pyg.report.figures.heat_map import PALETTES
 from ibc_pyg.report.metrics import format_metric
 
 

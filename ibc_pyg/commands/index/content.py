@@ -15,7 +15,7 @@ from ibc_pyg.commands.index.options import (
     open_index,
     print_report,
 )
-from ibc_pyg.commands.process import keep_freed_memory
+from ibc_pyg.commands.options.process import keep_freed_memory
 
 Actions = Any  # argparse does not export the type
 
@@ -66,7 +66,7 @@ def add_actions(actions: Actions) -> None:
 
 
 def _build(arguments: argparse.Namespace) -> int:
-    from ibc_pyg.commands.common import console
+    from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import info
     from ibc_pyg.retrieval.index import Index
 
@@ -92,7 +92,7 @@ def _build(arguments: argparse.Namespace) -> int:
 
 
 def _sync(arguments: argparse.Namespace) -> int:
-    from ibc_pyg.commands.common import console
+    from ibc_pyg.commands.options.common import console
 
     check_batch_size(arguments)
     keep_freed_memory()
@@ -111,7 +111,7 @@ def _sync(arguments: argparse.Namespace) -> int:
 
 
 def _add(arguments: argparse.Namespace) -> int:
-    from ibc_pyg.commands.common import console
+    from ibc_pyg.commands.options.common import console
 
     check_batch_size(arguments)
     keep_freed_memory()
@@ -130,7 +130,7 @@ def _add(arguments: argparse.Namespace) -> int:
 
 
 def _remove(arguments: argparse.Namespace) -> int:
-    from ibc_pyg.commands.common import console
+    from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import info
     from ibc_pyg.errors import UserError
     from ibc_pyg.retrieval.index import Index

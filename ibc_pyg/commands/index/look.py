@@ -25,7 +25,7 @@ def add_actions(actions: Any) -> None:
 
 
 def _info(arguments: argparse.Namespace) -> int:
-    from ibc_pyg.commands.common import console
+    from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import info
     from ibc_pyg.retrieval.index import Index
 
@@ -52,8 +52,8 @@ def _info(arguments: argparse.Namespace) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from ibc_pyg.commands.common import console
-    from ibc_pyg.commands.outputs import check_outputs
+    from ibc_pyg.commands.options.common import console
+    from ibc_pyg.commands.options.outputs import check_outputs
     from ibc_pyg.console import info
     from ibc_pyg.retrieval.export import check_format, names_file
     from ibc_pyg.retrieval.index import Index

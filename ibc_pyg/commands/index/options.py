@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ibc_pyg.commands.trust import add_trust_code
+from ibc_pyg.commands.options.trust import add_trust_code
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -56,7 +56,7 @@ def add_actions(actions: Any) -> None:
 
 
 def _calibrate(arguments: argparse.Namespace) -> int:
-    from ibc_pyg.commands.common import console
+    from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import info, table
     from ibc_pyg.errors import UserError
 
@@ -81,7 +81,7 @@ def _calibrate(arguments: argparse.Namespace) -> int:
 
 
 def _compact(arguments: argparse.Namespace) -> int:
-    from ibc_pyg.commands.common import console
+    from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import info
     from ibc_pyg.retrieval.index import Index
 
@@ -92,7 +92,7 @@ def _compact(arguments: argparse.Namespace) -> int:
 
 
 def _rebuild(arguments: argparse.Namespace) -> int:
-    from ibc_pyg.commands.common import console
+    from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import info
     from ibc_pyg.retrieval.index import Index
 
@@ -104,7 +104,7 @@ def _rebuild(arguments: argparse.Namespace) -> int:
 
 
 def _relocate(arguments: argparse.Namespace) -> int:
-    from ibc_pyg.commands.common import console
+    from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import info
     from ibc_pyg.retrieval.index import Index
 
@@ -115,7 +115,7 @@ def _relocate(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from ibc_pyg.commands.common import console
+    from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import info
     from ibc_pyg.retrieval.index import Index
 
