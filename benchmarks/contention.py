@@ -83,7 +83,7 @@ def training_steps(threads: int, repeats: int) -> list[float]:
     """Return seconds a step, loading included, of `repeats` runs of 20 steps."""
     from _training_case import config_of, measure_whole
 
-    from ibc_pyg.commands.process import keep_freed_memory
+    from ibc_pyg.commands.options.process import keep_freed_memory
     from ibc_pyg.training.experiment import setup
 
     keep_freed_memory()
@@ -180,7 +180,7 @@ def main() -> None:
     if args.worker:
         request = json.loads(args.worker)
         if request["name"] == POLICIES[0]:
-            from ibc_pyg.commands.process import limit_spinning
+            from ibc_pyg.commands.options.process import limit_spinning
 
             limit_spinning()
         print(json.dumps(worker(request)))

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from ibc_pyg import __version__
 from ibc_pyg.commands import COMMANDS
-from ibc_pyg.commands.process import limit_spinning
+from ibc_pyg.commands.options.process import limit_spinning
 from ibc_pyg.errors import UserError, exhausted, printable
 from ibc_pyg.parallel.launch import Launch
 from ibc_pyg.plain_text import log_lines

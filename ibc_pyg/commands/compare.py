@@ -16,9 +16,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ibc_pyg.commands.numbers import MOST_JOBS, MOST_SEEDS, MOST_THREADS, whole
-from ibc_pyg.commands.table_options import add_table_options
-from ibc_pyg.commands.trust import add_trust_code, check_named
+from ibc_pyg.commands.options.numbers import MOST_JOBS, MOST_SEEDS, MOST_THREADS, whole
+from ibc_pyg.commands.options.table_options import add_table_options
+from ibc_pyg.commands.options.trust import add_trust_code, check_named
 
 if TYPE_CHECKING:
     from ibc_pyg.compare.results import TableOptions
@@ -100,7 +100,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
 
 def _of_grid(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     """Train a grid and write its table; return the exit code."""
-    from ibc_pyg.commands.outputs import check_folder
+    from ibc_pyg.commands.options.outputs import check_folder
     from ibc_pyg.compare.grid import make_grid
     from ibc_pyg.config.overlays import parse_overlays
     from ibc_pyg.config.renamed import current_path
@@ -142,7 +142,7 @@ def _compare(
     fields: Sequence[str],
     options: TableOptions,
 ) -> int:
-    from ibc_pyg.commands.common import console
+    from ibc_pyg.commands.options.common import console
     from ibc_pyg.compare.runs import read_results, run_grid
     from ibc_pyg.config.yaml_file import parse_config
     from ibc_pyg.console import info
@@ -175,7 +175,7 @@ def _compare(
 
 def _of_finished(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     """Write the table of finished runs; return the exit code."""
-    from ibc_pyg.commands.outputs import check_folder
+    from ibc_pyg.commands.options.outputs import check_folder
     from ibc_pyg.compare.finished import find_rows, read_rows
     from ibc_pyg.errors import ConfigError
     from ibc_pyg.files import make_folder
@@ -216,7 +216,7 @@ def _write(
     options: TableOptions,
     track: TrackConfig | None = None,
 ) -> int:
-    from ibc_pyg.commands.common import console
+    from ibc_pyg.commands.options.common import console
     from ibc_pyg.compare.publish import publish_tables
     from ibc_pyg.compare.results import compare_results, write_results
     from ibc_pyg.compare.table import to_markdown

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ibc_pyg.commands.numbers import whole
+from ibc_pyg.commands.options.numbers import whole
 
 if TYPE_CHECKING:
     from ibc_pyg.config import DataConfig
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from ibc_pyg.commands.common import console
+    from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import table
     from ibc_pyg.data.registry import DATASETS
 
@@ -63,7 +63,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
-    from ibc_pyg.commands.common import console
+    from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import Progress, info
     from ibc_pyg.data.registry import load_table
     from ibc_pyg.data.verify import verify
@@ -97,7 +97,7 @@ def _data_config(fields: Sequence[str]) -> DataConfig:
 def _download(arguments: argparse.Namespace) -> int:
     from contextlib import ExitStack
 
-    from ibc_pyg.commands.common import console
+    from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import Progress, info
     from ibc_pyg.data.fetching.download import download
 
@@ -119,7 +119,7 @@ def _download(arguments: argparse.Namespace) -> int:
 
 
 def _sample(arguments: argparse.Namespace) -> int:
-    from ibc_pyg.commands.common import console
+    from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import info
     from ibc_pyg.data.sample import make_sample
 

@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ibc_pyg.commands.process import keep_freed_memory
+from ibc_pyg.commands.options.process import keep_freed_memory
 
 NAME = "demo"
 HELP = "train, evaluate and search the built-in data set, in a few minutes"
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     """Run the command."""
     keep_freed_memory()
-    from ibc_pyg.commands.common import console, default_out, print_summary
+    from ibc_pyg.commands.options.common import console, default_out, print_summary
     from ibc_pyg.config.yaml_file import parse_config
     from ibc_pyg.console import info
     from ibc_pyg.errors import RunError

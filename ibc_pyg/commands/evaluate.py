@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ibc_pyg.commands.data_fields import add_data_fields, data_fields
-from ibc_pyg.commands.numbers import whole
-from ibc_pyg.commands.trust import add_trust_code
+from ibc_pyg.commands.options.data_fields import add_data_fields, data_fields
+from ibc_pyg.commands.options.numbers import whole
+from ibc_pyg.commands.options.trust import add_trust_code
 from ibc_pyg.errors import UserError
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     """Run the command."""
     fields = data_fields(rest, NAME)
-    from ibc_pyg.commands.outputs import check_outputs
+    from ibc_pyg.commands.options.outputs import check_outputs
 
     check_outputs(
         (arguments.json, arguments.save_embeddings),
@@ -101,7 +101,7 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
 
 
 def _runs(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
-    from ibc_pyg.commands.common import console
+    from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import info, table
     from ibc_pyg.evaluation.runs import score_runs
     from ibc_pyg.files import write_json
@@ -126,7 +126,7 @@ def _runs(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
 
 
 def _embeddings(arguments: argparse.Namespace) -> int:
-    from ibc_pyg.commands.common import console
+    from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import table
     from ibc_pyg.evaluation.runs import score_embeddings
     from ibc_pyg.files import write_json
@@ -185,7 +185,7 @@ def _table(found: Evaluation) -> list[dict[str, Cell]]:
 def _rows(
     name: str, scores: Scores, added: Sequence[str], refinement: str = ""
 ) -> list[dict[str, Cell]]:
-    from ibc_pyg.commands.common import metric_row
+    from ibc_pyg.commands.options.common import metric_row
 
     rows = [metric_row(_label(name, added), scores.plain)]
     if scores.refined is not None:

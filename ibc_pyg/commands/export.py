@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ibc_pyg.commands.trust import add_trust_code
+from ibc_pyg.commands.options.trust import add_trust_code
 
 NAME = "export"
 HELP = "export the embedding network of a run to ONNX"
@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     """Run the command."""
-    from ibc_pyg.commands.common import console
-    from ibc_pyg.commands.outputs import check_outputs
+    from ibc_pyg.commands.options.common import console
+    from ibc_pyg.commands.options.outputs import check_outputs
     from ibc_pyg.console import info
     from ibc_pyg.export.onnx import export_onnx
     from ibc_pyg.inference.trained import load_run

@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ibc_pyg.commands.numbers import whole
+from ibc_pyg.commands.options.numbers import whole
 
 NAME = "import-official"
 HELP = "create a run folder from released checkpoints"
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     """Run the command."""
-    from ibc_pyg.commands.common import console
+    from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import info
     from ibc_pyg.export.from_official import import_official
 

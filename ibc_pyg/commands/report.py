@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ibc_pyg.commands.data_fields import add_data_fields, data_fields
-from ibc_pyg.commands.trust import add_trust_code
+from ibc_pyg.commands.options.data_fields import add_data_fields, data_fields
+from ibc_pyg.commands.options.trust import add_trust_code
 
 NAME = "report"
 HELP = "write the HTML report of a run"
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     """Run the command."""
-    from ibc_pyg.commands.common import console
+    from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import info
     from ibc_pyg.inference.eval_set import EvalSet
     from ibc_pyg.inference.trained import load_run

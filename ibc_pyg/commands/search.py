@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ibc_pyg.commands.data_fields import add_data_fields, data_fields
 from ibc_pyg.commands.index.options import add_model, open_index
-from ibc_pyg.commands.numbers import whole
+from ibc_pyg.commands.options.data_fields import add_data_fields, data_fields
+from ibc_pyg.commands.options.numbers import whole
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,13 +45,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--min-similarity", type=float, metavar="S", help="leave out less similar pictures"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results as JSON")
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="also write a page that shows the pictures"
+    )
     add_model(parser)
     add_data_fields(parser)
 
 
 def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     """Run the command."""
-    from ibc_pyg.commands.outputs import check_outputs
+    from ibc_pyg.commands.options.outputs import check_outputs
     from ibc_pyg.errors import UserError, printable
     from ibc_pyg.retrieval.reader import is_index
 
@@ -64,7 +67,7 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
             raise UserError(f"{printable(query)} is not a file; give a picture to search with")
     indexed = is_index(arguments.index)
     place = {"indexes" if indexed else "runs": [arguments.index]}
-    check_outputs([arguments.json], inputs=arguments.queries, **place)
+    check_outputs([arguments.json, arguments.html], inputs=arguments.queries, **place)
     if not indexed:
         return _in_run(arguments, fields)
     if fields:
@@ -73,12 +76,13 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
 
 
 def _in_index(arguments: argparse.Namespace) -> int:
-    from ibc_pyg.commands.common import console
+    from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import info
     from ibc_pyg.files import write_json
     from ibc_pyg.retrieval.hits import vote
+    from ibc_pyg.retrieval.page.page import Answer, write_page
 
-    out, found = console(), []
+    out, found, answers = console(), [], []
     with open_index(arguments) as index:
         lists = index.search(
             arguments.queries,
@@ -87,13 +91,15 @@ def _in_index(arguments: argparse.Namespace) -> int:
             min_similarity=arguments.min_similarity,
         )
         unfinished = not index.complete
+        about = f"{len(index):,} pictures; {index.fingerprint}"
     for query, hits in zip(arguments.queries, lists, strict=True):
         result: dict[str, Any] = {"query": str(query), "hits": [hit.to_dict() for hit in hits]}
         info(out, f"{query}:" if hits else f"{query}: no picture found")
         if hits:
             print_hits(hits, out)
+        winner = vote(hits) if arguments.vote else None
+        answers.append(Answer(query, hits, winner))
         if arguments.vote:
-            winner = vote(hits)
             result["vote"] = None if winner is None else vars(winner)
             info(out, f"vote: {'no neighbour has a class' if winner is None else winner}")
         found.append(result)
@@ -101,6 +107,8 @@ def _in_index(arguments: argparse.Namespace) -> int:
         info(out, f"The index is not complete: python run.py index sync {arguments.index}")
     if arguments.json is not None:
         write_json(arguments.json, {"index": str(arguments.index), "queries": found})
+    if arguments.html is not None:
+        write_page(arguments.html, answers, arguments.index.name, [about])
     return 0
 
 
@@ -121,6 +129,7 @@ def _where(filters: Sequence[str] | None) -> dict[str, list[str]] | None:
 def print_hits(hits: Sequence[Hit | RunHit], out: Console) -> None:
     """Print one line per hit."""
     from ibc_pyg.console import table
+    from ibc_pyg.retrieval.hits import rate
 
     notes = [_note(hit) for hit in hits]
     rows: list[dict[str, int | float | str | None]] = []
@@ -131,6 +140,12 @@ def print_hits(hits: Sequence[Hit | RunHit], out: Console) -> None:
             "class": hit.label,
             "image": hit.path,
         }
+        strangers = getattr(hit, "strangers", None)
+        if strangers is not None:
+            row = {name: row[name] for name in ("rank", "similarity")} | {
+                "strangers": rate(strangers),
+                **row,
+            }
         rows.append(row | ({"": note} if any(notes) else {}))
     table(rows, console=out)
 
@@ -142,7 +157,7 @@ def _note(hit: Hit | RunHit) -> str:
 
 
 def _in_run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
-    from ibc_pyg.commands.common import CHOSEN_ON_TEST, console
+    from ibc_pyg.commands.options.common import CHOSEN_ON_TEST, console
     from ibc_pyg.console import info
     from ibc_pyg.errors import UserError
     from ibc_pyg.files import write_json
@@ -155,6 +170,7 @@ def _in_run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
         ("--min-similarity", arguments.min_similarity is not None),
         ("--model", arguments.model),
         ("--weights", arguments.weights),
+        ("--html", arguments.html),
         ("a second picture", len(arguments.queries) > 1),
     ):
         if given:

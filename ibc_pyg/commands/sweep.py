@@ -22,9 +22,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ibc_pyg.commands.numbers import MOST_JOBS, MOST_SEEDS, MOST_THREADS, whole
-from ibc_pyg.commands.table_options import add_table_options
-from ibc_pyg.commands.trust import add_trust_code, check_named
+from ibc_pyg.commands.options.numbers import MOST_JOBS, MOST_SEEDS, MOST_THREADS, whole
+from ibc_pyg.commands.options.table_options import add_table_options
+from ibc_pyg.commands.options.trust import add_trust_code, check_named
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.sweep import MOST_TRIALS
 
@@ -118,7 +118,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     """Run the command."""
-    from ibc_pyg.commands.outputs import check_folder
+    from ibc_pyg.commands.options.outputs import check_folder
     from ibc_pyg.files import make_folder
     from ibc_pyg.runs.run_lock import locked
 
@@ -150,7 +150,7 @@ def _sweep(
     labels: Mapping[str, str],
 ) -> int:
     """Run the sweep and write its tables; return the exit code."""
-    from ibc_pyg.commands.common import console
+    from ibc_pyg.commands.options.common import console
     from ibc_pyg.compare.publish import publish_tables
     from ibc_pyg.compare.runs import check_settings
     from ibc_pyg.compare.table import to_markdown, write_tables

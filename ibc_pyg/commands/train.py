@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ibc_pyg.commands.process import keep_freed_memory
-from ibc_pyg.commands.trust import add_trust_code, check_named, named_code
+from ibc_pyg.commands.options.process import keep_freed_memory
+from ibc_pyg.commands.options.trust import add_trust_code, check_named, named_code
 
 if TYPE_CHECKING:
     from ibc_pyg.config import Config
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     """Run the command."""
     keep_freed_memory()
-    from ibc_pyg.commands.common import console, default_out, finish
+    from ibc_pyg.commands.options.common import console, default_out, finish
     from ibc_pyg.config.overlays import parse_overlays
     from ibc_pyg.errors import ConfigError
 
@@ -102,7 +102,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
 
 
 def _extend(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
-    from ibc_pyg.commands.common import console, finish
+    from ibc_pyg.commands.options.common import console, finish
     from ibc_pyg.errors import ConfigError
     from ibc_pyg.training.extend import extend
 

@@ -18,7 +18,7 @@ from ibc_pyg.compare.rows import Comparison, Row
 from ibc_pyg.compare.statistics import Estimate
 from ibc_pyg.errors import printable, reason
 from ibc_pyg.files import write_atomically
-from ibc_pyg.report.figures import literal_text
+from ibc_pyg.report.figures.literal_text import literal_text
 
 _logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from ibc_pyg.compare.rows import Comparison, Row
 from ibc_pyg.compare.statistics import Difference, Estimate, Spread
 from ibc_pyg.files import write_atomically, write_json
 from ibc_pyg.plain_text import markdown_code, markdown_text, to_sheet
-from ibc_pyg.report.figures import literal_text
+from ibc_pyg.report.figures.literal_text import literal_text
 from ibc_pyg.report.render import render_page
 
 _logger = logging.getLogger(__name__)

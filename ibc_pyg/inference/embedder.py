@@ -45,6 +45,15 @@ class ModelSource:
     name: str
     weights: str | None = None
 
+    def check(self) -> None:
+        """Check the types of values that were read from a file.
+
+        Raises:
+            TypeError: If one is wrong.
+        """
+        if not (isinstance(self.name, str) and isinstance(self.weights, str | None)):
+            raise TypeError("the place of the model is not text")
+
 
 _MIXED = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
@@ -265,7 +274,10 @@ class Embedder:
         if self.image_shape is not None:
             pixels = fit_shape(pixels, *self.image_shape)  # [C, h, w]
         # Pictures wait in the size of the network's input, however large they are.
-        return _Decoded(row, self.transform.fit([pixels]))  # [1, S, S, C]
+        try:
+            return _Decoded(row, self.transform.fit([pixels]))  # [1, S, S, C]
+        except DatasetError as error:
+            return _Decoded(row, None, f"{name}: {str(error).partition(';')[0]}")
 
 
 def _listed(images: Any) -> Iterable[Picture]:

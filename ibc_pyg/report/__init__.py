@@ -8,8 +8,8 @@ from ibc_pyg.report.data import (
     ReportData,
     Thumb,
 )
+from ibc_pyg.report.figures.pictures import picture_attention, picture_gallery
 from ibc_pyg.report.page import write_report
-from ibc_pyg.report.pictures import picture_attention, picture_gallery
 from ibc_pyg.report.projection import project_2d
 
 __all__ = [

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from ibc_pyg.files import make_folder, write_atomically
-from ibc_pyg.report.curves import draw_charts
 from ibc_pyg.report.data import ReportData
-from ibc_pyg.report.descriptor_map import draw_map
-from ibc_pyg.report.heat_map import attention_view
+from ibc_pyg.report.figures.curves import draw_charts
+from ibc_pyg.report.figures.descriptor_map import draw_map
+from ibc_pyg.report.figures.heat_map import attention_view
 from ibc_pyg.report.metrics import metrics_view
 from ibc_pyg.report.render import render_page
 

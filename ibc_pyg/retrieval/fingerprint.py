@@ -72,9 +72,10 @@ class Fingerprint:
         """
         try:
             found = cls(**json.loads(text))
-            if not (isinstance(found.dim, int) and found.dim > 0 and found.digest):
-                raise ValueError(f"dim is {found.dim!r}")
-        except (ValueError, TypeError) as error:
+            kinds = (isinstance(found.dim, int), isinstance(found.versions, dict))
+            if not (all(kinds) and found.dim > 0 and str(found)):
+                raise ValueError("a value has a wrong type")
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise RunError(
                 f"the catalogue of the index is damaged: its model cannot be read ({error})"
             ) from error

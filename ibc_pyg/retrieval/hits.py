@@ -20,6 +20,8 @@ class Hit:
         row: Its row in `Index.vectors`.
         identical: Whether the query is a file with the same content.
         copies: Other files of the same content.
+        strangers: How often pictures of two different classes are at least this similar, in
+            [0, 1], by the calibration of the index; None without one.
     """
 
     rank: int
@@ -29,6 +31,7 @@ class Hit:
     row: int
     identical: bool = False
     copies: tuple[str, ...] = ()
+    strangers: float | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Return the attributes, for a JSON file."""
@@ -69,3 +72,10 @@ def vote(hits: Iterable[Hit]) -> Vote | None:
         return None
     winner = max(votes, key=lambda label: votes[label])
     return Vote(winner, votes[winner] / sum(votes.values()))
+
+
+def rate(value: float) -> str:
+    """Return a small share as people say it: `1 in 250`, or per cent from 5 % on."""
+    if value >= 0.05:
+        return f"{100 * value:.0f} %"
+    return f"1 in {round(1 / value):,}" if value > 0 else "none"

@@ -12,6 +12,10 @@ from pathlib import Path
 from rich.console import Console
 
 from ibc_pyg.errors import RunError, printable
+from ibc_pyg.retrieval.ann.engine import import_faiss
+from ibc_pyg.retrieval.ann.record import AnnKind, AnnRecord, AnnSettings
+from ibc_pyg.retrieval.ann.refresh import refresh_ann
+from ibc_pyg.retrieval.calibration.stored import Calibration, make_calibration
 from ibc_pyg.retrieval.fingerprint import Fingerprint
 from ibc_pyg.retrieval.models import Model, open_model
 from ibc_pyg.retrieval.reader import IndexReader, PathLike
@@ -24,7 +28,7 @@ from ibc_pyg.retrieval.update.create import check_folder, prepare_folder
 from ibc_pyg.retrieval.update.fill import Pace
 from ibc_pyg.retrieval.update.reembed import reembed
 from ibc_pyg.retrieval.update.report import SyncReport
-from ibc_pyg.retrieval.update.scan import find_source, list_source
+from ibc_pyg.retrieval.update.scan import Listed, find_source, list_source
 from ibc_pyg.retrieval.update.sync import Work, sync_source
 
 
@@ -88,6 +92,8 @@ class Index(IndexReader):
         weights: PathLike | None = None,
         trust_code: bool = False,
         batch_size: int = 64,
+        ann: AnnKind = "auto",
+        recall: float = 0.95,
         progress: bool | Console = False,
     ) -> Index:
         """Embed pictures into a new index, or go on with a build that was interrupted.
@@ -105,20 +111,27 @@ class Index(IndexReader):
             weights: Local weights of a pretrained backbone; None downloads the published ones.
             trust_code: As for `ibc_pyg.load`.
             batch_size: Number of pictures in a forward pass.
+            ann: Kind of search: `exact`; `ivf` or `hnsw`, approximate by inverted lists or a
+                graph; `auto` is exact below a measured size and `ivf` above it.
+            recall: Recall@10 that is wanted of an approximate search, in (0, 1].
             progress: Show progress on standard error, or on the given console.
 
         Raises:
             UserError: If the model, the pictures or the folder cannot be used.
         """
+        settings = AnnSettings(ann, recall)
+        if ann in ("ivf", "hnsw"):
+            import_faiss()  # before hours of work
         source, folder = find_source(images, root, part), Path(path)
         check_folder(folder, source)
-        if not list_source(source):
+        listed = list_source(source)
+        if not listed:
             raise RunError(f"{source} has no pictures")
         embedder = open_model(model, weights=weights, trust_code=trust_code)
         prepare_folder(folder, source, Fingerprint.of(embedder).to_json(), embedder.source)
         index = cls(folder, embedder)
         index.model()  # refuses to go on with another one
-        index._update([source], batch_size, progress)
+        index._update([source], batch_size, progress, listed, settings)
         return index
 
     def sync(
@@ -190,6 +203,7 @@ class Index(IndexReader):
         with self._writing() as writer:
             work = self._work(batch_size, progress)
             self.report = add_pictures(writer, several, label, root, part, work)
+            refresh_ann(writer, _console(progress))
         return self.report
 
     def remove(
@@ -221,14 +235,69 @@ class Index(IndexReader):
             edit.remove_names(writer, chosen)
         return len(chosen)
 
-    def compact(self) -> int:
+    def compact(self, *, progress: bool | Console = False) -> int:
         """Give back the space of vectors that no file has any more; return their number.
+
+        Args:
+            progress: Show progress on standard error, or on the given console.
 
         Raises:
             RunError: If the disk is full, which leaves the index as it is.
         """
         with self._writing() as writer:
-            return edit.compact(writer)
+            number = edit.compact(writer)
+            refresh_ann(writer, _console(progress))
+        return number
+
+    def rebuild(
+        self,
+        ann: AnnKind | None = None,
+        recall: float | None = None,
+        *,
+        progress: bool | Console = False,
+    ) -> AnnRecord | None:
+        """Build the approximate search again, from all vectors there are.
+
+        Args:
+            ann: Kind of search; see `build`. None keeps it.
+            recall: Recall@10 that is wanted; None keeps it.
+            progress: Show progress on standard error, or on the given console.
+
+        Returns:
+            What was built, with its measured recall; None if the search is exact.
+
+        Raises:
+            ConfigError: If an argument is out of range.
+            RunError: If faiss is not installed, or the index cannot be written.
+        """
+        with self._writing() as writer:
+            with writer.catalogue.reading() as sql:
+                stored = AnnSettings.of(sql)
+            settings = AnnSettings(ann or stored.kind, stored.recall if recall is None else recall)
+            return refresh_ann(writer, _console(progress), settings, rebuild=True)
+
+    def calibrate(self, *, seed: int = 0) -> Calibration:
+        """Find thresholds of similarity from the labelled pictures, and keep them in the index.
+
+        Pairs of classes that the model was not trained on are compared, if there are at least two
+        such classes; else those of all classes. From now on hits have `strangers`.
+
+        Args:
+            seed: Seed of the drawing of pictures from a large index.
+
+        Returns:
+            The thresholds at false-accept rates of 1e-1 to 1e-4, and the classes they are from.
+
+        Raises:
+            RunError: If too few pictures have a class, or the model is missing.
+        """
+        trained = self.model().class_names
+        with self._writing() as writer:
+            with writer.catalogue.reading() as sql:
+                found = make_calibration(sql, writer.map(), self.fingerprint.digest, trained, seed)
+            with writer.commit() as sql:
+                found.store(sql)
+        return found
 
     def relocate(self, new: PathLike, old: PathLike | None = None) -> tuple[Source, Source]:
         """Tell the index that the folder of its pictures was moved; nothing is embedded.
@@ -246,14 +315,22 @@ class Index(IndexReader):
         with self._writing() as writer:
             return edit.relocate(writer, Path(new), None if old is None else Path(old))
 
-    def _update(self, sources: list[Source], batch_size: int, progress: bool | Console) -> None:
-        self.report = SyncReport()
+    def _update(
+        self,
+        sources: list[Source],
+        batch_size: int,
+        progress: bool | Console,
+        listed: list[Listed] | None = None,
+        settings: AnnSettings | None = None,
+    ) -> None:
+        self.report, work = SyncReport(), self._work(batch_size, progress)
         with self._writing() as writer:
             for source in sources:
-                self.report += sync_source(writer, source, self._work(batch_size, progress))
+                self.report += sync_source(writer, source, work, listed)
             if not writer.state.complete:
                 with writer.commit() as sql:
                     write_meta(sql, complete=1)
+            refresh_ann(writer, _console(progress), settings)
 
     def _reembed(self, batch_size: int, progress: bool | Console) -> int:
         embedder = self._open_model()

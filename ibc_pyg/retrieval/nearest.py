@@ -1,4 +1,10 @@
-"""The search for nearest rows of an index."""
+"""The exact search for nearest rows of an index.
+
+`metrics.nearest_neighbours` prepares the whole gallery in float64 at each call, which takes far
+longer than one query. Beyond a small size the same answer comes from one pass over the vectors: a
+float32 product with a bound of its error leaves few pairs, and the measure of the metrics orders
+those.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +13,24 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
+from ibc_pyg.errors import RunError
 from ibc_pyg.metrics import nearest_neighbours
+from ibc_pyg.metrics.exact.similarity import cosine_squares, plain_float32
+from ibc_pyg.metrics.inputs import inverse_norms
 from ibc_pyg.retrieval.store.vectors import Vectors
 
 Mask = npt.NDArray[np.bool_]
 """Which rows may be found, bool `[N]`."""
+
+_DIRECT = 2**21
+"""Most numbers of a gallery that `nearest_neighbours` searches."""
+_CHUNK = 2**22
+"""Numbers of the gallery in one product."""
+_QUERIES = 256
+_PAIRS = 2**17
+"""Pairs of query and row that are kept before they are ordered."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +46,19 @@ class NearestRows:
     similarities: npt.NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of a query and a row.
+
+    Attributes:
+        query: Numbers of the queries, int64 `[P]`.
+        row: Rows of the vectors, int64 `[P]`.
+    """
+
+    query: Tensor
+    row: Tensor
+
+
 def nearest_rows(vectors: Vectors, queries: Vectors, k: int, allowed: Mask | None) -> NearestRows:
     """Find the most similar rows of each query.
 
@@ -40,13 +71,105 @@ def nearest_rows(vectors: Vectors, queries: Vectors, k: int, allowed: Mask | Non
     Returns:
         Exactly the nearest, the lower row first among equally similar ones. A zero vector has
         cosine 0 with all others.
+
+    Raises:
+        RunError: If a vector is not finite.
     """
     chosen = None if allowed is None or allowed.all() else np.flatnonzero(allowed)
-    gallery = vectors if chosen is None else vectors[chosen]  # [M, D]
-    k = min(k, len(gallery))
+    count = len(vectors) if chosen is None else len(chosen)
+    k = min(k, count)
     if not k or not len(queries):
         empty = (len(queries), 0)
         return NearestRows(np.empty(empty, np.int64), np.empty(empty, np.float32))
-    found = nearest_neighbours(torch.from_numpy(queries), torch.from_numpy(gallery), k=k)
-    rows = found.indices.numpy()  # [Q, k]
-    return NearestRows(rows if chosen is None else chosen[rows], found.scores.numpy())
+    if count * vectors.shape[1] <= _DIRECT:
+        gallery = vectors if chosen is None else vectors[chosen]  # [M, D]
+        found = nearest_neighbours(torch.from_numpy(queries), torch.from_numpy(gallery), k=k)
+        rows = found.indices.numpy()  # [Q, k]
+        return NearestRows(rows if chosen is None else chosen[rows], found.scores.numpy())
+    starts = range(0, len(queries), _QUERIES)
+    return joined([_scan(vectors, chosen, queries[s : s + _QUERIES], k) for s in starts])
+
+
+def joined(parts: list[NearestRows]) -> NearestRows:
+    """Return the results of successive queries as one."""
+    return NearestRows(
+        np.concatenate([part.rows for part in parts]),
+        np.concatenate([part.similarities for part in parts]),
+    )
+
+
+def unit(queries: Vectors) -> Tensor:
+    """Return queries as unit vectors, float32 `[Q, D]`; a zero vector stays."""
+    wide = torch.from_numpy(queries).double()  # [Q, D]
+    return (wide * inverse_norms(wide)).float()
+
+
+def _scan(
+    vectors: Vectors, chosen: npt.NDArray[np.int64] | None, queries: Vectors, k: int
+) -> NearestRows:
+    """Search in one pass over the chosen rows, or all."""
+    count, dim = len(vectors) if chosen is None else len(chosen), vectors.shape[1]
+    step = max(1, _CHUNK // dim)
+    # As in `make_similarity`, here for a product and a norm in float32.
+    slack = 2.001 * 2.0**-24 * (2 * min(dim, 5 * dim**0.5) + 16)
+    q = unit(queries)  # [Q, D]
+    top = torch.full((len(q), k), -torch.inf)
+    pairs = Pairs(torch.empty(0, dtype=torch.long), torch.empty(0, dtype=torch.long))
+    bounds = torch.empty(0)
+    with plain_float32():
+        for start in range(0, count, step):
+            rows = slice(start, start + step) if chosen is None else chosen[start : start + step]
+            part = torch.from_numpy(vectors[rows])  # [n, D]
+            norms = torch.linalg.vector_norm(part, dim=1)  # [n]
+            bound = (q @ part.T).mul_(torch.where(norms > 0, 1 / norms, 0))  # [Q, n]
+            if not bool(torch.isfinite(bound.sum())):
+                raise RunError("a vector of the index is damaged; examine it: index verify INDEX")
+            best = bound.topk(min(k, len(part))).values  # [Q, min(k, n)]
+            top = torch.cat([top, best], 1).topk(k).values  # [Q, k]
+            query, item = torch.nonzero(bound >= top[:, -1:] - slack, as_tuple=True)
+            row = item + start if chosen is None else torch.from_numpy(chosen)[item + start]
+            pairs = Pairs(torch.cat([pairs.query, query]), torch.cat([pairs.row, row]))
+            bounds = torch.cat([bounds, bound[query, item]])
+            kept = bounds >= top[pairs.query, -1] - slack
+            pairs, bounds = Pairs(pairs.query[kept], pairs.row[kept]), bounds[kept]
+            if len(pairs.query) > _PAIRS:
+                # Very many rows tie: of those the nearest, and the lowest, are enough.
+                order = ordered(vectors, queries, pairs, k)[0]
+                pairs, bounds = Pairs(pairs.query[order], pairs.row[order]), bounds[order]
+    return settled(vectors, queries, pairs, k)
+
+
+def settled(vectors: Vectors, queries: Vectors, pairs: Pairs, k: int) -> NearestRows:
+    """Return the k nearest rows of each query among pairs.
+
+    Args:
+        vectors: `[N, D]`.
+        queries: `[Q, D]`.
+        pairs: At least k different rows for each query.
+        k: Rows per query.
+    """
+    order, squares = ordered(vectors, queries, pairs, k)
+    rows = pairs.row[order].reshape(len(queries), k)  # [Q, k]
+    scores = (1 - squares / 2).float().reshape(len(queries), k)  # [Q, k]
+    return NearestRows(rows.numpy(), scores.numpy())
+
+
+def ordered(vectors: Vectors, queries: Vectors, pairs: Pairs, k: int) -> tuple[Tensor, Tensor]:
+    """Order pairs by query, exact distance and row, and keep k of each query.
+
+    Returns:
+        Places of the kept pairs, int64, and their squared distances, float64.
+    """
+    squares = torch.empty(len(pairs.query), dtype=torch.float64)
+    step = max(1, _CHUNK // vectors.shape[1])
+    for start in range(0, len(squares), step):
+        part = slice(start, start + step)
+        q = torch.from_numpy(queries)[pairs.query[part]]  # [n, D]
+        g = torch.from_numpy(vectors[pairs.row[part].numpy()])  # [n, D]
+        squares[part] = cosine_squares(q, g)
+    keys = (pairs.row.numpy(), squares.numpy(), pairs.query.numpy())
+    order = torch.from_numpy(np.lexsort(keys))
+    query = pairs.query[order]
+    first = torch.searchsorted(query, torch.arange(len(queries)))  # [Q]
+    order = order[torch.arange(len(query)) - first[query] < k]
+    return order, squares[order]

@@ -6,17 +6,20 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from ibc_pyg.errors import RunError, printable
 from ibc_pyg.inference.embedder import Embedder, ModelSource
+from ibc_pyg.retrieval.ann.record import AnnRecord, AnnSettings
+from ibc_pyg.retrieval.ann.searcher import Searcher
+from ibc_pyg.retrieval.calibration.stored import Calibration
 from ibc_pyg.retrieval.export import check_format, export
 from ibc_pyg.retrieval.fingerprint import Fingerprint
 from ibc_pyg.retrieval.lookup import Where, allowed_rows, hits_of, wanted_labels
 from ibc_pyg.retrieval.models import Model, check_same_model, open_model, reopen_model
-from ibc_pyg.retrieval.nearest import nearest_rows
 from ibc_pyg.retrieval.queries import read_queries
 from ibc_pyg.retrieval.store.catalogue import (
     Cursor,
@@ -63,6 +66,7 @@ class IndexReader:
         self._given, self._weights, self._trust_code = model, weights, trust_code
         self._embedder: Embedder | None = None
         self._mapped: tuple[State, Vectors] | None = None
+        self._searcher = Searcher(self.path)
         self._catalogue = Connection(self.path / CATALOGUE)
         with self._catalogue.reading() as sql:
             self._model_text = str(read_meta(sql, "model"))
@@ -86,7 +90,8 @@ class IndexReader:
 
         Returns:
             A list of `Hit`; for several queries a list of such lists. Equally similar pictures are
-            in the order of their rows.
+            in the order of their rows. In a large index (see `ann`) a picture may be missing, as
+            often as its recall says; order and similarities of the others are exact.
 
         Raises:
             ValueError: If an argument is out of range or not finite.
@@ -101,8 +106,22 @@ class IndexReader:
         queries = read_queries(query, self.dim, self.model)
         with self._snapshot() as (sql, vectors):
             allowed = allowed_rows(sql, len(vectors), labels)
-            found = nearest_rows(vectors, queries.vectors, k, allowed)
+            found = self._searcher.search(
+                vectors,
+                read_state(sql).generation,
+                AnnSettings.of(sql),
+                queries.vectors,
+                k,
+                allowed,
+            )
             lists = hits_of(sql, found, queries.digests, labels, min_similarity)
+            calibration = Calibration.of(sql, self.fingerprint.digest)
+        if calibration is not None:
+            rates = calibration.rates
+            lists = [
+                [replace(h, strangers=rates.strangers(h.similarity)) for h in hits]
+                for hits in lists
+            ]
         return lists[0] if queries.single else lists
 
     def verify(self) -> list[str]:
@@ -166,6 +185,20 @@ class IndexReader:
         with self._catalogue.reading() as sql:
             return list(skipped_files(sql))
 
+    @property
+    def ann(self) -> AnnRecord | None:
+        """The approximate search that is used; None if the search is exact."""
+        with self._snapshot() as (sql, vectors):
+            settings, state = AnnSettings.of(sql), read_state(sql)
+            found = self._searcher.current(vectors, state.generation, settings)
+        return None if found is None else found.record
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """Thresholds of similarity, made by `Index.calibrate`; None without them."""
+        with self._catalogue.reading() as sql:
+            return Calibration.of(sql, self.fingerprint.digest)
+
     def counts(self) -> dict[str, int]:
         """Return the numbers of pictures, names, removed and skipped files, and of vectors."""
         with self._catalogue.reading() as sql:
@@ -193,6 +226,7 @@ class IndexReader:
     def close(self) -> None:
         """Close the files."""
         self._catalogue.close()
+        self._searcher.close()
         self._mapped = None
 
     def __enter__(self) -> Self:
@@ -220,6 +254,8 @@ class IndexReader:
         try:
             found = json.loads(str(text))
             source = None if found is None else ModelSource(**found)
+            if source is not None:
+                source.check()
         except (ValueError, TypeError) as error:
             raise RunError(f"{printable(self.path)} is damaged: its model is not named") from error
         return reopen_model(source, self.path, trust_code=self._trust_code)

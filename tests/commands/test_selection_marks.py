@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from ibc_pyg.cli import run as command
-from ibc_pyg.commands.common import print_summary
+from ibc_pyg.commands.options.common import print_summary
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.inference.eval_set import EvalSet
 from ibc_pyg.inference.trained import load_run

@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.helpers.digits_run import TIMED
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["ibc_pyg.training.run", "ibc_pyg.commands.common"])
+CONTEXT.set_forkserver_preload(["ibc_pyg.training.run", "ibc_pyg.commands.options.common"])
 
 SMALL = {
     "--data.name": "digits", "--data.classes_per_batch": "3", "--data.images_per_class": "8",

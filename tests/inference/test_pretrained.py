@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 import ibc_pyg
 from ibc_pyg.data.transforms import transform_preset
-from ibc_pyg.errors import ConfigError
+from ibc_pyg.errors import ConfigError, DatasetError
 from ibc_pyg.inference.pretrained import load_pretrained
 
 
@@ -63,6 +63,19 @@ def test_a_network_of_timm_has_its_own_size_and_normalisation(pictures, tmp_path
     assert np.allclose(model.embed(pictures), wanted, atol=1e-5)
 
 
+def test_a_picture_too_narrow_to_be_scaled_is_skipped(pictures, tmp_path):
+    torch.save(tv.mobilenet_v3_small().state_dict(), tmp_path / "w.pth")
+    model = load_pretrained("mobilenet_v3_small", tmp_path / "w.pth")
+    narrow = Image.new("L", (1, 10_000))
+    assert len(model.embed([pictures[0], narrow, pictures[1]], on_error="skip")) == 2
+    assert model.skipped == {
+        1: "images[1]: an image of 1 x 10000 pixels is too narrow: scaled to a shorter side of 256 "
+        "it would have 655,360,000 pixels"
+    }
+    with pytest.raises(DatasetError, match=r"images\[0\]: an image of 10000 x 1 pixels"):
+        model.embed([narrow.rotate(90, expand=True)])
+
+
 def test_an_index_of_pretrained_features_opens_its_model_again(pictures, tmp_path):
     network = tv.mobilenet_v3_small()
     torch.save(network.state_dict(), tmp_path / "w.pth")
@@ -78,15 +91,14 @@ def test_an_index_of_pretrained_features_opens_its_model_again(pictures, tmp_pat
 
 @pytest.mark.parametrize("name", ["resnet18", "timm:resnet18"])
 def test_without_network_and_without_weights(monkeypatch, name, tmp_path):
-    if name.startswith("timm:"):
-        pytest.importorskip("timm")
-
     def unreachable(*arguments, **options):
         raise OSError("no network")
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(socket, "getaddrinfo", unreachable)
+    if name.startswith("timm:"):
+        # Its client would try again for a minute.
+        monkeypatch.setattr(pytest.importorskip("timm"), "create_model", unreachable)
     with pytest.raises(ConfigError) as caught:
         load_pretrained(name)
     assert str(caught.value) == (

@@ -225,3 +225,21 @@ def test_neighbours_vote_by_their_similarity():
     assert vote([hit("a", 0.5), hit("b", 0.5)]).label == "a"
     assert vote([hit(None, 0.9), hit("a", -0.1), hit("b", 0.0)]) is None
     assert vote([]) is None
+
+
+@pytest.mark.slow
+def test_photographs_of_a_data_set_are_found_as_the_metrics_find_them(model, shared, tmp_path):
+    root = shared / "data" / "grocery_store"
+    with ibc_pyg.Index.build(
+        model, "grocery_store", tmp_path / "i", root=root, part="test"
+    ) as index:
+        assert len(index) == 2370
+        assert len({entry.label for entry in index.catalogue}) == 40
+        queries = [entry.path for entry in index.catalogue[::100]]
+        found = index.search(queries, k=10)
+        vectors = np.asarray(model.embed(queries))
+        metric = nearest_neighbours(vectors, np.array(index.vectors), k=10)
+        assert [[hit.row for hit in hits] for hits in found] == metric.indices.tolist()
+        assert [[hit.similarity for hit in hits] for hits in found] == metric.scores.tolist()
+        assert all(hits[0].similarity == pytest.approx(1) for hits in found)
+        assert index.sync().unchanged == 2370

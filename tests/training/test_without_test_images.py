@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from ibc_pyg.cli import run as cli
-from ibc_pyg.commands.common import print_summary
+from ibc_pyg.commands.options.common import print_summary
 from ibc_pyg.compare.runs import scores_of
 from ibc_pyg.errors import ConfigError, RunError
 from ibc_pyg.inference.embedder import Embedder

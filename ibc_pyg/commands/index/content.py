@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ibc_pyg.commands.index.options import (
+    add_ann,
     add_model,
     add_pictures,
     add_weights,
@@ -14,7 +15,7 @@ from ibc_pyg.commands.index.options import (
     open_index,
     print_report,
 )
-from ibc_pyg.commands.process import keep_freed_memory
+from ibc_pyg.commands.options.process import keep_freed_memory
 
 Actions = Any  # argparse does not export the type
 
@@ -29,6 +30,7 @@ def add_actions(actions: Actions) -> None:
     build.add_argument("--out", type=Path, required=True, metavar="INDEX", help="its folder")
     add_pictures(build)
     add_weights(build)
+    add_ann(build)
     build.set_defaults(act=_build)
 
     sync = actions.add_parser(
@@ -64,7 +66,7 @@ def add_actions(actions: Actions) -> None:
 
 
 def _build(arguments: argparse.Namespace) -> int:
-    from ibc_pyg.commands.common import console
+    from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import info
     from ibc_pyg.retrieval.index import Index
 
@@ -80,6 +82,8 @@ def _build(arguments: argparse.Namespace) -> int:
         weights=arguments.weights,
         trust_code=arguments.trust_code,
         batch_size=arguments.batch_size,
+        ann=arguments.ann or "auto",
+        recall=0.95 if arguments.recall is None else arguments.recall,
         progress=out,
     ) as index:
         print_report(index, out)
@@ -88,7 +92,7 @@ def _build(arguments: argparse.Namespace) -> int:
 
 
 def _sync(arguments: argparse.Namespace) -> int:
-    from ibc_pyg.commands.common import console
+    from ibc_pyg.commands.options.common import console
 
     check_batch_size(arguments)
     keep_freed_memory()
@@ -107,7 +111,7 @@ def _sync(arguments: argparse.Namespace) -> int:
 
 
 def _add(arguments: argparse.Namespace) -> int:
-    from ibc_pyg.commands.common import console
+    from ibc_pyg.commands.options.common import console
 
     check_batch_size(arguments)
     keep_freed_memory()
@@ -126,7 +130,7 @@ def _add(arguments: argparse.Namespace) -> int:
 
 
 def _remove(arguments: argparse.Namespace) -> int:
-    from ibc_pyg.commands.common import console
+    from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import info
     from ibc_pyg.errors import UserError
     from ibc_pyg.retrieval.index import Index

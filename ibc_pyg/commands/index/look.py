@@ -25,7 +25,7 @@ def add_actions(actions: Any) -> None:
 
 
 def _info(arguments: argparse.Namespace) -> int:
-    from ibc_pyg.commands.common import console
+    from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import info
     from ibc_pyg.retrieval.index import Index
 
@@ -40,6 +40,7 @@ def _info(arguments: argparse.Namespace) -> int:
             f"{counts['pictures']:,} pictures in {counts['names']:,} files, {index.dim}-d; "
             f"{counts['removed']:,} files removed, {counts['skipped']:,} skipped",
         )
+        info(out, f"search: {index.ann or 'exact'}")
         if unused := counts["vectors"] - counts["pictures"]:
             info(out, f"{unused:,} vectors are not used any more: index compact {index.path}")
         if not index.complete:
@@ -51,8 +52,8 @@ def _info(arguments: argparse.Namespace) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from ibc_pyg.commands.common import console
-    from ibc_pyg.commands.outputs import check_outputs
+    from ibc_pyg.commands.options.common import console
+    from ibc_pyg.commands.options.outputs import check_outputs
     from ibc_pyg.console import info
     from ibc_pyg.retrieval.export import check_format, names_file
     from ibc_pyg.retrieval.index import Index

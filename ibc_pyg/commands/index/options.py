@@ -6,13 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ibc_pyg.commands.trust import add_trust_code
+from ibc_pyg.commands.options.trust import add_trust_code
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ibc_pyg.retrieval.index import Index
 
+ANN_KINDS = ("auto", "exact", "ivf", "hnsw")
 PARTS = ("all", "train", "test", "query", "gallery")
 
 
@@ -47,6 +48,22 @@ def add_pictures(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--batch-size", type=int, default=64, metavar="N", help="pictures in a forward pass"
+    )
+
+
+def add_ann(parser: argparse.ArgumentParser) -> None:
+    """Declare `--ann` and `--recall`."""
+    parser.add_argument(
+        "--ann",
+        choices=ANN_KINDS,
+        help="search exactly, or approximately by inverted lists or a graph; auto is exact below "
+        "a measured size and ivf above it",
+    )
+    parser.add_argument(
+        "--recall",
+        type=float,
+        metavar="R",
+        help="recall@10 that is wanted of an approximate search (default: 0.95)",
     )
 
 

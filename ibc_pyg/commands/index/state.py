@@ -1,4 +1,4 @@
-"""Actions on the state of an index: compact, relocate, verify."""
+"""Actions on the state of an index: calibrate, compact, rebuild, relocate, verify."""
 
 from __future__ import annotations
 
@@ -6,14 +6,33 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ibc_pyg.commands.index.options import add_ann, add_model, open_index
+
 
 def add_actions(actions: Any) -> None:
     """Declare the actions."""
+    calibrate = actions.add_parser(
+        "calibrate", help="find thresholds of similarity by classes", allow_abbrev=False
+    )
+    calibrate.add_argument("index", type=Path, metavar="INDEX")
+    calibrate.add_argument(
+        "--seed", type=int, default=0, help="seed of the pictures drawn from a large index"
+    )
+    add_model(calibrate)
+    calibrate.set_defaults(act=_calibrate)
+
     compact = actions.add_parser(
         "compact", help="give back the space of removed pictures", allow_abbrev=False
     )
     compact.add_argument("index", type=Path, metavar="INDEX")
     compact.set_defaults(act=_compact)
+
+    rebuild = actions.add_parser(
+        "rebuild", help="build the approximate search again, or another kind", allow_abbrev=False
+    )
+    rebuild.add_argument("index", type=Path, metavar="INDEX")
+    add_ann(rebuild)
+    rebuild.set_defaults(act=_rebuild)
 
     relocate = actions.add_parser(
         "relocate", help="tell the index that its pictures were moved", allow_abbrev=False
@@ -36,19 +55,56 @@ def add_actions(actions: Any) -> None:
     verify.set_defaults(act=_verify)
 
 
+def _calibrate(arguments: argparse.Namespace) -> int:
+    from ibc_pyg.commands.options.common import console
+    from ibc_pyg.console import info, table
+    from ibc_pyg.errors import UserError
+
+    if arguments.seed < 0:
+        raise UserError(f"--seed must be >= 0, not {arguments.seed}")
+    out = console()
+    with open_index(arguments) as index:
+        found = index.calibrate(seed=arguments.seed)
+    info(out, str(found))
+    table(
+        [
+            {
+                "false accepts": f"{each.false_accepts:g}",
+                "similarity": each.similarity,
+                "true accepts": each.true_accepts,
+            }
+            for each in found.rates.thresholds
+        ],
+        console=out,
+    )
+    return 0
+
+
 def _compact(arguments: argparse.Namespace) -> int:
-    from ibc_pyg.commands.common import console
+    from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import info
     from ibc_pyg.retrieval.index import Index
 
     with Index.open(arguments.index) as index:
-        number = index.compact()
+        number = index.compact(progress=console())
         info(console(), f"{number:,} vectors given back; {len(index):,} are left")
     return 0
 
 
+def _rebuild(arguments: argparse.Namespace) -> int:
+    from ibc_pyg.commands.options.common import console
+    from ibc_pyg.console import info
+    from ibc_pyg.retrieval.index import Index
+
+    out = console()
+    with Index.open(arguments.index) as index:
+        if index.rebuild(arguments.ann, arguments.recall, progress=out) is None:
+            info(out, f"{index.path} is searched exactly: {len(index):,} pictures")
+    return 0
+
+
 def _relocate(arguments: argparse.Namespace) -> int:
-    from ibc_pyg.commands.common import console
+    from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import info
     from ibc_pyg.retrieval.index import Index
 
@@ -59,7 +115,7 @@ def _relocate(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from ibc_pyg.commands.common import console
+    from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import info
     from ibc_pyg.retrieval.index import Index
 

@@ -9,6 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.v2 import functional as V2
 
+from ibc_pyg.errors import DatasetError
+
+_MOST_PIXELS = 2**27
+"""Most pixels of an image that was scaled up, 384 MiB as RGB."""
+
 
 def as_channels(images: Tensor, channels: int) -> Tensor:
     """Convert grey images to RGB or RGB to grey, `[..., C, H, W] -> [..., channels, H, W]`."""
@@ -51,9 +56,19 @@ def resize(images: Tensor, height: int, width: int) -> Tensor:
 
 
 def resize_shorter(images: Tensor, size: int) -> Tensor:
-    """Scale images so that their shorter side is `size`, uint8 `[B, C, H, W]`."""
+    """Scale images so that their shorter side is `size`, uint8 `[B, C, H, W]`.
+
+    Raises:
+        DatasetError: If they are so narrow that the result would not fit into memory.
+    """
     height, width = images.shape[-2:]
-    return resize(images, *scaled_size(height, width, size))
+    new_height, new_width = scaled_size(height, width, size)
+    if new_height * new_width > max(_MOST_PIXELS, height * width):
+        raise DatasetError(
+            f"an image of {width} x {height} pixels is too narrow: scaled to a shorter side of "
+            f"{size} it would have {new_height * new_width:,} pixels; crop it"
+        )
+    return resize(images, new_height, new_width)
 
 
 def scaled_size(height: int, width: int, shorter: int) -> tuple[int, int]:

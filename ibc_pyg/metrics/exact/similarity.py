@@ -77,17 +77,48 @@ class Similarity:
             q = self.raw_queries[queries[start : start + step]].double()  # [n, D]
             g = self.raw_gallery[gallery[start : start + step]].double()  # [n, D]
             if self.query_inverse is not None and self.gallery_inverse is not None:
-                q, q_scale = _near_unit(q, self.query_inverse[queries[start : start + step]])
-                g, g_scale = _near_unit(g, self.gallery_inverse[gallery[start : start + step]])
-                # Law of cosines; it loses digits where the angle is small.
-                apart = 1 / q_scale - 1 / g_scale  # [n]
-                value = ((q - g).square_().sum(1) - apart.square()) * q_scale * g_scale  # [n]
-                small = torch.nonzero(~(value > 0.01)).flatten()
-                value[small] = _chord(q[small], g[small], q_scale[small], g_scale[small])
+                value = _cosine_squares(
+                    q,
+                    g,
+                    self.query_inverse[queries[start : start + step]],
+                    self.gallery_inverse[gallery[start : start + step]],
+                )  # [n]
             else:
                 value = (q - g).square_().sum(1)  # [n]
             out[start : start + step] = -_rounded(value)
         return out
+
+
+def cosine_squares(queries: Tensor, gallery: Tensor) -> Tensor:
+    """Return the squared distance of pairs of vectors after normalisation, exactly.
+
+    It is that of `Similarity.exact` under the cosine metric.
+
+    Args:
+        queries: Float32 or float64 `[P, D]`.
+        gallery: Likewise, the other vector of each pair.
+
+    Returns:
+        Float64 `[P]`, rounded to 40 bits: 2 - 2 cos, and 2 if one of the two vectors is zero.
+    """
+    out = torch.empty(len(queries), dtype=torch.float64, device=queries.device)
+    for rows in _chunks(queries):
+        q, g = queries[rows].double(), gallery[rows].double()  # [n, D]
+        inverses = inverse_norms(q).squeeze(1), inverse_norms(g).squeeze(1)
+        out[rows] = _rounded(_cosine_squares(q, g, *inverses))
+    return out
+
+
+def _cosine_squares(q: Tensor, g: Tensor, q_inverse: Tensor, g_inverse: Tensor) -> Tensor:
+    """Return squared distances before rounding, float64 `[n]`; see `_chord` for the arguments."""
+    q, q_scale = _near_unit(q, q_inverse)
+    g, g_scale = _near_unit(g, g_inverse)
+    # Law of cosines; it loses digits where the angle is small.
+    apart = 1 / q_scale - 1 / g_scale  # [n]
+    value = ((q - g).square_().sum(1) - apart.square()) * q_scale * g_scale  # [n]
+    small = torch.nonzero(~(value > 0.01)).flatten()
+    value[small] = _chord(q[small], g[small], q_scale[small], g_scale[small])
+    return value
 
 
 def _near_unit(x: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:

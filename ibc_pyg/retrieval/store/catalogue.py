@@ -191,9 +191,9 @@ def digest_of_row(sql: Cursor, row: int) -> bytes:
         RunError: If there is no such row.
     """
     found = sql.execute("SELECT sha256 FROM contents WHERE row = ?", (row,)).fetchone()
-    if found is None:
-        raise damaged(f"row {row} is missing")
-    return bytes(found[0])
+    if found is None or not isinstance(found[0], bytes):
+        raise damaged(f"row {row} has no hash")
+    return found[0]
 
 
 def add_contents(sql: Cursor, contents: Iterable[tuple[int, bytes, int]]) -> None:

@@ -49,6 +49,7 @@ class Connection:
             self._sql = self._open(write)
 
     def _open(self, write: bool) -> sqlite3.Connection:
+        self._frozen = False
         try:
             return _connect(self.path, write=write)
         except sqlite3.OperationalError:
@@ -62,6 +63,7 @@ class Connection:
                     f"{printable(self.path.parent)} was left by a process that was killed, and is "
                     "read-only; open it once where it can be written"
                 ) from None
+            self._frozen = True
             return _connect(self.path, write=False, immutable=True)
 
     @contextmanager
@@ -70,6 +72,10 @@ class Connection:
         with self._lock, translated(self.path):
             inside = self._sql.in_transaction
             if not inside:
+                if self._frozen:
+                    # Another user may have written since.
+                    self._sql.close()
+                    self._sql = self._open(write=False)
                 self._sql.execute("BEGIN")
             try:
                 yield self._sql.cursor()

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ibc_pyg.errors import RunError, printable
+from ibc_pyg.retrieval.store.ann_files import ann_prefix, remove_ann
 from ibc_pyg.retrieval.store.catalogue import (
     Cursor,
     State,
@@ -159,7 +160,7 @@ class StoreWriter:
             self.state = read_state(sql)
 
     def _sweep(self) -> None:
-        """Remove vector files of other generations, and drafts that a kill left."""
+        """Remove files of other generations, and drafts that a kill left."""
         current = vector_file(self.folder, self.state.generation)
         names = ("vectors-*.f32", f".{CATALOGUE}.*", f".{HOLDER}.*")
         for left in chain.from_iterable(map(self.folder.glob, names)):
@@ -167,6 +168,7 @@ class StoreWriter:
                 # Windows keeps a file that a reader has mapped; the next writer removes it.
                 with suppress(OSError):
                     left.unlink()
+        remove_ann(self.folder, keep=ann_prefix(self.state.generation))
 
 
 @contextmanager

@@ -28,9 +28,9 @@ _CHUNK = 4096
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:
-    """Return an absolute path; links are followed in its folder, but not at its end."""
+    """Return an absolute path; a link to a file is not followed, links to folders are."""
     path = Path(path)
-    return path.parent.resolve() / path.name
+    return path.resolve() if path.is_dir() else path.parent.resolve() / path.name
 
 
 def select(
@@ -77,12 +77,16 @@ def _at(sql: Cursor, path: str | os.PathLike[str]) -> list[Name]:
         return found
     for number, source in roots(sql):
         root = Path(source.root)
-        for name in names(sql, number):
-            inside = (root / name.path).is_relative_to(place)
-            # A folder may be given relative to the root; but `.` is that of the process.
-            inside |= bool(Path(path).parts) and Path(name.path).is_relative_to(path)
-            if inside and not name.removed:
-                found.append(name)
+        everything = root.is_relative_to(place)
+        # A folder may be given relative to the root; but `.` is that of the process.
+        folders = [Path(path).as_posix()] if Path(path).parts else []
+        folders += [place.relative_to(root).as_posix()] if place.is_relative_to(root) else []
+        inside = tuple(f"{folder}/" for folder in folders)
+        found += [
+            name
+            for name in names(sql, number)
+            if not name.removed and (everything or name.path.startswith(inside))
+        ]
     return found
 
 

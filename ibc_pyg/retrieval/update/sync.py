@@ -67,8 +67,16 @@ class _Plan:
     report: SyncReport
 
 
-def sync_source(writer: StoreWriter, source: Source, work: Work) -> SyncReport:
+def sync_source(
+    writer: StoreWriter, source: Source, work: Work, listed: Sequence[Listed] | None = None
+) -> SyncReport:
     """Bring the names of one source up to date; it becomes a root if it is none yet.
+
+    Args:
+        writer: The index.
+        source: The source.
+        work: Settings.
+        listed: Its pictures, if they have been listed already.
 
     Raises:
         DatasetError: If the source cannot be listed.
@@ -79,10 +87,10 @@ def sync_source(writer: StoreWriter, source: Source, work: Work) -> SyncReport:
         known = [] if root is None else list(names(sql, root))
         skipped = [] if root is None else list(skipped_files(sql, root))
     if source.kind == FILES:
-        listed = list_files(Path(source.root), [(each.path, each.label) for each in known])
-        listed = [each for each in listed if each.size is not None]
+        files = list_files(Path(source.root), [(each.path, each.label) for each in known])
+        listed = [each for each in files if each.size is not None]
     else:
-        listed = list_source(source)
+        listed = list_source(source) if listed is None else listed
         _check_not_empty(source, listed, known)
     if root is None:
         with writer.commit() as sql:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ibc_pyg.commands.process import limit_spinning
+from ibc_pyg.commands.options.process import limit_spinning
 
 VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 
@@ -44,7 +44,7 @@ def test_the_command_line_sets_it_before_torch_is_imported() -> None:
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=environment,
-        cwd=Path(__file__).resolve().parents[2],
+        cwd=Path(__file__).resolve().parents[3],
         capture_output=True,
         text=True,
         check=True,

@@ -5,7 +5,7 @@ import re
 import numpy as np
 
 from ibc_pyg.report import MapPoints, ReportData
-from ibc_pyg.report.descriptor_map import MARGIN, SIDE, draw_map, fit_square, focus_classes
+from ibc_pyg.report.figures.descriptor_map import MARGIN, SIDE, draw_map, fit_square, focus_classes
 from ibc_pyg.report.page import render
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import io
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from ibc_pyg.pages import THUMB_SIDE, data_uri, picture_uri
 from ibc_pyg.report.data import Picture
 
-THUMB_SIDE = 128
-"""Pixels of the longer side: twice the size on the page, for high-density screens."""
-JPEG_QUALITY = 82
 SMALL = 64
 """Pictures with a longer side below this many pixels are enlarged without smoothing."""
 
@@ -42,26 +39,13 @@ def is_small(picture: Picture) -> bool:
 
 def thumb_uri(picture: Picture, side: int = THUMB_SIDE) -> str:
     """Return a picture, scaled down to `side` if it is larger, as the smaller of PNG and JPEG."""
-    image = to_image(picture)
-    image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    encoded = {"png": _bytes(image, "PNG", optimize=True)}
-    encoded["jpeg"] = _bytes(image, "JPEG", quality=JPEG_QUALITY, optimize=True)
-    kind = min(encoded, key=lambda name: len(encoded[name]))
-    return _uri(kind, encoded[kind])
+    return picture_uri(to_image(picture), side)
 
 
 def palette_uri(indices: npt.NDArray[np.uint8], palette: npt.NDArray[np.uint8]) -> str:
     """Return a PNG of `indices` `[H, W]` into `palette` `[256, 3]`, both uint8."""
     image = Image.fromarray(indices, mode="L").convert("P")
     image.putpalette(palette.tobytes())
-    return _uri("png", _bytes(image, "PNG", optimize=True))
-
-
-def _bytes(image: Image.Image, kind: str, **options: int | bool) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def _uri(kind: str, content: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+    image.save(buffer, "PNG", optimize=True)
+    return data_uri("png", buffer.getvalue())

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from ibc_pyg.report import AttentionMap, ReportData
-from ibc_pyg.report.heat_map import COLOURS, PALETTES, attention_view, own_class_share, shades
+from ibc_pyg.report.figures.heat_map import (
+    COLOURS,
+    PALETTES,
+    attention_view,
+    own_class_share,
+    shades,
+)
 from ibc_pyg.report.page import render
 
 

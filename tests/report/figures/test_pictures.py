@@ -14,8 +14,8 @@ from ibc_pyg.report import (
     picture_attention,
     picture_gallery,
 )
-from ibc_pyg.report.heat_map import PALETTES
-from ibc_pyg.report.pictures import CORRECT, WRONG
+from ibc_pyg.report.figures.heat_map import PALETTES
+from ibc_pyg.report.figures.pictures import CORRECT, WRONG
 
 
 def row(*correct: bool, label: str = "β $x_1$ <b>\n") -> GalleryRow:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ibc_pyg.report.encode import palette_uri, thumb_uri, to_image
+from ibc_pyg.report.figures.encode import palette_uri, thumb_uri, to_image
 
 
 def decode(uri: str) -> Image.Image:

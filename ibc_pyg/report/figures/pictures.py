@@ -16,9 +16,9 @@ from matplotlib.patches import Rectangle
 
 from ibc_pyg.errors import printable
 from ibc_pyg.report.data import AttentionMap, GalleryRow, Thumb
-from ibc_pyg.report.encode import is_small, to_image
-from ibc_pyg.report.figures import literal_text
-from ibc_pyg.report.heat_map import PALETTES, HeatMap, heat_maps
+from ibc_pyg.report.figures.encode import is_small, to_image
+from ibc_pyg.report.figures.heat_map import PALETTES, HeatMap, heat_maps
+from ibc_pyg.report.figures.literal_text import literal_text
 
 DPI = 100
 PAPER, INK, CORRECT, WRONG, BOUNDARY = "#fcfbf8", "#1d1f23", "#17724a", "#b3420d", "#a9a69d"

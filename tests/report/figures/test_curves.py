@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ibc_pyg.report import ReportData
-from ibc_pyg.report.curves import (
+from ibc_pyg.report.figures.curves import (
     BOTTOM,
     LABEL_HEIGHT,
     LEFT,

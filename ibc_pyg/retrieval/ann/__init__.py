@@ -1,0 +1,1 @@
+"""Approximate search for nearest rows: a file derived from the vectors, which may be deleted."""

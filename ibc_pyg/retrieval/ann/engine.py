@@ -1,0 +1,155 @@
+"""faiss behind two operations: a search with an effort and a filter, and a checked file.
+
+`pytorch_metric_learning` imports `faiss.contrib.torch_utils`, which replaces `search` by a function
+that knows no parameters. Here `search_c` is called, which it leaves alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ibc_pyg.errors import RunError, printable, reason
+from ibc_pyg.files import file_digest
+from ibc_pyg.retrieval.ann.record import AnnRecord
+from ibc_pyg.retrieval.nearest import Mask
+from ibc_pyg.retrieval.store.vectors import Vectors
+
+Rows = npt.NDArray[np.int64]
+
+_LEAST_EF, _MOST_EF = 32, 4096
+
+
+def import_faiss() -> Any:
+    """Return the module faiss.
+
+    Raises:
+        RunError: If it is not installed.
+    """
+    try:
+        import faiss
+    except ImportError as error:
+        raise RunError(
+            "approximate search needs faiss, which is not installed: pip install faiss-cpu; or "
+            "search exactly: --ann exact"
+        ) from error
+    return faiss
+
+
+class Engine:
+    """An opened index of faiss, whose ids are rows.
+
+    Args:
+        index: Inverted lists or a graph.
+
+    Attributes:
+        is_graph: Whether it is a graph.
+        rows: Number of vectors.
+        least: Least effort of a search.
+        most: Greatest effort: all lists, or as many candidates as are reasonable.
+    """
+
+    def __init__(self, index: Any) -> None:
+        self.index = index
+        self.is_graph = hasattr(index, "hnsw")
+        self.rows = int(index.ntotal)
+        self.least = min(_LEAST_EF, self.rows) if self.is_graph else 1
+        self.most = min(_MOST_EF, self.rows) if self.is_graph else int(index.nlist)
+
+    @classmethod
+    def open(cls, path: Path, record: AnnRecord) -> Engine:
+        """Open a file that is what its record says, mapped into memory.
+
+        Raises:
+            RunError: If it is missing, truncated or changed, or faiss is not installed.
+        """
+        faiss = import_faiss()
+        name = printable(path)
+        try:
+            size = path.stat().st_size
+            if size != record.size:
+                raise RunError(f"{name} has {size:,} of {record.size:,} bytes")
+            # faiss trusts the sizes in a file; only bytes that were written here are given to it.
+            if file_digest(path) != record.sha256:
+                raise RunError(f"{name} differs from its checksum")
+            index = faiss.read_index(str(path), _flags(faiss, record))
+        except (OSError, RuntimeError) as error:
+            raise RunError(f"{name} cannot be read: {reason(error)}") from error
+        shape = (int(index.ntotal), int(index.d), int(index.metric_type))
+        if shape != (record.rows, record.dim, faiss.METRIC_INNER_PRODUCT):
+            raise RunError(f"{name} does not fit its record")
+        if record.kind == "ivf":
+            lists = faiss.downcast_InvertedLists(index.invlists)
+            # The default starts 32 threads for every search.
+            lists.prefetch_nthread = 0
+        return cls(index)
+
+    def search(self, queries: Vectors, number: int, effort: int, allowed: Mask | None) -> Rows:
+        """Return about the most similar rows of each query.
+
+        Args:
+            queries: Unit vectors, `[Q, D]`.
+            number: Rows per query.
+            effort: Lists to visit, or candidates to keep, from `least` to `most`.
+            allowed: Which rows may be found, bool `[rows]`; None allows all.
+
+        Returns:
+            int64 `[Q, number]`, -1 behind the last one found.
+        """
+        faiss = import_faiss()
+        selector = None
+        bits = None
+        if allowed is not None:
+            bits = np.packbits(allowed, bitorder="little")
+            selector = faiss.IDSelectorBitmap(bits)
+        if self.is_graph:
+            effort = min(self.most, max(effort, number))
+            parameters = faiss.SearchParametersHNSW(efSearch=effort, sel=selector)
+        else:
+            parameters = faiss.SearchParametersIVF(nprobe=min(effort, self.most), sel=selector)
+        x = np.ascontiguousarray(queries, np.float32)
+        scores = np.empty((len(x), number), np.float32)
+        rows = np.full((len(x), number), -1, np.int64)
+        self.index.search_c(
+            len(x),
+            faiss.swig_ptr(x),
+            number,
+            faiss.swig_ptr(scores),
+            faiss.swig_ptr(rows),
+            parameters,
+        )
+        rows[rows >= self.rows] = -1
+        return rows
+
+    def find(
+        self, queries: Vectors, number: int, least: int, effort: int, allowed: Mask | None
+    ) -> Rows:
+        """Search with growing effort until each query has enough rows.
+
+        Args:
+            queries: Unit vectors, `[Q, D]`.
+            number: Rows per query.
+            least: Rows that a query must have.
+            effort: Effort to begin with.
+            allowed: Which rows may be found.
+
+        Returns:
+            As `search`; a graph may still give too few.
+        """
+        rows = self.search(queries, number, effort, allowed)
+        while effort < self.most:
+            short = np.flatnonzero((rows >= 0).sum(1) < least)
+            if not len(short):
+                break
+            effort = min(self.most, 4 * effort)
+            rows[short] = self.search(queries[short], number, effort, allowed)
+        return rows
+
+
+def _flags(faiss: Any, record: AnnRecord) -> int:
+    if record.kind == "ivf":
+        return int(faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
+    return int(faiss.IO_FLAG_MMAP_IFC)

@@ -1,0 +1,1 @@
+"""Similarities of pictures of one class and of two: thresholds, and how often strangers match."""

@@ -1,0 +1,1 @@
+"""HTML page of a search: each query with its neighbours as pictures."""
