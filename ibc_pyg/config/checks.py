@@ -9,7 +9,7 @@ from functools import cache
 from types import NoneType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from ibc_pyg.errors import ConfigError, did_you_mean
+from ibc_pyg.errors import ConfigError, did_you_mean, printable
 from ibc_pyg.plugins.entry_points import entry_point
 from ibc_pyg.plugins.reference import is_reference
 
@@ -140,7 +140,7 @@ def check_key(name: str, key: object) -> None:
 
 
 def walk(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Yield the path and the value of each item nested in dataclasses, dictionaries and lists."""
+    """Yield the printable path and the value of each item in dataclasses, dictionaries and lists."""
     seen = set[int]()
     rest = [(name, value)]
     while rest:
@@ -154,5 +154,5 @@ def walk(value: Any, name: str) -> Iterator[tuple[str, Any]]:
                 # YAML aliases refer to the same object, which is visited once.
                 seen.add(id(value))
                 pairs = value.items() if isinstance(value, dict) else enumerate(value)
-                inner = [(str(key), each) for key, each in pairs]
+                inner = [(printable(str(key)), each) for key, each in pairs]
         rest += [(f"{name}.{key}" if name else key, each) for key, each in reversed(inner)]

@@ -285,3 +285,9 @@ def test_a_class_in_a_run_is_a_one_line_error(sentinel, tmp_path, capsys, words)
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "model.graph_args.k: class_path is refused" in error
+
+
+def test_the_name_of_a_field_is_printable_in_messages():
+    with pytest.raises(ConfigError) as caught:
+        parse_config(None, ["--loss.terms+", str({"a\x00\n\u2028b": "!!bool x"})])
+    assert str(caught.value).isprintable()
