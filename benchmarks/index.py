@@ -18,7 +18,9 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +28,16 @@ import numpy as np
 import torch
 from _output import add_outputs, write_outputs
 from _timing import machine
-from ibc_pyg.commands.memory import keep_freed_memory
 from PIL import Image
 
-from ibc_pyg.data.images.ahead import map_ahead
+from ibc_pyg.commands.options.process import keep_freed_memory
 from ibc_pyg.data.images.cpu_count import cpu_count
 from ibc_pyg.inference.embedder import Embedder
 from ibc_pyg.retrieval.index import Index
 from ibc_pyg.retrieval.models import open_model
 from ibc_pyg.retrieval.update.feed import FileRead, read_files
 from ibc_pyg.retrieval.update.scan import Source, find_source, list_source
+from ibc_pyg.threads import map_ahead
 
 
 def decode(source: Source, embedder: Embedder, limit: int) -> None:
@@ -44,8 +46,8 @@ def decode(source: Source, embedder: Embedder, limit: int) -> None:
 
     read = read_files(Path(source.root), list_source(source)[:limit])
     threads = cpu_count()
-    for _ in map_ahead(one, enumerate(read), threads=threads, ahead=4 * threads):
-        pass
+    with ThreadPoolExecutor(threads) as pool:
+        deque(map_ahead(pool, one, enumerate(read), 4 * threads), maxlen=0)
 
 
 def forward(embedder: Embedder, pictures: int, batch_size: int) -> None:
