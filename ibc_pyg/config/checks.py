@@ -140,7 +140,7 @@ def check_key(name: str, key: object) -> None:
 
 
 def walk(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Yield the printable path and the value of each item in dataclasses, dictionaries and lists."""
+    """Yield printable path and value of each item nested in dataclasses, dictionaries and lists."""
     seen = set[int]()
     rest = [(name, value)]
     while rest:
