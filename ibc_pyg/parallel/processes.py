@@ -27,6 +27,12 @@ _ALONE: ContextVar[bool] = ContextVar("_ALONE", default=False)
 _STOPPED = "stopped"
 
 
+def close_process_group() -> None:
+    """Close the group of processes, whose threads could abort a process that ends before them."""
+    if is_distributed():
+        dist.destroy_process_group()
+
+
 def is_distributed() -> bool:
     """Tell whether several processes run this code; false within `broadcast_from_main`."""
     return world_size() > 1 and not _ALONE.get()

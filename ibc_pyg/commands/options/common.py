@@ -73,10 +73,12 @@ def _print_scores(summary: Mapping[str, Any], out: Console) -> None:
 
 def finish(work: Callable[[], RunFolder], out: Console) -> int:
     """Train a run, print its summary, and return the exit code."""
+    from ibc_pyg.parallel.processes import close_process_group
     from ibc_pyg.training.interrupt import TrainingInterrupted
 
     try:
         print_summary(work(), out)
     except TrainingInterrupted:
         return 130
+    close_process_group()
     return 0
