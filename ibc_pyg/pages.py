@@ -1,4 +1,4 @@
-"""What all HTML pages share: escaping, the policy against requests, and pictures in the file."""
+"""Parts of every HTML page: escaping, the policy against requests, and embedded pictures."""
 
 from __future__ import annotations
 

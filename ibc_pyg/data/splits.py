@@ -15,7 +15,7 @@ NOT_TESTED = (
     "there are no test images, so nothing is tested: the data set has no test part, or "
     "data.options.test_fraction is 0"
 )
-"""What is said of a run on all images."""
+"""Message about a run on all images."""
 
 
 @dataclass(frozen=True)

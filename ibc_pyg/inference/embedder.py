@@ -35,7 +35,7 @@ Pictures = Iterable[Picture] | str | os.PathLike[str] | Image.Image
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Where a model can be opened again.
+    """Place of a model, from which it can be opened again.
 
     Attributes:
         name: Absolute path of a run folder, or the name of a pretrained backbone.

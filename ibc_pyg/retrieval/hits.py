@@ -1,4 +1,4 @@
-"""What a search returns, and the class that neighbours vote for."""
+"""Hits of a search, and the class that neighbours vote for."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from ibc_pyg.metrics.inputs import inverse_norms
 from ibc_pyg.retrieval.store.vectors import Vectors
 
 Mask = npt.NDArray[np.bool_]
-"""Which rows may be found, bool `[N]`."""
+"""Rows that may be found, bool `[N]`."""
 
 _DIRECT = 2**21
 """Most numbers of a gallery that `nearest_neighbours` searches."""

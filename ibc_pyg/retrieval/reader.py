@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from ibc_pyg.errors import RunError, printable
@@ -175,7 +174,7 @@ class IndexReader:
 
     @property
     def sources(self) -> list[Source]:
-        """Where the pictures come from."""
+        """Folders, lists and data sets that the pictures come from."""
         with self._catalogue.reading() as sql:
             return [source for _, source in roots(sql)]
 
@@ -233,12 +232,7 @@ class IndexReader:
         """Return the index."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Close the files."""
         self.close()
 

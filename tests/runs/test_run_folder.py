@@ -1,4 +1,4 @@
-"""What a new run may be made of, and names of a run that something else has taken."""
+"""Folders that a new run may use, and names of a run that something else has taken."""
 
 import os
 

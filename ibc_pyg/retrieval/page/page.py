@@ -26,11 +26,11 @@ SIDE = 224
 
 @dataclass(frozen=True)
 class Answer:
-    """What was found for a query.
+    """Result of a query.
 
     Attributes:
         query: The picture, usually a file.
-        hits: What was found, most similar first.
+        hits: Pictures found, most similar first.
         vote: Class that the hits vote for, or None.
     """
 

@@ -22,7 +22,7 @@ TREE, LIST, FILES = "folder of pictures", "list of pictures", "single files"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where pictures come from; their paths are relative to `root`.
+    """Source of pictures, whose paths are relative to `root`.
 
     Attributes:
         kind: `TREE`, `LIST`, `FILES`, or the name of a data set.
