@@ -16,8 +16,9 @@ CONDA_NAMES = {
     "torch-scatter": "pytorch_scatter",
     "matplotlib": "matplotlib-base",
     "docstring-parser": "docstring_parser",
-    "faiss-gpu-cu12": "faiss-gpu",
 }
+# Bounds that concern pip's wheels only: conda-forge builds faiss for every architecture itself.
+CONDA_BOUNDS = {"faiss-gpu": ">=1.9"}
 FROM_PIP = ("lightning-fabric",)
 PACKAGES = ("pytorch-gpu", "torchvision", "pytorch_geometric", "pytorch_scatter", "faiss-gpu",
              "wandb", "scikit-learn")  # fmt: skip
@@ -53,7 +54,7 @@ def test_every_dependency_is_there_with_its_bound(project, conda):
             continue
         name = CONDA_NAMES.get(requirement.name, requirement.name)
         # Where conda's package is outside our range, pip would install its own beside it.
-        wanted = requirement.specifier
+        wanted = CONDA_BOUNDS.get(name, requirement.specifier)
         assert SpecifierSet(f">={packages.get(name, '')}") == wanted, name
 
 
@@ -88,6 +89,13 @@ def test_cpu_and_gpu_name_different_wheels_of_faiss(project):
     extras = project["optional-dependencies"]
     assert any(text.startswith("faiss-cpu") for text in extras["cpu"])
     assert any(text.startswith("faiss-gpu") for text in extras["gpu"])
+
+
+def test_constraints_are_versions_of_packages_without_the_installer():
+    lines = (ROOT / "constraints.txt").read_bytes().decode("ascii").split("\n")
+    requirements = [Requirement(line) for line in lines if line]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.+]+", line) for line in lines if line)
+    assert not {"pip", "setuptools"} & {requirement.name for requirement in requirements}
 
 
 def test_citation_and_version():

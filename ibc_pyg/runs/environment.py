@@ -21,7 +21,7 @@ _PACKAGES = (
     "lightning-fabric",
     # Names of faiss with pip, with pip for GPUs, and with conda.
     "faiss-cpu",
-    "faiss-gpu-cu12",
+    "faiss-gpu",
     "faiss",
     "scikit-learn",
     "numpy",
