@@ -1,21 +1,46 @@
-"""Export the embedding network of a run to an ONNX file, for programs without torch."""
+"""Export the embedding network of a run: a folder to publish, ONNX, torch.export or timm."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ibc_pyg.commands.options.trust import add_trust_code
 
+if TYPE_CHECKING:
+    from ibc_pyg.inference.trained import Trained
+
 NAME = "export"
-HELP = "export the embedding network of a run to ONNX"
+HELP = "export the embedding network of a run: a folder to publish, ONNX, torch or timm"
+
+_DEFAULT = {"onnx": "model.onnx", "torch": "model.pt2", "hub": "published", "timm": "timm"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of a finished run")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="default: RUN_DIR/model.onnx")
+    parser.add_argument(
+        "--format",
+        choices=("hub", "onnx", "torch", "timm"),
+        default="onnx",
+        help="hub: a folder to publish; torch: a program of torch.export (default: onnx)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="PATH",
+        help="default: RUN_DIR/model.onnx, or model.pt2, published or timm there",
+    )
+    parser.add_argument(
+        "--int8",
+        choices=("dynamic", "static"),
+        help="with hub: also an 8-bit ONNX network, scored beside float32 on the test pictures",
+    )
+    parser.add_argument(
+        "--push", metavar="OWNER/NAME", help="with hub: also upload the folder to the hub"
+    )
     add_trust_code(parser, "the run")
 
 
@@ -24,11 +49,49 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     from ibc_pyg.commands.options.common import console
     from ibc_pyg.commands.options.outputs import check_outputs
     from ibc_pyg.console import info
-    from ibc_pyg.export.onnx import export_onnx
+    from ibc_pyg.errors import UserError
     from ibc_pyg.inference.trained import load_run
 
+    kind = arguments.format
+    for option in ("int8", "push"):
+        if getattr(arguments, option) and kind != "hub":
+            raise UserError(f"--{option} goes with --format hub")
     trained = load_run(arguments.run_dir, trust_code=arguments.trust_code)
-    path = arguments.out or arguments.run_dir / "model.onnx"
-    check_outputs([path], runs=[arguments.run_dir])
-    info(console(), f"written: {export_onnx(trained, path)}")
+    path = arguments.out or arguments.run_dir / _DEFAULT[kind]
+    if kind in ("onnx", "torch"):
+        check_outputs([path], runs=[arguments.run_dir])
+        lines = [_file(trained, path, kind)]
+    else:
+        lines = _folder(trained, path, arguments)
+    for line in lines:
+        info(console(), line)
     return 0
+
+
+def _file(trained: Trained, path: Path, kind: str) -> str:
+    from ibc_pyg.export.onnx import export_onnx
+    from ibc_pyg.export.torch_program import export_torch
+
+    written = export_onnx(trained, path) if kind == "onnx" else export_torch(trained, path)
+    return f"written: {written}"
+
+
+def _folder(trained: Trained, path: Path, arguments: argparse.Namespace) -> list[str]:
+    from ibc_pyg.export.hub import publish, push_to_hub
+    from ibc_pyg.export.swap import new_folder
+    from ibc_pyg.export.timm_folder import export_timm, is_timm_folder
+
+    if arguments.format == "timm":
+        with new_folder(path, is_own=is_timm_folder) as draft:
+            export_timm(trained, draft)
+        return [f"written: {path}"]
+    made = publish(trained, path, int8=arguments.int8)
+    lines = [
+        f"{name}: " + ", ".join(f"{key} {value:.4g}" for key, value in values.items())
+        for name, values in made.parity.items()
+    ]
+    lines += [f"no {name}: {why}" for name, why in made.notes.items()]
+    lines.append(f"written: {made.path}")
+    if arguments.push:
+        lines.append(f"pushed: {push_to_hub(path, arguments.push)}")
+    return lines
