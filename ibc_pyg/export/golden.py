@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from ibc_pyg.data.images.pictures import read_picture
+from ibc_pyg.data.transforms.pixels import fit_shape
 from ibc_pyg.errors import RunError
 from ibc_pyg.export.pillow_input import read_pixels
 from ibc_pyg.files import file_digest, write_atomically
@@ -62,25 +64,53 @@ def describe_pictures(embedder: Embedder, files: Sequence[Path]) -> dict[str, An
     }
 
 
+def torch_pixels(embedder: Embedder, files: Sequence[Path]) -> Array:
+    """Return files decoded, scaled and cropped as by the model, `[N, C, S, S]` in [0, 255]."""
+    parts = []
+    for file in files:
+        picture = read_picture(file, file.name)  # [3, H, W]
+        if embedder.image_shape is not None:
+            picture = fit_shape(picture, *embedder.image_shape)  # [C, h, w]
+        parts.append(embedder.transform.fit([picture]).permute(0, 3, 1, 2))  # [1, C, S, S]
+    return np.ascontiguousarray(np.concatenate([each.numpy() for each in parts]), np.float32)
+
+
+def pillow_pixels(files: Sequence[Path], spec: dict[str, Any]) -> Array:
+    """Return the same by numpy and Pillow alone, whose rounding may differ by one grey level."""
+    return np.concatenate([read_pixels(file, spec) for file in files])  # [N, C, S, S]
+
+
 def largest_difference(
-    network: Network, embedder: Embedder, files: Sequence[Path], spec: dict[str, Any]
+    network: Network, embedder: Embedder, files: Sequence[Path], pixels: Array
 ) -> float:
-    """Compare a network with the model, from the bytes of files, for each size in `BATCHES`.
+    """Return the largest difference of a coordinate to the model, over the sizes in `BATCHES`.
 
-    The pixels of `network` are made by numpy and Pillow, those of the model by torch.
-
-    Raises:
-        RunError: If a coordinate differs by more than `TOLERANCE`, or is not finite.
+    Args:
+        network: What is compared.
+        embedder: The model, which reads the files itself.
+        files: N pictures.
+        pixels: The input of `network` for these, `[N, C, S, S]`.
     """
     expected = np.asarray(embedder.embed(list(files)))  # [N, D]
-    pixels = np.concatenate([read_pixels(file, spec) for file in files])  # [N, C, S, S]
     worst = 0.0
     for size in BATCHES:
         rows = np.arange(size) % len(files)
         found = network(pixels[rows])  # [B, D]
-        worst = max(worst, float(np.abs(found - expected[rows]).max()))
         if not np.isfinite(found).all():
-            worst = math.inf
+            return math.inf
+        worst = max(worst, float(np.abs(found - expected[rows]).max()))
+    return worst
+
+
+def check_parity(
+    network: Network, embedder: Embedder, files: Sequence[Path], pixels: Array
+) -> float:
+    """Return the largest difference.
+
+    Raises:
+        RunError: If it is more than `TOLERANCE`.
+    """
+    worst = largest_difference(network, embedder, files, pixels)
     if worst > TOLERANCE:
         raise RunError(
             f"the exported network differs from the model by {worst:.2g}, more than {TOLERANCE}; "

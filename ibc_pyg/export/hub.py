@@ -18,8 +18,11 @@ from ibc_pyg.export.card import model_card
 from ibc_pyg.export.descriptor import descriptor_of, preprocessing
 from ibc_pyg.export.golden import (
     Array,
+    check_parity,
     describe_pictures,
     largest_difference,
+    pillow_pixels,
+    torch_pixels,
     write_pictures,
 )
 from ibc_pyg.export.int8 import Int8, onnx_network, quantise, retrieval_of
@@ -93,13 +96,17 @@ def publish(
             with torch.no_grad():
                 return np.asarray(module(torch.from_numpy(pixels)))
 
-        worst = largest_difference(network, embedder, pictures, spec)
-        parity["numpy and Pillow input"] = {"difference": worst}
+        pixels, simple = torch_pixels(embedder, pictures), pillow_pixels(pictures, spec)
+        parity["torch"] = {"difference": check_parity(network, embedder, pictures, pixels)}
+        parity["numpy and Pillow input"] = {
+            "difference": largest_difference(network, embedder, pictures, simple),
+            "grey levels": float(np.abs(pixels - simple).max()),
+        }
         if "onnx" in forms:
             make_folder(draft / "onnx")
             file = export_onnx(trained, draft / "onnx" / "model.onnx")
             onnx = onnx_network(file)
-            worst = largest_difference(onnx, embedder, pictures, spec)
+            worst = check_parity(onnx, embedder, pictures, pixels)
             parity["onnx"] = {"difference": worst}
             if int8 is not None:
                 small = quantise(trained, file, file.with_name("model_int8.onnx"), int8)
@@ -110,7 +117,7 @@ def publish(
                 notes["timm"] = problem
             else:
                 folder = export_timm(trained, draft / "timm")
-                worst = largest_difference(_timm(folder, spec), embedder, pictures, spec)
+                worst = check_parity(_timm(folder, spec), embedder, pictures, pixels)
                 parity["timm"] = {"difference": worst}
         if (trained.run.path / REFINER).is_file():
             shutil.copyfile(trained.run.path / REFINER, draft / REFINER)
