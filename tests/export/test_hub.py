@@ -100,7 +100,7 @@ def test_truncated_weights_and_other_configs(copy):
     path, config = copy / "model.safetensors", json.loads((copy / "config.json").read_text())
     for change, message in [
         ({"format": 2}, "update ibc_pyg"),
-        ({"surplus": 1}, "unknown key surplus"),
+        ({"surplus": 1}, "unknown key .surplus."),
         ({"embedding_dim": "x"}, "embedding_dim has a wrong value"),
         ({"backbone": "evil.py:Net"}, "not imported"),
     ]:
