@@ -76,20 +76,19 @@ class Fitted:
 def fit_refiner(galleries: Sequence[Gallery], config: RefinerConfig, *, seed: int = 0) -> Fitted:
     """Train a refiner and choose the share of the unrefined descriptor.
 
-    A first refiner is trained on half of the classes and scored on the other half: the share with
+    A first refiner is trained on half of the classes and scored on the other, see `halves`: the share with
     the highest MAP@R among those whose R@1 is not below that of the unrefined descriptors is
     chosen; if there is none, the one with the highest R@1. A second one is trained on all classes.
 
     Args:
         galleries: Descriptors of one or more networks, of one width.
         config: Settings.
-        seed: Seed of the division of the classes, the initial weights and the subsampling.
+        seed: Seed of the initial weights and the subsampling.
 
     Raises:
         RunError: If there are fewer than 8 classes, or too few images.
     """
-    draws = torch.Generator().manual_seed(seed)
-    parts = [_halves(gallery, draws) for gallery in galleries]
+    parts = [halves(gallery) for gallery in galleries]
     first = train_refiner([part[0] for part in parts], config, seed=seed)
     plain, choices = score_shares(first, [part[1] for part in parts])
     chosen = choose(plain, choices)
@@ -157,9 +156,7 @@ def score_shares(
         rows.append(row)
     refiner.share = kept
     means = torch.tensor(rows, dtype=torch.float64).mean(0).tolist()
-    choices = [
-        Choice(share, *mean) for share, mean in zip((1.0, *SHARES), means, strict=True)
-    ]
+    choices = [Choice(share, *mean) for share, mean in zip((1.0, *SHARES), means, strict=True)]
     return choices[0], tuple(choices[1:])
 
 
@@ -228,13 +225,26 @@ def _subsampled(gallery: Gallery, draws: torch.Generator) -> Gallery:
     return Gallery(part.vectors[rows], part.labels[rows])
 
 
-def _halves(gallery: Gallery, draws: torch.Generator) -> tuple[Gallery, Gallery]:
-    classes = gallery.labels.unique()
+def halves(gallery: Gallery) -> tuple[Gallery, Gallery]:
+    """Divide classes into two groups far from each other: by the main axis of their means.
+
+    Test classes can differ from training classes as a group, and a random division would not show
+    what that costs.
+
+    Raises:
+        RunError: If there are fewer than 8 classes.
+    """
+    classes, member = gallery.labels.unique(return_inverse=True)
     if len(classes) < 2 * _LEAST_CLASSES:
         raise RunError(
             f"a refiner needs {2 * _LEAST_CLASSES} or more training classes in each gallery, half "
             f"of them to choose on, but one has {len(classes)}"
         )
-    order = classes[torch.randperm(len(classes), generator=draws)]
+    sums = torch.zeros(len(classes), gallery.vectors.shape[1]).index_add_(
+        0, member, gallery.vectors
+    )
+    means = sums / member.bincount()[:, None]  # [C, D]
+    axis = torch.linalg.svd(means - means.mean(0), full_matrices=False).Vh[0]  # [D]
+    order = classes[(means @ axis).argsort()]
     half = len(classes) // 2
     return gallery.of(order[:half]), gallery.of(order[half:])

@@ -31,8 +31,8 @@ class Round(nn.Module):
     A neighbour j of i has the weight `s_ij^b exp(MLP(features of the edge))`, s their cosine; the
     MLP starts at zero, so that training starts from the average weighted by the third power of the
     cosine. The refined descriptor is `own x_i + sum_j weight x_j`, normalised; `b` and `own` are
-    learned. Other graph layers get `own x_i + conv(linear(x))` on the star of i and its neighbours,
-    with the weights as `edge_weight` if they take one; the layer `none` gets `own x_i + linear(x_i)`.
+    learned. Other graph layers get `own x_i + conv(linear(x))` on the star of i and neighbours,
+    with the weights as `edge_weight` if they take one; `none` gets `own x_i + linear(x_i)`.
 
     Args:
         channels: Width D of the descriptors.
@@ -101,7 +101,9 @@ class Round(nn.Module):
         source = target + torch.arange(1, k + 1, device=x.device)  # [N, k]
         edge_index = torch.stack([source.flatten(), target.expand(N, k).flatten()])  # [2, N * k]
         weight = None
-        takes = not isinstance(self.conv, ConvAdapter) or self.conv.inputs.edge is not EdgeInput.NONE
+        takes = (
+            not isinstance(self.conv, ConvAdapter) or self.conv.inputs.edge is not EdgeInput.NONE
+        )
         if takes:
             weight = self.weights(features, similarities).flatten()  # [N * k]
         out: Tensor = self.conv(self.linear(nodes.flatten(0, 1)), edge_index, weight)
@@ -173,7 +175,9 @@ class Refiner(nn.Module):
         shares = (math.sqrt(self.share), math.sqrt(1 - self.share))
         return torch.cat([shares[0] * vectors, shares[1] * refined], dim=1)
 
-    def _pass(self, step: nn.Module, x: Tensor, lists: Lists, items: Tensor, others: Lists) -> Tensor:
+    def _pass(
+        self, step: nn.Module, x: Tensor, lists: Lists, items: Tensor, others: Lists
+    ) -> Tensor:
         """Run a round in chunks, `[N, D]`."""
         k = lists.indices.shape[1]
         rows = max(1, _ROOM // (4 * k * (x.shape[1] + _FLOATS * k)))

@@ -1,0 +1,1 @@
+"""Refinement at search time."""
