@@ -35,10 +35,15 @@ VECTORS = {
     "gcr": [(5, 1, 2), (10, 1, 2), (10, 3, 2), (20, 1, 2), (20, 3, 2), (10, 1, 3)],
 }
 LISTS = {
-    "diffusion": [(10, 3, 20), (20, 3, 20), (30, 3, 20), (10, 1, 20), (20, 5, 20), (50, 3, 20)],
-    "k_reciprocal": [(6, 1, 1), (10, 1, 1), (15, 1, 1), (20, 1, 1), (30, 1, 1), (40, 1, 1)],
-}
-LIST_SHARES = (0.1, 0.3, 0.6)
+    "diffusion": [
+        (10, 3, 20, 0.1), (20, 3, 20, 0.1), (20, 3, 20, 0.5), (30, 3, 20, 0.1), (20, 1, 20, 0.1),
+        (10, 3, 20, 0.5),
+    ],
+    "k_reciprocal": [
+        (10, 1, 1, 0.3), (20, 1, 1, 0.1), (20, 1, 1, 0.3), (20, 1, 1, 0.6), (30, 1, 1, 0.3),
+        (30, 1, 1, 0.6),
+    ],
+}  # fmt: skip
 LEARNED = [  # neighbours, weight of the first hit, temperature
     (20, 8.0, 0.1),
     (30, 8.0, 0.1),
@@ -91,11 +96,9 @@ def _vectors(name: str, setting: Setting, gallery: Gallery) -> dict[float, Score
 
 
 def _lists(name: str, setting: Setting, gallery: Gallery) -> dict[float, Score]:
-    length, out = int(gallery.labels.bincount().max()) - 1, {}
-    for share in LIST_SHARES:
-        lists = rerank(name, gallery.vectors, None, length, Parameters(*setting, share))
-        out[share] = _ranked(lists, gallery.labels)
-    return out
+    length = int(gallery.labels.bincount().max()) - 1
+    lists = rerank(name, gallery.vectors, None, length, Parameters(*setting))
+    return {setting[3]: _ranked(lists, gallery.labels)}
 
 
 def _config(setting: Setting, conv: str, steps: int) -> RefinerConfig:
@@ -160,11 +163,13 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     kinds = [(VECTORS, _vectors), (LISTS, _lists)]
     for methods, score in kinds:
         for name, settings in methods.items():
+            if name in args.without:
+                continue
             trials = {s: _mean([score(name, s, each) for each in held]) for s in settings}
             row: dict[str, Any] = {"chosen": {}, "test": {}}
             for rule, least in rules.items():
                 setting, share = _choose(trials, least)
-                row["chosen"][rule] = [*setting, share]
+                row["chosen"][rule] = [*setting[:3], share]
                 row["test"][rule] = [score(name, setting, test)[share]]
             rows[name] = row
             print(name, row, flush=True)
@@ -263,6 +268,7 @@ def main() -> None:
         nargs="+",
         help="trials of the refiner as K,FIRST_HIT,TEMPERATURE",
     )
+    add("--without", nargs="*", default=[], metavar="METHOD", help="methods to leave out")
     add("--json", type=Path, help="write the report as JSON")
     add("--markdown", type=Path, help="write the table")
     args = parser.parse_args()
