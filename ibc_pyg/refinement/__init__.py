@@ -4,6 +4,7 @@ from ibc_pyg.refinement.average import average as average
 from ibc_pyg.refinement.method import Refined as Refined
 from ibc_pyg.refinement.method import refine_vectors as refine_vectors
 from ibc_pyg.refinement.method import rerank as rerank
+from ibc_pyg.refinement.neighbours import neighbours as neighbours
 from ibc_pyg.refinement.parameters import DEFAULTS as DEFAULTS
 from ibc_pyg.refinement.parameters import LISTS as LISTS
 from ibc_pyg.refinement.parameters import VECTORS as VECTORS

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from scipy import sparse
 from torch import Tensor
 
@@ -69,7 +70,8 @@ def refine_vectors(
         searched = x if g is None else g
         expanded = expand(x, searched, p.k, p.power, p.rounds, same=g is None)  # [Q, D]
         # The gallery is the same in both halves: the sum of the halves is enough.
-        return Refined(p.share * x + (1 - p.share) * expanded, searched, same=g is None)
+        x = F.normalize(p.share * x + (1 - p.share) * expanded, dim=1)  # [Q, D]
+        return Refined(x, searched, same=g is None)
     pool: Tensor | None
     if method == "dba":
         refined, pool = augment(x, g, p.k, p.power, p.rounds)

@@ -44,7 +44,7 @@ DEFAULTS: Mapping[str, Parameters] = {
 }
 """Chosen on training classes; see docs/refinement.md."""
 
-_UNUSED = {"k_reciprocal": ("power", "rounds")}
+UNUSED: Mapping[str, tuple[str, ...]] = {"k_reciprocal": ("power", "rounds")}
 """Parameters that a method does not have."""
 
 
@@ -65,7 +65,7 @@ def parameters_of(
         raise ConfigError(f"{method!r} is none of the methods {', '.join(DEFAULTS)}")
     given: dict[str, Any] = {"k": k, "power": power, "rounds": rounds, "share": share}
     values = {name: value for name, value in given.items() if value is not None}
-    for name in _UNUSED.get(method, ()):
+    for name in UNUSED.get(method, ()):
         if name in values:
             raise ConfigError(f"{method} has no parameter {name}; omit it")
     for name, value in values.items():

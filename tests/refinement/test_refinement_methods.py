@@ -56,7 +56,7 @@ def test_query_expansion_against_dense_matrices():
     p = parameters_of("aqe", k=4, power=3, rounds=2, share=0.25)
     found = refine_vectors("aqe", x, g, p)
     once = averaged(x, g, 4, 3)
-    wanted = 0.25 * unit(x) + 0.75 * averaged(once, g, 4, 3)
+    wanted = unit(0.25 * unit(x) + 0.75 * averaged(once, g, 4, 3))
     assert np.allclose(found.queries, wanted, atol=1e-5)
     assert np.allclose(found.gallery, unit(g), atol=1e-6)
     alone = refine_vectors("aqe", g, None, parameters_of("aqe", k=4, share=0))
