@@ -103,9 +103,7 @@ def _lists(name: str, setting: Setting, gallery: Gallery) -> dict[float, Score]:
 
 def _config(setting: Setting, conv: str, steps: int) -> RefinerConfig:
     k, first_hit, temperature = setting
-    return RefinerConfig(
-        conv=conv, k=k, first_hit=first_hit, temperature=temperature, steps=steps
-    )
+    return RefinerConfig(conv=conv, k=k, first_hit=first_hit, temperature=temperature, steps=steps)
 
 
 def _learned(
@@ -126,9 +124,7 @@ def _mean(scores: Sequence[dict[float, Score]]) -> dict[float, Score]:
     }
 
 
-def _choose(
-    trials: dict[Setting, dict[float, Score]], least: float
-) -> tuple[Setting, float]:
+def _choose(trials: dict[Setting, dict[float, Score]], least: float) -> tuple[Setting, float]:
     """Return the setting and share of the highest MAP@R among those of enough R@1."""
     every = [
         (score, setting, share) for setting, by in trials.items() for share, score in by.items()

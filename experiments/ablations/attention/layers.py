@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ibc_pyg.nn.conv import IntraBatchConv
+from ibc_pyg.nn.conv.intra_batch_conv import IntraBatchConv
 
 
 class LearnedScale(IntraBatchConv):

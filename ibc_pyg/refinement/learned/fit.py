@@ -76,9 +76,10 @@ class Fitted:
 def fit_refiner(galleries: Sequence[Gallery], config: RefinerConfig, *, seed: int = 0) -> Fitted:
     """Train a refiner and choose the share of the unrefined descriptor.
 
-    A first refiner is trained on half of the classes and scored on the other, see `halves`: the share with
-    the highest MAP@R among those whose R@1 is not below that of the unrefined descriptors is
-    chosen; if there is none, the one with the highest R@1. A second one is trained on all classes.
+    A first refiner is trained on half of the classes and scored on the other, see `halves`: the
+    share with the highest MAP@R among those whose R@1 is not below that of the unrefined
+    descriptors is chosen; if there is none, the one with the highest R@1. A second one is trained
+    on all classes.
 
     Args:
         galleries: Descriptors of one or more networks, of one width.
