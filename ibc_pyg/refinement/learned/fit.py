@@ -115,7 +115,7 @@ def train_refiner(galleries: Sequence[Gallery], config: RefinerConfig, *, seed: 
         RunError: If a gallery has fewer than 4 classes, or classes of one image only.
     """
     for gallery in galleries:
-        counts = gallery.labels.unique(return_counts=True)[1]
+        counts = torch.unique(gallery.labels, return_counts=True)[1]
         if len(counts) < _LEAST_CLASSES or int(counts.max()) < 2:
             raise RunError(
                 f"a refiner needs {_LEAST_CLASSES} or more training classes in each gallery, with "
@@ -214,7 +214,7 @@ def _receivers(labels: Tensor, lists: Lists, count: int, draws: torch.Generator)
 
 
 def _subsampled(gallery: Gallery, draws: torch.Generator) -> Gallery:
-    classes = gallery.labels.unique()
+    classes = torch.unique(gallery.labels)
     share = _CLASSES[0] + (_CLASSES[1] - _CLASSES[0]) * float(torch.rand(1, generator=draws))
     count = max(_LEAST_CLASSES, round(len(classes) * share))
     order = torch.randperm(len(classes), generator=draws)
@@ -235,7 +235,7 @@ def halves(gallery: Gallery) -> tuple[Gallery, Gallery]:
     Raises:
         RunError: If there are fewer than 8 classes.
     """
-    classes, member = gallery.labels.unique(return_inverse=True)
+    classes, member = torch.unique(gallery.labels, return_inverse=True)
     if len(classes) < 2 * _LEAST_CLASSES:
         raise RunError(
             f"a refiner needs {2 * _LEAST_CLASSES} or more training classes in each gallery, half "

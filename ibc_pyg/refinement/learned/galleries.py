@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from ibc_pyg.config import Config
+from ibc_pyg.data.table import Rows
 from ibc_pyg.errors import RunError
 from ibc_pyg.inference.eval_set import EvalSet
 from ibc_pyg.inference.extract import extract
@@ -58,7 +59,7 @@ def training_gallery(trained: Trained) -> Gallery:
     return _gallery(trained, images, images.splits.train)
 
 
-def _gallery(trained: Trained, images: EvalSet, rows: np.ndarray) -> Gallery:  # type: ignore[type-arg]
+def _gallery(trained: Trained, images: EvalSet, rows: Rows) -> Gallery:
     found = extract(
         trained.fabric,
         trained.model,

@@ -73,8 +73,9 @@ class Round(nn.Module):
 
     def weights(self, features: Tensor, similarities: Tensor) -> Tensor:
         """Return the weights of the edges, `[N, k]`, above zero."""
-        logits = self.mlp((features - self.mean) / self.scale).squeeze(2)  # [N, k]
-        return (self.power * similarities.clamp(min=_LEAST).log() + logits).exp()
+        logits: Tensor = self.mlp((features - self.mean) / self.scale).squeeze(2)  # [N, k]
+        weights: Tensor = (self.power * similarities.clamp(min=_LEAST).log() + logits).exp()
+        return weights
 
     def forward(
         self, x: Tensor, features: Tensor, similarities: Tensor, neighbours: Tensor
@@ -189,7 +190,7 @@ class Refiner(nn.Module):
                     lists.similarities[part],
                     items[lists.indices[part]],
                 )
-                for part in torch.arange(len(x), device=x.device).split(rows)
+                for part in torch.split(torch.arange(len(x), device=x.device), rows)
             ]
         )
 
