@@ -342,6 +342,8 @@ def test_parameters_that_do_not_apply(capsys, runs):
     for method in ("none", "mpn"):
         message = fails(capsys, runs["a"], "--refine", method, "--refine-k", 3)
         assert "refine_k has no effect" in message
+    message = fails(capsys, runs["a"], "--refine", "k_reciprocal", "--refine-size", 7)
+    assert "or --refine mpn_k_reciprocal for k-reciprocal neighbourhoods" in message
     message = fails(capsys, runs["a"], "--refine", "k_reciprocal", "--refine-rounds", 2)
     assert "k_reciprocal has no parameter rounds" in message
 
