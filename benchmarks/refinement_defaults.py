@@ -6,7 +6,7 @@ those with the highest mean R@1. Runs are scored on their held-out training clas
 an experiment with frozen pretrained features on all of its training classes. No test class is used.
 
     python benchmarks/refinement_defaults.py RUN [RUN ...] [FILE.npz ...]
-    python benchmarks/refinement_defaults.py RUN --frozen EXPERIMENT --fields "--model.weights FILE"
+    python benchmarks/refinement_defaults.py --frozen EXPERIMENT --fields "--model.weights FILE"
 """
 
 from __future__ import annotations
