@@ -92,8 +92,7 @@ def _listening(host: str, port: int) -> socket.socket:
         made.bind((host, port))
     except OSError as error:
         made.close()
-        raise UserError(
-            f"{host}:{port} cannot be listened at: {reason(error)}; choose --port"
-        ) from (error)
+        message = f"{host}:{port} cannot be listened at: {reason(error)}; choose --port"
+        raise UserError(message) from error
     made.listen(2048)
     return made

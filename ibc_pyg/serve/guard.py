@@ -7,6 +7,7 @@ import hmac
 import json
 import time
 from collections.abc import Iterable, MutableMapping
+from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -19,10 +20,12 @@ from ibc_pyg.serve.statistics import Statistics
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 COOKIE = "ibc_pyg_token"
+_PATIENCE = 2.0
+"""Seconds for which the rest of a refused body is read."""
 _OPEN = ("/health",)
 """Paths that need no token."""
 _HEADERS = {
-    "content-security-policy": "default-src 'self'; img-src 'self' blob:; object-src 'none'; "
+    "content-security-policy": "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -92,6 +95,8 @@ class Guard:
                 await _refuse(reply, RefusedError(408 if held.reading else 503, what, _CLOSE))
         except RefusedError as refusal:
             if not sent:
+                if held.reading:
+                    await _drain(receive, 8 * self._limits.body)
                 await _refuse(reply, refusal)
         finally:
             self._pending -= held.size
@@ -132,6 +137,7 @@ class Guard:
         """Read the body, counting its bytes as they come, and return a source of it."""
         if scope["method"] in ("GET", "HEAD"):
             return receive
+        held.reading = True
         if headers.get("content-encoding", "identity").lower() != "identity":
             raise RefusedError(
                 415, "compressed bodies are not read; send the picture as it is", _CLOSE
@@ -140,7 +146,6 @@ class Guard:
         if not length.isascii() or not length.isdecimal():
             raise RefusedError(400, "Content-Length is not a number", _CLOSE)
         self._check_size(int(length))
-        held.reading = True
         parts: list[bytes] = []
         while True:
             message = await receive()
@@ -211,6 +216,17 @@ def _cookie(text: str) -> str:
     except CookieError:
         return ""
     return "" if found is None else found.value
+
+
+async def _drain(receive: Receive, most: int) -> None:
+    """Read on for a moment: a client that still sends would not see the answer."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_PATIENCE):
+            while most > 0:
+                message = await receive()
+                most -= len(message.get("body", b""))
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return
 
 
 async def _redirect(send: Send, cookie: str) -> None:

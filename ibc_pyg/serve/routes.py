@@ -12,7 +12,7 @@ from importlib.resources import files
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import FastAPI, Query, Request
+from fastapi import FastAPI, Path, Query, Request
 from starlette.responses import PlainTextResponse, Response
 from torch import Tensor
 
@@ -51,6 +51,7 @@ _PICTURE = {
         },
     }
 }
+_Row = Annotated[int, Path(ge=0, lt=2**63, description="Row in the index")]
 _Label = Annotated[list[str], Query(description="Only pictures of these classes")]
 
 
@@ -153,7 +154,7 @@ def _add_searches(app: FastAPI, server: Server) -> None:
         operation_id="similar",
     )
     async def similar(
-        row: int,
+        row: _Row,
         k: Annotated[int, Query(ge=1)] = 10,
         label: _Label = [],  # noqa: B006
     ) -> SearchAnswer:
@@ -175,7 +176,7 @@ def _add_state(app: FastAPI, server: Server) -> None:
         responses=_ERRORS | {200: {"content": {"image/jpeg": {}}}},
         operation_id="image",
     )
-    async def image(row: int, side: int = SIDES[0]) -> Response:
+    async def image(row: _Row, side: int = SIDES[0]) -> Response:
         """Return a picture of the index, scaled down."""
         if side not in SIDES:
             raise RefusedError(422, f"side is {side}, expected one of {', '.join(map(str, SIDES))}")

@@ -46,7 +46,7 @@ function show(found) {
   picture.src = query.file ? URL.createObjectURL(query.file) : `api/image/${query.row}`;
   $("query-name").textContent = query.name;
   const vote = found.vote;
-  $("vote").textContent = vote ? `${vote.label} (${Math.round(100 * vote.share)} % of the votes)` : "";
+  $("vote").textContent = vote ? `Vote: ${vote.label} (${Math.round(100 * vote.share)} % of the votes)` : "";
   $("hits").replaceChildren(...found.hits.map(hitElement));
   $("result").hidden = false;
   say(found.hits.length ? `${found.hits.length} pictures found.` : "No picture found.");
@@ -65,8 +65,6 @@ function hitElement(hit) {
   part(".strangers").textContent =
     hit.strangers_text === null ? "" : `strangers score this high: ${hit.strangers_text}`;
   part(".mark").hidden = !hit.identical;
-  const said = `${hit.rank}. ${label} ${hit.name}, similarity ${hit.similarity.toFixed(3)}`;
-  part("button").setAttribute("aria-label", `${said}. Search with this picture`);
   part("button").addEventListener("click", () => {
     history.pushState({ row: hit.row, name: hit.name }, "", `#${hit.row}`);
     start({ row: hit.row, name: hit.name });
