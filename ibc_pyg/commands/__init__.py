@@ -14,6 +14,7 @@ from ibc_pyg.commands import (
     index,
     report,
     search,
+    serve,
     sweep,
     train,
 )
@@ -24,6 +25,7 @@ COMMANDS: tuple[ModuleType, ...] = (
     evaluate,
     index,
     search,
+    serve,
     report,
     compare,
     sweep,
