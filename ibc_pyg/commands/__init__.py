@@ -15,6 +15,7 @@ from ibc_pyg.commands import (
     refine,
     report,
     search,
+    serve,
     sweep,
     train,
 )
@@ -26,6 +27,7 @@ COMMANDS: tuple[ModuleType, ...] = (
     refine,
     index,
     search,
+    serve,
     report,
     compare,
     sweep,

@@ -18,10 +18,11 @@ from ibc_pyg.retrieval.ann.searcher import Searcher
 from ibc_pyg.retrieval.calibration.stored import Calibration
 from ibc_pyg.retrieval.export import check_format, export
 from ibc_pyg.retrieval.fingerprint import Fingerprint
+from ibc_pyg.retrieval.hits import Hit
 from ibc_pyg.retrieval.lookup import Where, allowed_rows, hits_of, wanted_labels
 from ibc_pyg.retrieval.models import Model, check_same_model, open_model, reopen_model
 from ibc_pyg.retrieval.nearest import Mask, NearestRows
-from ibc_pyg.retrieval.queries import read_queries
+from ibc_pyg.retrieval.queries import Queries, read_queries
 from ibc_pyg.retrieval.refined.record import RefinedRecord
 from ibc_pyg.retrieval.refined.search import RefinedSearcher, check_method, is_current
 from ibc_pyg.retrieval.store.catalogue import (
@@ -29,6 +30,8 @@ from ibc_pyg.retrieval.store.catalogue import (
     Skipped,
     State,
     count,
+    labels_in_use,
+    names_of_row,
     read_meta,
     read_state,
     skipped_files,
@@ -37,7 +40,7 @@ from ibc_pyg.retrieval.store.catalogue import (
 from ibc_pyg.retrieval.store.checks import problems
 from ibc_pyg.retrieval.store.connection import Connection
 from ibc_pyg.retrieval.store.entries import Entry, entries
-from ibc_pyg.retrieval.store.roots import Source, roots
+from ibc_pyg.retrieval.store.roots import Source, folder_of, root_folders, roots
 from ibc_pyg.retrieval.store.vectors import Vectors, map_vectors, vector_file
 from ibc_pyg.retrieval.store.writer import CATALOGUE
 
@@ -113,8 +116,21 @@ class IndexReader:
             raise ValueError(f"min_similarity must be in [-1, 1], not {min_similarity!r}")
         if refine is not None:
             check_method(refine)
-        labels = wanted_labels(where)
         queries = read_queries(query, self.dim, self.model)
+        lists = self.search_queries(queries, k, where, min_similarity, refine, parameters)
+        return lists[0] if queries.single else lists
+
+    def search_queries(
+        self,
+        queries: Queries,
+        k: int = 10,
+        where: Where | None = None,
+        min_similarity: float | None = None,
+        refine: str | None = None,
+        parameters: Parameters | None = None,
+    ) -> list[list[Hit]]:
+        """Find the pictures most similar to each query; see `search`."""
+        labels = wanted_labels(where)
         with self._snapshot() as (sql, vectors):
             allowed = allowed_rows(sql, len(vectors), labels)
             found = self._find(sql, vectors, queries.vectors, k, allowed, refine, parameters)
@@ -126,7 +142,19 @@ class IndexReader:
                 [replace(h, strangers=rates.strangers(h.similarity)) for h in hits]
                 for hits in lists
             ]
-        return lists[0] if queries.single else lists
+        return lists
+
+    def file_of(self, row: int) -> Path | None:
+        """Return a file of a row; None if there is no such row, or all its files were removed."""
+        with self._catalogue.reading() as sql:
+            names = names_of_row(sql, row)
+            folders = root_folders(sql)
+            return folder_of(folders, names[0].root) / names[0].path if names else None
+
+    def labels(self) -> list[str]:
+        """Return the classes of the pictures that can be found, sorted."""
+        with self._catalogue.reading() as sql:
+            return labels_in_use(sql)
 
     def verify(self) -> list[str]:
         """Examine vectors, catalogue and approximate search; return what is wrong, if anything.
