@@ -271,7 +271,7 @@ def main() -> None:
     start = time.perf_counter()
     report = measure(args)
     report["seconds"] = round(time.perf_counter() - start)
-    report["machine"] = machine()
+    report["machine"] = machine(torch.device("cpu"))
     names = [path.name for path in args.train]
     report["command"] = (
         f"python benchmarks/refiner.py --train {' '.join(names)} --test {args.test.name} "
