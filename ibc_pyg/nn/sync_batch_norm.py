@@ -18,8 +18,8 @@ class SyncBatchNorm(nn.SyncBatchNorm):
     In training with several processes, mean and variance are those of the rows of all processes,
     and the running statistics are the same in all of them (the variance unbiased by the global
     count). In evaluation, and with one process, it is `nn.BatchNorm1d/2d/3d`. On GPUs it is
-    `nn.SyncBatchNorm`, with torch's kernels; unlike that, it also works on CPUs. Arguments and parameters are those of
-    `nn.BatchNorm2d`.
+    `nn.SyncBatchNorm`, with torch's kernels; unlike that, it also works on CPUs. Arguments and
+    parameters are those of `nn.BatchNorm2d`.
 
     Shapes:
         - **input:** :math:`(N, C)` or :math:`(N, C, *)`; * the same in every process
