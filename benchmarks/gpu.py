@@ -2,9 +2,9 @@
 
     python benchmarks/gpu.py
 
-Needs no network and takes packages as they are installed. Each part is a process of its own, so that
-one that fails, aborts or takes too long leaves the others; its last lines are kept. Without a GPU
-nothing is run or written.
+Needs no network and takes packages as they are installed. Each part is a process of its own, so
+that one that fails, aborts or takes too long leaves the others; its last lines are kept. Without a
+GPU nothing is run or written.
 """
 
 from __future__ import annotations
@@ -71,9 +71,7 @@ def parts() -> list[Part]:
         return Part(name, (f"benchmarks/{file}.py", *words, *outputs))
 
     gpu = ("--device", "cuda")
-    found = [
-        Part("tests", ("-m", "pytest", "-m", "gpu", "tests/gpu", "-p", "no:cacheprovider"), 600)
-    ]
+    found = [Part("tests", ("-m", "pytest", "-m", "gpu", "tests/gpu"), 600)]
     for precision in PRECISIONS:
         for layout in ((), ("--channels-last",)):
             words = (*gpu, "--sizes", "resnet50", "--precision", precision, *layout)

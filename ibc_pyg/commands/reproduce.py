@@ -3,8 +3,8 @@
     python run.py reproduce cub --out runs/cub-table
 
 trains the method, the same network without messages and cross-entropy alone with 5 seeds each, the
-epoch chosen on held-out training classes, and evaluates with refinement too. `--as-released` adds the
-settings of the released code. Finished runs are skipped, interrupted ones are resumed. Further
+epoch chosen on held-out training classes, and evaluates with refinement too. `--as-released` adds
+the settings of the released code. Finished runs are skipped, interrupted ones are resumed. Further
 fields, such as --data.root DIR, apply to all runs. `--dry-run` takes one step of each row, on a
 synthetic sample in the layout of the set if there is no data, and trains nothing.
 """

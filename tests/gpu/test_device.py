@@ -26,6 +26,7 @@ pytestmark = [
 ]
 
 TOLERANCE = {"32-true": 1e-4, "tf32": 1e-2, "bf16-mixed": 3e-2, "16-mixed": 3e-2}
+LAYERS = ["IntraBatchConv", "GATConv", "GATv2Conv", "TransformerConv", "SAGEConv"]
 GRAPHS = {"complete": "{}", "knn": "{k: 5}"}
 
 

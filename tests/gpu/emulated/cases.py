@@ -1,5 +1,6 @@
 """Cases on the emulated device: `python cases.py NAME` prints one line of JSON."""
 
+import itertools
 import json
 import sys
 import tempfile
@@ -49,7 +50,7 @@ def train(*options):
     with tempfile.TemporaryDirectory() as folder, emu.EmuMode():
         done = run.train(config, Path(folder) / "run", Console(quiet=True))
         history = done.read_history()
-    between = [waits(emu.LOG[a:b]) for a, b in zip(marks[2:-2], marks[3:-1], strict=True)]
+    between = [waits(emu.LOG[a:b]) for a, b in itertools.pairwise(marks[2:-1])]
     return {"steps": len(marks), "waits": between, "loss": history[0]["train/loss"]}
 
 
@@ -93,4 +94,4 @@ def losses(*names):
 
 if __name__ == "__main__":
     result = globals()[sys.argv[1]](*sys.argv[2:])
-    print(json.dumps(result))
+    sys.stdout.write(json.dumps(result) + "\n")
