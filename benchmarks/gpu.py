@@ -90,7 +90,8 @@ def parts() -> list[Part]:
 def run_part(part: Part, folder: Path) -> Outcome:
     """Run a part in a process of its own; never raises for what the part does."""
     files = {kind: folder / f"{_slug(part.name)}.{kind}" for kind in ("json", "markdown")}
-    command = [word.format(**files) if "{" in word else word for word in part.command]
+    places = {f"{{{kind}}}": str(path) for kind, path in files.items()}
+    command = [places.get(word, word) for word in part.command]
     start, status = time.perf_counter(), "passed"
     try:
         done = subprocess.run(
