@@ -50,6 +50,7 @@ def test_each_part_fails_alone(gpu, tmp_path):
     assert "| a |" in text.read_text()
 
 
+@pytest.mark.slow
 def test_commands_of_the_parts_are_known(gpu):
     for part in gpu.parts():
         if part.command[0] == "-m":

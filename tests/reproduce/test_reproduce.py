@@ -23,7 +23,10 @@ def test_sets_of_the_command_are_those_of_the_paper():
     assert tuple(BENCHMARKS) == reproduce.SETS
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize(
+    "name",
+    ["cub", *(pytest.param(name, marks=pytest.mark.slow) for name in ("cars", "sop", "inshop"))],
+)
 def test_a_dry_run_steps_each_row_and_writes_nothing(name, tmp_path, capsys):
     out = tmp_path / "out"
     words = ["reproduce", name, "--dry-run", "--as-released", "--out", str(out)]
