@@ -15,6 +15,7 @@ from ibc_pyg.commands import (
     report,
     reproduce,
     search,
+    serve,
     sweep,
     train,
 )
@@ -25,6 +26,7 @@ COMMANDS: tuple[ModuleType, ...] = (
     evaluate,
     index,
     search,
+    serve,
     report,
     compare,
     sweep,
