@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow chaos fuzz audit lint format clean
+.PHONY: help demo test test-slow gpu chaos fuzz audit lint format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ test: $(VENV)/.test  ## install and run the tests, on several cores
 
 test-slow: $(VENV)/.test  ## run the slow tests too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) -m "slow or not slow"
+
+gpu:  ## test and measure on this machine's GPU, with the packages as they are; no network
+	OMP_NUM_THREADS=8 $(PYTHON) benchmarks/gpu.py
 
 chaos: $(VENV)/.test  ## kill trainings at more than 100 moments and compare what comes out
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/chaos -m "slow or not slow" -s
