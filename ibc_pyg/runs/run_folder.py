@@ -43,7 +43,7 @@ RUN_FILES = frozenset(
 _OTHERS = frozenset({"failed.json", "wandb"})
 """Names that a sweep and the library of W&B add to a run."""
 
-_LATER = frozenset({"failed.json", "model.onnx", "query.png"})
+_LATER = frozenset({"failed.json", "model.onnx", "query.png", "refiner.safetensors"})
 """Names of files that commands add to a finished run."""
 
 
