@@ -9,6 +9,7 @@ from ibc_pyg.commands import (
     data,
     demo,
     evaluate,
+    experiments,
     export,
     import_official,
     index,
@@ -21,6 +22,7 @@ from ibc_pyg.commands import (
 COMMANDS: tuple[ModuleType, ...] = (
     demo,
     train,
+    experiments,
     evaluate,
     index,
     search,

@@ -34,7 +34,10 @@ class _FieldsHelp(argparse.Action):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
-        "experiment", nargs="*", type=Path, help="experiment file, YAML, and overlays on it"
+        "experiment",
+        nargs="*",
+        type=Path,
+        help="experiment: a YAML file, or the name of a shipped one; and overlays on it",
     )
     parser.add_argument("--out", type=Path, help="run folder (default: runs/NAME-TIME)")
     parser.add_argument(
@@ -61,7 +64,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     keep_freed_memory()
     from ibc_pyg.commands.options.common import console, default_out, finish
     from ibc_pyg.config.overlays import parse_overlays
-    from ibc_pyg.errors import ConfigError
+    from ibc_pyg.errors import ConfigError, program
 
     files: list[Path] = arguments.experiment
     resumed: Path | None = arguments.resume
@@ -84,7 +87,9 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     if arguments.extend is not None:
         return _extend(arguments, fields)
     if not files:
-        raise ConfigError("train needs an experiment file, such as experiments/glyphs.yaml")
+        raise ConfigError(
+            f"train needs an experiment, such as glyphs; `{program()} experiments` lists them"
+        )
     # Errors in the file are reported before torch is imported.
     config = parse_overlays(files, fields)
     check_named([config], fields, trust=trust)
