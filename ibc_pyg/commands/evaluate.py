@@ -217,6 +217,7 @@ def _notes(out: Console, *runs: Mapping[str, Any]) -> None:
             f"NMI: k-means++ with {scores['kmeans_swaps']:.0f} rounds of local search, "
             f"{scores['kmeans_clusters']:,.0f} clusters, restarts: "
             f"{scores['kmeans_restarts']:.0f}, iterations: {scores['kmeans_iterations']:.0f}, "
+            f"{'' if scores['kmeans_passes'] else 'no '}moves of single points, "
             f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(seeds)}",
         )
 

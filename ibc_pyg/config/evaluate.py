@@ -24,6 +24,9 @@ class EvaluateConfig:
     """Also compute NMI, AMI and ARI of k-means with as many clusters as test classes."""
     kmeans_restarts: Annotated[int, Range(1, 1000)] = 1
     """Runs of k-means; the one with the lowest inertia is used."""
+    kmeans_exchange: bool = True
+    """Move single images between clusters after Lloyd's iterations, with up to 1,000 clusters;
+    false leaves it at Lloyd's local optimum, as most published results do."""
     raw_pixels: bool = False
     """Also score the raw pixels, as a floor; for data sets in memory."""
     metrics: list[str] = field(default_factory=list)

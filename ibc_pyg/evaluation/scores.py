@@ -66,6 +66,7 @@ def score(
                 _unit(descriptors.queries.vectors),
                 descriptors.queries.labels,
                 restarts=config.kmeans_restarts,
+                passes=None if config.kmeans_exchange else 0,
                 seed=seed,
             )
     return scores

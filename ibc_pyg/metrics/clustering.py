@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from ibc_pyg.metrics.adjusted import adjusted_mutual_information
+from ibc_pyg.metrics.exchange import exchange, mean_square
 from ibc_pyg.metrics.inputs import Array, LabelArray, as_embeddings, as_labels
 from ibc_pyg.metrics.seeding import seed_centroids
 from ibc_pyg.threads import call_in_one_thread
 
 _SWAPS = 100
-_SWAPS_UP_TO = 1000
+_PASSES = 50
+_SEARCH_UP_TO = 1000
+"""Most clusters for which local search and passes of single points are worth their time."""
 _BLOCK = 10
 _ONE_THREAD_UP_TO = 2**23
 
@@ -29,6 +32,7 @@ def clustering_metrics(
     restarts: int = 1,
     iterations: int = 100,
     swaps: int | None = None,
+    passes: int | None = None,
     seed: int = 0,
     k: int | None = None,
     ami: bool = True,
@@ -36,18 +40,21 @@ def clustering_metrics(
     """Score k-means clusters against the classes by NMI, AMI and ARI.
 
     Each restart draws centroids by k-means++, improves them by `swaps` rounds of local search (see
-    `seed_centroids`) and runs Lloyd's iterations in faiss until they converge; the restart of
-    least inertia counts. Local search replaces restarts: one restart with it reaches a lower
-    inertia than ten without.
+    `seed_centroids`), runs Lloyd's iterations in faiss and then moves single points (see
+    `exchange`); the restart of least inertia counts. Local search and moves of points replace
+    restarts: one with them reaches a lower inertia than ten without. Without passes Lloyd's
+    iterations run until they converge.
     The embeddings are not normalised: normalise them first for spherical clusters.
 
     Args:
         embeddings: `[N, D]`, numpy or torch.
         labels: `[N]`, integers or strings.
         restarts: Restarts of k-means, each from draws of its own.
-        iterations: Most Lloyd iterations per restart.
+        iterations: Most Lloyd iterations per restart; with passes at most ten of them are made.
         swaps: Rounds of local search per restart; None means 100, or 0 with more than 1,000
             clusters, for which that many would make no difference.
+        passes: Most passes that move single points after Lloyd's iterations; None means 50, or 0
+            with more than 1,000 clusters, for which they take too long.
         seed: Seed of all draws.
         k: Number of clusters; None means the number of classes.
         ami: Whether to compute AMI.
@@ -55,13 +62,13 @@ def clustering_metrics(
     Returns:
         "NMI" (arithmetic mean of the entropies) in [0, 1], "AMI" and "ARI" (at most 1, about 0 for
         chance), and the settings: "kmeans_clusters", "kmeans_plus_plus" (always 1: the
-        initialisation), "kmeans_swaps", "kmeans_restarts", "kmeans_iterations", "kmeans_seed" and
-        "kmeans_inertia" (mean squared distance to the centroid). With one class and one cluster
-        all three scores are 1.
+        initialisation), "kmeans_swaps", "kmeans_passes", "kmeans_restarts", "kmeans_iterations",
+        "kmeans_seed" and "kmeans_inertia" (mean squared distance to the centroid). With one class
+        and one cluster all three scores are 1.
 
     Raises:
         ValueError: If values are NaN or infinite, lengths differ, a set is empty, or k, restarts,
-            iterations or swaps are out of range.
+            iterations, swaps or passes are out of range.
     """
     x = as_embeddings(embeddings, "embeddings", device="cpu")
     y = as_labels(labels, "labels", len(x), "embeddings")
@@ -75,15 +82,18 @@ def clustering_metrics(
     if not 1 <= clusters <= len(x):
         raise ValueError(f"k is {clusters}, expected 1 to {len(x)}, the number of embeddings")
     if swaps is None:
-        swaps = _SWAPS if clusters <= _SWAPS_UP_TO else 0
+        swaps = _SWAPS if clusters <= _SEARCH_UP_TO else 0
+    if passes is None:
+        passes = _PASSES if clusters <= _SEARCH_UP_TO else 0
     for name, value, least in (
         ("restarts", restarts, 1),
         ("iterations", iterations, 1),
         ("swaps", swaps, 0),
+        ("passes", passes, 0),
     ):
         if value < least:
             raise ValueError(f"{name} is {value}, expected at least {least}")
-    settings = KMeansSettings(restarts=restarts, iterations=iterations, swaps=swaps, seed=seed)
+    settings = KMeansSettings(restarts, iterations, swaps=swaps, passes=passes, seed=seed)
     assigned, inertia = kmeans(x, clusters, settings)
     # Rounding can raise the score of a perfect clustering a few ulps above 1.
     out = {"NMI": min(1.0, float(normalized_mutual_info_score(y, assigned)))}
@@ -94,6 +104,7 @@ def clustering_metrics(
         "kmeans_clusters": float(clusters),
         "kmeans_plus_plus": 1.0,
         "kmeans_swaps": float(swaps),
+        "kmeans_passes": float(passes),
         "kmeans_restarts": float(restarts),
         "kmeans_iterations": float(iterations),
         "kmeans_seed": float(seed),
@@ -110,6 +121,7 @@ class KMeansSettings:
         iterations: Most Lloyd iterations per restart.
         tolerance: Iterations stop when ten of them lower the inertia by less than this part.
         swaps: Rounds of local search on the first centroids.
+        passes: Most passes that move single points; if any, at most ten iterations are made.
         seed: Seed of all draws.
     """
 
@@ -117,6 +129,7 @@ class KMeansSettings:
     iterations: int = 100
     tolerance: float = 1e-5
     swaps: int = 0
+    passes: int = 0
     seed: int = 0
 
 
@@ -143,6 +156,11 @@ def kmeans(x: torch.Tensor, k: int, settings: KMeansSettings) -> tuple[NDArray[n
         seeds = partial(seed_centroids, points, k, settings.swaps, generator)
         first = call_in_one_thread(seeds) if small else seeds()  # [k]
         assigned, inertia = _lloyd(array, array[first.numpy()], settings)
+        if settings.passes:
+            start = torch.from_numpy(assigned)  # [N]
+            moves = partial(exchange, points, start, k, settings.passes, generator)
+            moved = call_in_one_thread(moves) if small else moves()  # [N]
+            assigned, inertia = moved.numpy(), mean_square(points, moved, k)
         if best is None or inertia < best[1]:
             best = assigned, inertia
     assert best is not None
@@ -159,11 +177,12 @@ def _lloyd(
     k, dim = centroids.shape
     before = float("inf")
     clustering: Any = None
-    for done in range(0, settings.iterations, _BLOCK):
+    most = min(settings.iterations, _BLOCK) if settings.passes else settings.iterations
+    for done in range(0, most, _BLOCK):
         clustering = faiss.Kmeans(
             dim,
             k,
-            niter=min(_BLOCK, settings.iterations - done),
+            niter=min(_BLOCK, most - done),
             seed=settings.seed % 2**31,
             # Use all points, and do not warn of few points per cluster.
             min_points_per_centroid=1,

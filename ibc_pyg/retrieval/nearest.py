@@ -8,6 +8,7 @@ those.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,6 +91,12 @@ def nearest_rows(vectors: Vectors, queries: Vectors, k: int, allowed: Mask | Non
     return joined([_scan(vectors, chosen, queries[s : s + _QUERIES], k) for s in starts])
 
 
+def _slack(dim: int) -> float:
+    """Return how far apart two float32 cosines of D numbers must be to be in that order."""
+    # As in `make_similarity`, here for a product and a norm in float32.
+    return 2.001 * 2.0**-24 * (2 * min(dim, 5 * math.sqrt(dim)) + 16)
+
+
 def joined(parts: list[NearestRows]) -> NearestRows:
     """Return the results of successive queries as one."""
     return NearestRows(
@@ -110,8 +117,7 @@ def _scan(
     """Search in one pass over the chosen rows, or all."""
     count, dim = len(vectors) if chosen is None else len(chosen), vectors.shape[1]
     step = max(1, _CHUNK // dim)
-    # As in `make_similarity`, here for a product and a norm in float32.
-    slack = 2.001 * 2.0**-24 * (2 * min(dim, 5 * dim**0.5) + 16)
+    slack = _slack(dim)
     q = unit(queries)  # [Q, D]
     top = torch.full((len(q), k), -torch.inf)
     pairs = Pairs(torch.empty(0, dtype=torch.long), torch.empty(0, dtype=torch.long))
@@ -137,6 +143,38 @@ def _scan(
                 order = ordered(vectors, queries, pairs, k)[0]
                 pairs, bounds = Pairs(pairs.query[order], pairs.row[order]), bounds[order]
     return settled(vectors, queries, pairs, k)
+
+
+def nearest_among(
+    vectors: Vectors, queries: Vectors, rows: npt.NDArray[np.int64], k: int
+) -> NearestRows:
+    """Find the most similar of some rows of each query.
+
+    Args:
+        vectors: `[N, D]`.
+        queries: `[Q, D]`, finite, of any norm, none of zeros.
+        rows: int64 `[Q, C]`, the candidates of each query: different ones, -1 for none.
+        k: Rows per query, at most its number of candidates.
+
+    Returns:
+        As `nearest_rows` of a gallery of the candidates.
+    """
+    step = max(1, _CHUNK // (vectors.shape[1] * rows.shape[1]))
+    parts = []
+    for start in range(0, len(queries), step):
+        chosen = rows[start : start + step]  # [n, C]
+        part = torch.from_numpy(vectors[chosen])  # [n, C, D]
+        with plain_float32():
+            q = unit(queries[start : start + step])[:, :, None]  # [n, D, 1]
+            bound = (part @ q).squeeze(2)  # [n, C]
+            norms = torch.linalg.vector_norm(part, dim=2)  # [n, C]
+        bound *= torch.where(norms > 0, 1 / norms, 0)
+        bound[torch.from_numpy(chosen < 0)] = -torch.inf
+        least = bound.topk(k).values[:, -1:] - _slack(vectors.shape[1])  # [n, 1]
+        query, column = torch.nonzero(~(bound < least), as_tuple=True)
+        pairs = Pairs(query, torch.from_numpy(chosen)[query, column])
+        parts.append(settled(vectors, queries[start : start + step], pairs, k))
+    return joined(parts)
 
 
 def settled(vectors: Vectors, queries: Vectors, pairs: Pairs, k: int) -> NearestRows:

@@ -124,13 +124,14 @@ class IndexReader:
         return lists[0] if queries.single else lists
 
     def verify(self) -> list[str]:
-        """Examine the whole index, each vector included; return what is wrong, nothing if clean.
+        """Examine vectors, catalogue and approximate search; return what is wrong, if anything.
 
         Raises:
             RunError: If the index is too damaged to be examined.
         """
         with self._snapshot() as (sql, vectors):
-            return list(problems(sql, vectors))
+            ann = self._searcher.problems(vectors, read_state(sql).generation)
+            return [*problems(sql, vectors), *ann]
 
     def export(self, path: PathLike) -> int:
         """Write all vectors and names to a `.parquet` file, or a `.npy` and a `.csv` file.

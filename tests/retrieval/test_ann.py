@@ -218,6 +218,12 @@ def test_a_damaged_file_gives_exact_answers_and_one_warning(path, how, caplog):
     damage(path, how)
     truth = nearest_rows(VECTORS, QUERIES, 10, None).rows.tolist()
     with caplog.at_level(logging.WARNING), Index.open(path) as index:
+        found = index.verify()
+        if how == "both missing":
+            assert found == []
+        else:
+            assert [line.split(":")[0] for line in found] == ["approximate search"]
+            assert "index rebuild" in found[0]
         for _ in range(3):
             assert rows_of(index.search(QUERIES, k=10)) == truth
         (line,) = caplog.messages
@@ -226,6 +232,7 @@ def test_a_damaged_file_gives_exact_answers_and_one_warning(path, how, caplog):
         assert "\n" not in line
         assert index.rebuild() is not None
         assert index.ann.rows == N
+        assert index.verify() == []
         assert recall(rows_of(index.search(QUERIES, k=10)), truth) >= 0.85
 
 

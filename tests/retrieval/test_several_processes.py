@@ -15,7 +15,7 @@ from tests.helpers.index_pictures import CountingModel, save_pictures
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["ibc_pyg.retrieval.index", "tests.helpers.index_pictures"])
-READERS = 3
+READERS = 8
 
 
 @pytest.fixture

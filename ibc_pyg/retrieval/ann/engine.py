@@ -39,6 +39,23 @@ def import_faiss() -> Any:
     return faiss
 
 
+def check_file(path: Path, record: AnnRecord) -> None:
+    """Compare a file with the size and the digest in its record.
+
+    Raises:
+        RunError: If it is missing, truncated or changed.
+    """
+    name = printable(path)
+    try:
+        size = path.stat().st_size
+        if size != record.size:
+            raise RunError(f"{name} has {size:,} of {record.size:,} bytes")
+        if file_digest(path) != record.sha256:
+            raise RunError(f"{name} differs from its checksum")
+    except OSError as error:
+        raise RunError(f"{name} cannot be read: {reason(error)}") from error
+
+
 class Engine:
     """An opened index of faiss, whose ids are rows.
 
@@ -68,13 +85,9 @@ class Engine:
         """
         faiss = import_faiss()
         name = printable(path)
+        # faiss trusts the sizes in a file; only bytes that were written here are given to it.
+        check_file(path, record)
         try:
-            size = path.stat().st_size
-            if size != record.size:
-                raise RunError(f"{name} has {size:,} of {record.size:,} bytes")
-            # faiss trusts the sizes in a file; only bytes that were written here are given to it.
-            if file_digest(path) != record.sha256:
-                raise RunError(f"{name} differs from its checksum")
             index = faiss.read_index(str(path), _flags(faiss, record))
         except (OSError, RuntimeError) as error:
             raise RunError(f"{name} cannot be read: {reason(error)}") from error

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
+import numpy.typing as npt
 
 from ibc_pyg.errors import RunError, printable
-from ibc_pyg.retrieval.ann.engine import Engine
+from ibc_pyg.retrieval.ann.engine import Engine, check_file
 from ibc_pyg.retrieval.ann.record import (
     EXACT_NUMBERS,
     AnnRecord,
     AnnSettings,
     vector_fingerprint,
 )
-from ibc_pyg.retrieval.nearest import Mask, NearestRows, Pairs, nearest_rows, settled, unit
+from ibc_pyg.retrieval.nearest import Mask, NearestRows, nearest_among, nearest_rows, unit
 from ibc_pyg.retrieval.store.ann_files import ann_name, ann_records, data_file
 from ibc_pyg.retrieval.store.vectors import Vectors
 
@@ -111,18 +112,33 @@ class Searcher:
             self._warn(None, "there is no approximate search; searching exactly: index rebuild")
         return None
 
+    def problems(self, vectors: Vectors, generation: int) -> Iterator[str]:
+        """Yield what is wrong with the files of a state of the index, one phrase each."""
+        for path in ann_records(self._folder, generation):
+            try:
+                record = self._record(path, vectors, generation)
+                if record is not None:
+                    check_file(data_file(path), record)
+            except RunError as error:
+                yield f"approximate search: {error}; it is not used: index rebuild"
+
     def close(self) -> None:
         """Close the file."""
         self._ann = None
 
     def _open(self, path: Path, vectors: Vectors, generation: int) -> Ann | None:
+        record = self._record(path, vectors, generation)
+        return None if record is None else Ann(record, Engine.open(data_file(path), record))
+
+    def _record(self, path: Path, vectors: Vectors, generation: int) -> AnnRecord | None:
+        """Read a record; None if it is of a later state."""
         record = AnnRecord.read(path)
         if record.rows > len(vectors) or record.dim != vectors.shape[1]:
             return None
         fingerprint = vector_fingerprint(vectors[: record.rows])
         if not path.name.startswith(ann_name(generation, record.rows, fingerprint) + "."):
             raise RunError(f"{printable(path)} was made from other vectors")
-        return Ann(record, Engine.open(data_file(path), record))
+        return record
 
     def _warn(self, key: Key | None, text: str) -> None:
         self._warned.add(key)
@@ -176,22 +192,12 @@ def search_with(
     result = NearestRows(
         np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
     )
-    for which, answer in ((hard, _exactly), (~hard, _among)):
-        if which.any():
-            found = answer(vectors, queries[which], k, allowed, rows[which])
-            result.rows[which], result.similarities[which] = found.rows, found.similarities
+    if hard.any():
+        _put(result, hard, nearest_rows(vectors, queries[hard], k, allowed))
+    if not hard.all():
+        _put(result, ~hard, nearest_among(vectors, queries[~hard], rows[~hard], k))
     return result
 
 
-def _exactly(
-    vectors: Vectors, queries: Vectors, k: int, allowed: Mask | None, rows: Vectors
-) -> NearestRows:
-    return nearest_rows(vectors, queries, k, allowed)
-
-
-def _among(
-    vectors: Vectors, queries: Vectors, k: int, allowed: Mask | None, rows: Vectors
-) -> NearestRows:
-    query, column = np.nonzero(rows >= 0)
-    pairs = Pairs(torch.from_numpy(query), torch.from_numpy(rows[query, column]))
-    return settled(vectors, queries, pairs, k)
+def _put(result: NearestRows, which: npt.NDArray[np.bool_], found: NearestRows) -> None:
+    result.rows[which], result.similarities[which] = found.rows, found.similarities
