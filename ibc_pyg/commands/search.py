@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
 def _in_index(arguments: argparse.Namespace) -> int:
     from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import info
-    from ibc_pyg.errors import program, program
+    from ibc_pyg.errors import program
     from ibc_pyg.files import write_json
     from ibc_pyg.retrieval.hits import vote
     from ibc_pyg.retrieval.page.page import Answer, write_page
