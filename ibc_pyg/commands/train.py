@@ -23,12 +23,15 @@ HELP = "train an experiment file, any field overridden as --part.field value"
 
 class _FieldsHelp(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *unused: object) -> None:
-        from ibc_pyg.config.yaml_file import config_parser
-
         parser.print_help()
-        fields = config_parser("fields").format_help()
-        sys.stdout.write("\nfields of the experiment:\n" + fields.partition("options:\n")[2])
+        sys.stdout.write(f"\nfields of the experiment:\n{_fields_help()}")
         parser.exit()
+
+
+def _fields_help() -> str:
+    from ibc_pyg.config.yaml_file import config_parser
+
+    return config_parser("fields").format_help().partition("options:\n")[2]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,6 +69,9 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     from ibc_pyg.config.overlays import parse_overlays
     from ibc_pyg.errors import ConfigError, program
 
+    if any(word.partition("=")[0].endswith(".help") for word in fields):
+        sys.stdout.write(_fields_help())
+        return 0
     files: list[Path] = arguments.experiment
     resumed: Path | None = arguments.resume
     trust: bool = arguments.trust_code
