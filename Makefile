@@ -69,10 +69,10 @@ format: $(VENV)/.dev  ## format the code
 	$(BIN)/ruff check --fix .
 
 docs: $(VENV)/.docs  ## build the documentation, in site/
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 docs-serve: $(VENV)/.docs  ## show the documentation on http://127.0.0.1:8000, built again on changes
-	$(BIN)/mkdocs serve --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --strict
 
 release-check:  ## build wheel and sdist, install and use them in a fresh environment (downloads 2.6 GB)
 	.ci/release_check.sh

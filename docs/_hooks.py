@@ -6,12 +6,10 @@ become pages. The reference of experiments and commands is written from the code
 
 from __future__ import annotations
 
-import os
 import posixpath
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -73,12 +71,6 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     )
 
 
-def on_env(env: Any, config: MkDocsConfig, files: Files) -> Any:
-    """Leave the generator's name out of the pages' foot."""
-    config.extra["generator"] = False
-    return env
-
-
 def _external(link: str) -> bool:
     return "://" in link or link.startswith(("mailto:", "/"))
 
@@ -102,9 +94,14 @@ def _page(path: str) -> str:
     """Return the page, or the file in docs/, that shows a file of the repository."""
     if path in MOVED:
         return MOVED[path]
-    if path.startswith("docs/"):
+    if not _outside(path):
         return path.removeprefix("docs/")
     return _source_page(path)
+
+
+def _outside(path: str) -> bool:
+    """Return whether a file is no page and no picture of docs/."""
+    return path.endswith(".py") or not path.startswith("docs/")
 
 
 def _source_page(path: str) -> str:
@@ -122,7 +119,7 @@ def _linked_sources(files: Files) -> list[str]:
             continue
         for _, link, _ in _LINK.findall((ROOT / here).read_text("utf-8")):
             path = _resolve(here, link)
-            if _external(link) or path in MOVED or path.startswith("docs/") or path in found:
+            if _external(link) or path in MOVED or path in found or not _outside(path):
                 continue
             if (ROOT / path).exists():
                 found.add(path)
@@ -142,6 +139,3 @@ def _source(path: str) -> str:
         return hidden + text
     language = LANGUAGES.get(file.suffix, "text")
     return f"{hidden}# {path}\n\n````{language}\n{text.rstrip()}\n````\n"
-
-
-os.environ.setdefault("COLUMNS", "100")

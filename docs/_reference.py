@@ -20,17 +20,26 @@ from ibc_pyg.data.transforms import preset_names
 
 EXPERIMENT = """# Fields of an experiment
 
-An experiment is a YAML file with these fields, all of which have defaults; each is also an option of the
-commands that train, such as `--model.heads 4`. `python run.py train --help-fields` prints the same list, and
-`python run.py experiments glyphs` prints a whole experiment. This page is written from the dataclasses in
-`ibc_pyg/config/`.
+An experiment is a YAML file with these fields, all of which have defaults; each is also an option
+of the commands that train, such as `--model.heads 4`. `python run.py train --help-fields` prints
+the same list, and `python run.py experiments glyphs` prints a whole experiment. This page is
+written from the dataclasses in `ibc_pyg/config/`.
 """
 COMMANDS = """# Commands
 
-`python run.py COMMAND` in a checkout, `ibc-pyg COMMAND` once installed. This page is written from the help of
-each command. A command ends with 0; with 2 after one line that says what is wrong in the input; with 130
-after Ctrl-C.
+`python run.py COMMAND` in a checkout, `ibc-pyg COMMAND` once installed. This page is written from
+the help of each command. A command ends with 0; with 2 after one line that says what is wrong in
+the input; with 130 after Ctrl-C.
 """
+KINDS = {
+    "int": "whole number",
+    "float": "number",
+    "str": "text",
+    "bool": "true or false",
+    "NoneType": "none",
+    "TermConfig": "term",
+}
+"""Types of fields in words."""
 
 
 def experiment_page() -> str:
@@ -106,8 +115,7 @@ def _kind(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return ", ".join(f"`{value}`" for value in get_args(hint))
     if isinstance(hint, type) and not get_args(hint):
-        return {"int": "whole number", "float": "number", "str": "text", "bool": "yes or no",
-                "NoneType": "none", "TermConfig": "term"}.get(hint.__name__, hint.__name__)  # fmt: skip
+        return KINDS.get(hint.__name__, hint.__name__)
     if get_origin(hint) is list:
         return f"list: {_kind(get_args(hint)[0])}"
     if get_origin(hint) is dict:

@@ -30,10 +30,10 @@ def current_path(path: Path) -> Path:
         `path`, if there is such a file; else the file of its new name, with a warning that names
         both, once for each path; else the shipped experiment of that name; else `path`.
     """
-    if _exists(path):
+    if _is_file(path):
         return path
     new = _renamed(path)
-    found = new if new.is_file() else shipped(new)
+    found = new if _is_file(new) else shipped(new)
     if found is None:
         return path
     if new != path:
@@ -58,11 +58,12 @@ def expand_renamed(paths: Sequence[Path]) -> list[Path]:
     return expanded
 
 
-def _exists(path: Path) -> bool:
+def _is_file(path: Path) -> bool:
+    """Return whether there is such a file; a folder of an experiment's name is not one."""
     try:
-        return path.exists()
+        return path.is_file()
     except OSError:  # the name is too long
-        return True
+        return False
 
 
 def _renamed(path: Path) -> Path:

@@ -36,6 +36,11 @@ def test_a_file_of_the_user_comes_first():
     assert parse_overlays([Path("glyphs")], []).train.epochs == 3
 
 
+def test_a_folder_of_that_name_is_no_experiment():
+    Path("pictures").mkdir()
+    assert current_path(Path("pictures")) == EXPERIMENTS / "pictures.yaml"
+
+
 def test_an_old_name_finds_the_shipped_file_of_the_new_one():
     old = Path("experiments/graph_plus/ce_graph.yaml")
     assert current_path(old) == EXPERIMENTS / "with_graph/ce_graph.yaml"
