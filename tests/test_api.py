@@ -80,7 +80,7 @@ def test_evaluate_gives_the_metrics_of_the_training(made):
     scores = ibc_pyg.evaluate(made[0].path)
     for name in ("R@1", "MAP@R", "RP", "NMI"):
         assert scores[name] == made[0].metrics[name]
-    refined = ibc_pyg.evaluate(made[0].path, refine="knn", refine_size=4, rerank=True, ks=[1, 3])
+    refined = ibc_pyg.evaluate(made[0].path, refine="mpn", refine_size=4, rerank=True, ks=[1, 3])
     assert {"R@1", "R@3"} == {name for name in refined if name.startswith("R@")}
     assert {"refined", "reranked"} <= refined.keys()
 

@@ -24,6 +24,7 @@ from ibc_pyg.config import Config
 from ibc_pyg.config.evaluate import REFINERS
 from ibc_pyg.data.sampling import PKSampler, SamplerSettings, make_sampler
 from ibc_pyg.evaluation.own_metrics import check_metrics
+from ibc_pyg.evaluation.refined import check_refine_options
 from ibc_pyg.inference.own_refiner import check_refiner
 from ibc_pyg.losses.intra_batch import IntraBatchLoss
 from ibc_pyg.nn.model import IntraBatchModel
@@ -154,5 +155,6 @@ def _check_evaluation(config: Config, data: Data) -> None:
     evaluate, test = config.evaluate, data.splits.test
     separate = test is not None and test.gallery is not None
     check_metrics(evaluate.metrics, separate=separate)
+    check_refine_options(evaluate)
     if evaluate.refine not in REFINERS:
         check_refiner(evaluate.refine, evaluate.refine_size, separate=separate)

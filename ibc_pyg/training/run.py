@@ -18,7 +18,8 @@ from ibc_pyg.config.plugged import plugged_code
 from ibc_pyg.config.yaml_file import config_to_yaml
 from ibc_pyg.console import info
 from ibc_pyg.errors import RunError, program
-from ibc_pyg.evaluation.scores import refine_and_score, score, score_raw_pixels
+from ibc_pyg.evaluation.refined import refine_and_score
+from ibc_pyg.evaluation.scores import score, score_raw_pixels
 from ibc_pyg.files import make_folder, read_json, write_json
 from ibc_pyg.inference.eval_set import EvalSet
 from ibc_pyg.inference.extract import EvalDescriptors, extract_split

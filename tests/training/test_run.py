@@ -100,7 +100,7 @@ def test_select_val_keeps_the_best_epoch_on_held_out_classes(tmp_path):
 
 
 def test_refined_metrics_stand_in_the_summary(tmp_path):
-    run = train(digits("--evaluate.refine", "knn", "--train.epochs", "1",
+    run = train(digits("--evaluate.refine", "mpn", "--train.epochs", "1",
                        "--train.lr_milestones", "[]"), tmp_path / "refined", quiet())  # fmt: skip
     summary = run.read_summary()
     assert 0 < summary["refined"]["R@1"] <= 1
