@@ -46,7 +46,7 @@ test: $(VENV)/.test  ## install and run the tests, on several cores
 test-slow: $(VENV)/.test  ## run the slow tests too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) -m "slow or not slow"
 
-test-minimum:  ## run the tests with the lowest versions that pyproject.toml allows (downloads 2.6 GB)
+test-minimum:  ## run the tests with the lowest versions that pyproject.toml allows (downloads 3.2 GB)
 	.ci/test_minimum.sh
 
 chaos: $(VENV)/.test  ## kill trainings at more than 100 moments and compare what comes out
@@ -69,12 +69,13 @@ format: $(VENV)/.dev  ## format the code
 	$(BIN)/ruff check --fix .
 
 docs: $(VENV)/.docs  ## build the documentation, in site/
+	$(BIN)/codespell docs examples experiments ibc_pyg *.md
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 docs-serve: $(VENV)/.docs  ## show the documentation on http://127.0.0.1:8000, built again on changes
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --strict
 
-release-check:  ## build wheel and sdist, install and use them in a fresh environment (downloads 2.6 GB)
+release-check:  ## build wheel and sdist, install and use them in a fresh environment (downloads 3.2 GB)
 	.ci/release_check.sh
 
 clean:  ## remove .venv and caches; runs stay

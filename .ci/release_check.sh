@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Build the wheel and the source archive, install the wheel in a fresh environment, and use it from
-# an empty folder. Needs the package index: about 2.6 GB with the CUDA wheels of PyTorch.
+# an empty folder. Needs the package index: about 3.2 GB with the CUDA wheels of PyTorch.
 #   PYTHON: the interpreter of both environments; OUT: where the files go.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -42,8 +42,8 @@ def test_a_folder_of_that_name_is_no_experiment():
 
 
 def test_an_old_name_finds_the_shipped_file_of_the_new_one():
-    old = Path("experiments/graph_plus/ce_graph.yaml")
-    assert current_path(old) == EXPERIMENTS / "with_graph/ce_graph.yaml"
+    old = Path("experiments/graph_plus/supcon_graph.yaml")
+    assert current_path(old) == EXPERIMENTS / "with_graph/supcon_graph.yaml"
 
 
 def test_a_pattern_finds_a_shipped_folder():
