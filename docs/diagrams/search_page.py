@@ -33,7 +33,7 @@ def write_page(folder: Path) -> Path:
     return page
 
 
-def photograph(page: Path, image: Path, width: int = 900, height: int = 520) -> None:
+def photograph(page: Path, image: Path, width: int = 900, height: int = 740) -> None:
     """Write a picture of a page as a browser shows it."""
     browser = next((each for each in map(shutil.which, BROWSERS) if each), None)
     if browser is None:
