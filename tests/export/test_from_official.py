@@ -140,7 +140,7 @@ def test_invalid_arguments(files):
     with pytest.raises(ConfigError, match="--mpn and --heads are needed together"):
         import_official(files / "E.pth", files / "G.pth", None, files / "run")
     with pytest.raises(ConfigError, match="divide"):
-        import_official(files / "E.pth", files / "G.pth", 7, files / "run")
+        import_official(files / "E.pth", files / "G.pth", 7, files / "run", fields=FIELDS)
     with pytest.raises(RunError, match="key"):
         import_official(files / "G.pth", None, None, files / "run")
     torch.save(mpn_state(channels=32), files / "narrow.pth")
