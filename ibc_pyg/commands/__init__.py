@@ -15,6 +15,7 @@ from ibc_pyg.commands import (
     index,
     report,
     search,
+    serve,
     sweep,
     train,
 )
@@ -26,6 +27,7 @@ COMMANDS: tuple[ModuleType, ...] = (
     evaluate,
     index,
     search,
+    serve,
     report,
     compare,
     sweep,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ibc_pyg.config import EvaluateConfig
+from ibc_pyg.config.evaluate import UNTRAINED_REFINERS
 from ibc_pyg.data.table import ImageTable
 from ibc_pyg.errors import RunError
 from ibc_pyg.evaluation.refined import (
@@ -144,6 +145,11 @@ def score_runs(paths: Sequence[Path], options: ScoreOptions) -> Evaluation:
     config = _settings(members[0].config.evaluate, options)
     if options.refine_size is not None and config.refine == "none":
         raise RunError("--refine-size has no effect without --refine; omit it")
+    if options.refine_size is not None and config.refine in UNTRAINED_REFINERS:
+        raise RunError(
+            f"--refine-size has no effect on {config.refine}, which passes no messages of the "
+            "model; use --refine-k, or --refine mpn_k_reciprocal for k-reciprocal neighbourhoods"
+        )
     check_refine_options(config)
     for name, trained in zip(names, members, strict=True):
         try:
