@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-minimum chaos fuzz audit lint format docs docs-serve release-check clean
+.PHONY: help demo test test-slow test-minimum gpu chaos fuzz audit lint format docs docs-serve release-check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ test-slow: $(VENV)/.test  ## run the slow tests too
 
 test-minimum:  ## run the tests with the lowest versions that pyproject.toml allows (downloads 3.2 GB)
 	.ci/test_minimum.sh
+
+gpu:  ## test and measure on this machine's GPU, with the packages as they are; no network
+	OMP_NUM_THREADS=8 $(PYTHON) benchmarks/gpu.py
 
 chaos: $(VENV)/.test  ## kill trainings at more than 100 moments and compare what comes out
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/chaos -m "slow or not slow" -s

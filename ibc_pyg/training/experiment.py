@@ -133,6 +133,7 @@ def setup(
         channels=data.transform.channels,
         trust_code=trust_code,
     ).to(fabric.device)
+    loss.teacher_precision = fabric.autocast
     if fabric.world_size > 1:
         model = span_processes(config.model, model)
         seed_dropout(train.seed)
