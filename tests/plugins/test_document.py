@@ -34,6 +34,14 @@ def test_the_layer_of_the_ablation_is_trained(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (code,) = re.findall(r"```python\n(import torch\n.*?class CosineGATConv.*?)```", PAGE, re.S)
     Path("my_gat.py").write_text(code)
-    words = [*OPTIONS, "--model.conv", "my_gat.py:CosineGATConv", "--train.epochs", "1"]
+    Path("digits.yaml").write_text("select: last\n")
+    words = [
+        "digits.yaml",
+        *OPTIONS,
+        "--model.conv",
+        "my_gat.py:CosineGATConv",
+        "--train.epochs",
+        "1",
+    ]
     assert run(["train", *words, "--out", "run"]) == 0
     assert Path("run/summary.json").is_file()
