@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
         return _extend(arguments, fields)
     if not files:
         raise ConfigError(
-            f"train needs an experiment, such as glyphs; `{program()} experiments` lists them"
+            f"train needs an experiment file or name, such as glyphs; see `{program()} experiments`"
         )
     # Errors in the file are reported before torch is imported.
     config = parse_overlays(files, fields)

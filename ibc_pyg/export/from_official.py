@@ -60,13 +60,6 @@ def import_official(
         raise ConfigError("--mpn and --heads are needed together; give both or neither")
     network = encoder_from_state_dict(load_state_dict_file(encoder), last_stride)
     options = _encoder_options(network)
-    if not any(word.partition("=")[0] == "--data.name" for word in fields):
-        if network.num_classes not in RELEASED:
-            raise ConfigError(
-                f"{encoder} has {network.num_classes} classes, as none of the benchmarks in "
-                f"training; name its data set: --data.name NAME"
-            )
-        options["data.name"] = RELEASED[network.num_classes]
     weights = _encoder_weights(network)
     if mpn is not None and heads is not None:
         refiner = mpn_from_state_dict(load_state_dict_file(mpn), heads)
@@ -77,6 +70,13 @@ def import_official(
             )
         options |= _mpn_options(refiner, heads)
         weights |= _mpn_weights(refiner)
+    if not any(word.partition("=")[0] == "--data.name" for word in fields):
+        if network.num_classes not in RELEASED:
+            raise ConfigError(
+                f"{encoder} has {network.num_classes} classes, as none of the benchmarks in "
+                f"training; name its data set: --data.name NAME"
+            )
+        options["data.name"] = RELEASED[network.num_classes]
     config = parse_config(None, [*_as_arguments(options), *fields])
     _check(config, network, weights, encoder)
     run = RunFolder.create(out, config_yaml=config_to_yaml(config))
