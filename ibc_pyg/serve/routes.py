@@ -220,7 +220,8 @@ def _matrix(rows: Sequence[Sequence[float]], dim: int, most: int) -> Any:
         raise RefusedError(422, f"{len(rows)} vectors were sent, at most {most} are answered")
     if any(len(row) != dim for row in rows):
         raise RefusedError(422, f"each vector must have {dim} numbers")
-    x = np.array(rows, np.float32)  # [Q, D]
+    with np.errstate(over="ignore"):
+        x = np.array(rows, np.float64).astype(np.float32)  # [Q, D]
     if not np.isfinite(x).all():
         raise RefusedError(422, "a number is too large for float32")
     return x
