@@ -9,6 +9,7 @@ from ibc_pyg.commands import (
     data,
     demo,
     evaluate,
+    experiments,
     export,
     import_official,
     index,
@@ -24,6 +25,7 @@ from ibc_pyg.commands import (
 COMMANDS: tuple[ModuleType, ...] = (
     demo,
     train,
+    experiments,
     evaluate,
     refine,
     index,

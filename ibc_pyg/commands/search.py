@@ -87,6 +87,7 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
 def _in_index(arguments: argparse.Namespace) -> int:
     from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import info
+    from ibc_pyg.errors import program
     from ibc_pyg.files import write_json
     from ibc_pyg.retrieval.hits import vote
     from ibc_pyg.retrieval.page.page import Answer, write_page
@@ -115,7 +116,7 @@ def _in_index(arguments: argparse.Namespace) -> int:
             info(out, f"vote: {'no neighbour has a class' if winner is None else winner}")
         found.append(result)
     if unfinished:
-        info(out, f"The index is not complete: python run.py index sync {arguments.index}")
+        info(out, f"The index is not complete: {program()} index sync {arguments.index}")
     if arguments.json is not None:
         write_json(arguments.json, {"index": str(arguments.index), "queries": found})
     if arguments.html is not None:
@@ -180,7 +181,7 @@ def _note(hit: Hit | RunHit) -> str:
 def _in_run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     from ibc_pyg.commands.options.common import CHOSEN_ON_TEST, console
     from ibc_pyg.console import info
-    from ibc_pyg.errors import UserError
+    from ibc_pyg.errors import UserError, program
     from ibc_pyg.files import write_json
     from ibc_pyg.inference.trained import load_run
     from ibc_pyg.retrieval.search import search
@@ -198,7 +199,7 @@ def _in_run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
         if given:
             raise UserError(
                 f"{option} needs an index, and {arguments.index} is a run; build one: "
-                f"python run.py index build {arguments.index} IMAGES --out INDEX"
+                f"{program()} index build {arguments.index} IMAGES --out INDEX"
             )
     out = console()
     trained = load_run(arguments.index, trust_code=arguments.trust_code, fields=fields)
