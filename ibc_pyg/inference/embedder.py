@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -281,6 +281,30 @@ class Embedder:
         if rows:
             yield EmbeddedBatch(*self._forward(rows, pixels))
 
+    def prepare(self, picture: Picture, name: str = "picture") -> Tensor:
+        """Decode a picture and scale it to the input of the network, uint8 `[1, S, S, C]`.
+
+        Any number of threads may do this at the same time.
+
+        Raises:
+            DatasetError: If it cannot be decoded.
+        """
+        decoded = self._decode((0, picture), name)
+        if decoded.pixels is None:
+            raise DatasetError(decoded.reason)
+        return decoded.pixels
+
+    def embed_prepared(self, pictures: Sequence[Tensor]) -> npt.NDArray[np.float32]:
+        """Embed what `prepare` returned, in one forward pass.
+
+        Returns:
+            Unit-norm float32 `[N, D]`.
+
+        Raises:
+            RunError: If the embeddings are not finite.
+        """
+        return self._forward(list(range(len(pictures))), list(pictures))[1]
+
     @torch.no_grad()
     def _forward(
         self, rows: list[int], pixels: list[Tensor]
@@ -295,9 +319,10 @@ class Embedder:
             raise RunError("the embeddings are not finite; are the weights damaged?")
         return np.array(rows, np.int64), vectors.numpy()
 
-    def _decode(self, numbered: tuple[int, Picture]) -> _Decoded:
+    def _decode(self, numbered: tuple[int, Picture], name: str = "") -> _Decoded:
         row, item = numbered
-        name = str(item) if isinstance(item, str | os.PathLike) else f"images[{row}]"
+        if not name:
+            name = str(item) if isinstance(item, str | os.PathLike) else f"images[{row}]"
         try:
             pixels = read_picture(item, name)  # [3, H, W]
         except DatasetError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from ibc_pyg.metrics.adjusted import adjusted_mutual_information
 from ibc_pyg.metrics.exchange import exchange, mean_square
 from ibc_pyg.metrics.inputs import Array, LabelArray, as_embeddings, as_labels
+from ibc_pyg.metrics.lloyd import lloyd
 from ibc_pyg.metrics.seeding import seed_centroids
 from ibc_pyg.threads import call_in_one_thread
 
@@ -21,7 +21,7 @@ _SWAPS = 100
 _PASSES = 50
 _SEARCH_UP_TO = 1000
 """Most clusters for which local search and passes of single points are worth their time."""
-_BLOCK = 10
+_LLOYD_BEFORE_PASSES = 10
 _ONE_THREAD_UP_TO = 2**23
 
 
@@ -63,8 +63,9 @@ def clustering_metrics(
         "NMI" (arithmetic mean of the entropies) in [0, 1], "AMI" and "ARI" (at most 1, about 0 for
         chance), and the settings: "kmeans_clusters", "kmeans_plus_plus" (always 1: the
         initialisation), "kmeans_swaps", "kmeans_passes", "kmeans_restarts", "kmeans_iterations",
-        "kmeans_seed" and "kmeans_inertia" (mean squared distance to the centroid). With one class
-        and one cluster all three scores are 1.
+        "kmeans_seed", "kmeans_inertia" (mean squared distance to the centroid), and
+        "kmeans_on_gpu", 1 if a GPU ran the iterations. With one class and one cluster all three
+        scores are 1.
 
     Raises:
         ValueError: If values are NaN or infinite, lengths differ, a set is empty, or k, restarts,
@@ -94,7 +95,7 @@ def clustering_metrics(
         if value < least:
             raise ValueError(f"{name} is {value}, expected at least {least}")
     settings = KMeansSettings(restarts, iterations, swaps=swaps, passes=passes, seed=seed)
-    assigned, inertia = kmeans(x, clusters, settings)
+    assigned, inertia, on_gpu = kmeans(x, clusters, settings)
     # Rounding can raise the score of a perfect clustering a few ulps above 1.
     out = {"NMI": min(1.0, float(normalized_mutual_info_score(y, assigned)))}
     if ami:
@@ -109,6 +110,7 @@ def clustering_metrics(
         "kmeans_iterations": float(iterations),
         "kmeans_seed": float(seed),
         "kmeans_inertia": inertia,
+        "kmeans_on_gpu": float(on_gpu),
     }
 
 
@@ -133,7 +135,9 @@ class KMeansSettings:
     seed: int = 0
 
 
-def kmeans(x: torch.Tensor, k: int, settings: KMeansSettings) -> tuple[NDArray[np.int64], float]:
+def kmeans(
+    x: torch.Tensor, k: int, settings: KMeansSettings
+) -> tuple[NDArray[np.int64], float, bool]:
     """Cluster points by k-means.
 
     Args:
@@ -142,7 +146,8 @@ def kmeans(x: torch.Tensor, k: int, settings: KMeansSettings) -> tuple[NDArray[n
         settings: Settings of k-means.
 
     Returns:
-        The cluster of every point, `[N]`, and the mean squared distance to the centroids.
+        The cluster of every point, `[N]`, the mean squared distance to the centroids, and whether a
+        GPU ran the iterations.
     """
     generator = torch.Generator().manual_seed(settings.seed)
     # Centred and scaled: k-means does not depend on origin and unit, float32 rounding does.
@@ -150,49 +155,28 @@ def kmeans(x: torch.Tensor, k: int, settings: KMeansSettings) -> tuple[NDArray[n
     scale = float(x.abs().max()) or 1.0
     points = (x / scale).float().contiguous()  # [N, D]
     array = points.numpy()
-    best: tuple[NDArray[np.int64], float] | None = None
+    best: tuple[NDArray[np.int64], float, bool] | None = None
+    on_gpu, iterations = True, settings.iterations
+    if settings.passes:
+        iterations = min(iterations, _LLOYD_BEFORE_PASSES)
     small = points.numel() <= _ONE_THREAD_UP_TO
     for _ in range(settings.restarts):
         seeds = partial(seed_centroids, points, k, settings.swaps, generator)
         first = call_in_one_thread(seeds) if small else seeds()  # [k]
-        assigned, inertia = _lloyd(array, array[first.numpy()], settings)
+        assigned, inertia, on_gpu = lloyd(
+            array,
+            array[first.numpy()],
+            iterations,
+            settings.tolerance,
+            settings.seed,
+            gpu=on_gpu,
+        )
         if settings.passes:
             start = torch.from_numpy(assigned)  # [N]
             moves = partial(exchange, points, start, k, settings.passes, generator)
             moved = call_in_one_thread(moves) if small else moves()  # [N]
             assigned, inertia = moved.numpy(), mean_square(points, moved, k)
         if best is None or inertia < best[1]:
-            best = assigned, inertia
+            best = assigned, inertia, on_gpu
     assert best is not None
-    return best[0], best[1] * scale**2
-
-
-def _lloyd(
-    x: NDArray[np.float32], centroids: NDArray[np.float32], settings: KMeansSettings
-) -> tuple[NDArray[np.int64], float]:
-    try:
-        import faiss
-    except ImportError as error:
-        raise ImportError("k-means needs faiss: install ibc-pyg[cpu] or ibc-pyg[gpu]") from error
-    k, dim = centroids.shape
-    before = float("inf")
-    clustering: Any = None
-    most = min(settings.iterations, _BLOCK) if settings.passes else settings.iterations
-    for done in range(0, most, _BLOCK):
-        clustering = faiss.Kmeans(
-            dim,
-            k,
-            niter=min(_BLOCK, most - done),
-            seed=settings.seed % 2**31,
-            # Use all points, and do not warn of few points per cluster.
-            min_points_per_centroid=1,
-            max_points_per_centroid=len(x),
-            gpu=faiss.get_num_gpus() > 0,
-        )
-        clustering.train(x, init_centroids=centroids)
-        centroids, inertia = clustering.centroids, float(clustering.obj[-1])
-        if inertia >= before * (1 - settings.tolerance):
-            break
-        before = inertia
-    distance, assigned = clustering.assign(x)
-    return np.asarray(assigned, dtype=np.int64), float(np.mean(distance, dtype=np.float64))
+    return best[0], best[1] * scale**2, best[2]

@@ -12,14 +12,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ibc_pyg.parallel.collectives import world_size
 
 
-class SyncBatchNorm(_BatchNorm):
+class SyncBatchNorm(nn.SyncBatchNorm):
     """Batch normalisation with the statistics of the global batch.
 
     In training with several processes, mean and variance are those of the rows of all processes,
     and the running statistics are the same in all of them (the variance unbiased by the global
-    count). In evaluation, and with one process, it is `nn.BatchNorm1d/2d/3d`. Unlike
-    `nn.SyncBatchNorm` it also works on CPUs. Arguments and parameters are those of
-    `nn.BatchNorm2d`.
+    count). In evaluation, and with one process, it is `nn.BatchNorm1d/2d/3d`. On GPUs it is
+    `nn.SyncBatchNorm`, with torch's kernels; unlike that, it also works on CPUs. Arguments and
+    parameters are those of `nn.BatchNorm2d`.
 
     Shapes:
         - **input:** :math:`(N, C)` or :math:`(N, C, *)`; * the same in every process
@@ -35,9 +35,11 @@ class SyncBatchNorm(_BatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise each channel; returns a tensor shaped as `input`."""
-        if not self.training or world_size() == 1:
-            return super().forward(input)
-        out: Tensor = self._over_processes(input)
+        out: Tensor
+        if input.is_cuda or not self.training or world_size() == 1:
+            out = super().forward(input)
+        else:
+            out = self._over_processes(input)
         return out
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -76,7 +78,7 @@ def synchronise_batch_norm(module: nn.Module) -> nn.Module:
     if not isinstance(module, _BatchNorm) or isinstance(module, SyncBatchNorm):
         return module
     synchronised = SyncBatchNorm.__new__(SyncBatchNorm)
-    synchronised.__setstate__(dict(module.__dict__))  # type: ignore[no-untyped-call]
+    synchronised.__setstate__({**module.__dict__, "process_group": None})  # type: ignore[no-untyped-call]
     return synchronised
 
 

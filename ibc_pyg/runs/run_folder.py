@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ibc_pyg.errors import RunError, printable
+from ibc_pyg.errors import RunError, printable, program
 from ibc_pyg.files import read_json, refuse_link, write_atomically, write_json
 from ibc_pyg.runs.environment import environment
 from ibc_pyg.runs.source_record import CODE, CODE_RECORD, record_sources
@@ -43,7 +43,7 @@ RUN_FILES = frozenset(
 _OTHERS = frozenset({"failed.json", "wandb"})
 """Names that a sweep and the library of W&B add to a run."""
 
-_LATER = frozenset({"failed.json", "model.onnx", "query.png"})
+_LATER = frozenset({"failed.json", "model.onnx", "query.png", "refiner.safetensors"})
 """Names of files that commands add to a finished run."""
 
 
@@ -60,7 +60,7 @@ class RunFolder:
     @property
     def resume_command(self) -> str:
         """The command that goes on with the run, for messages."""
-        return f"python run.py train --resume {shlex.quote(str(self.path))}"
+        return f"{program()} train --resume {shlex.quote(str(self.path))}"
 
     @property
     def config(self) -> Path:

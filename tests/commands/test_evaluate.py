@@ -333,7 +333,7 @@ def test_refinement_of_a_run_and_of_an_ensemble(capsys, tmp_path, runs):
     assert one["refined"]["R@1"] == pytest.approx(one["R@1"])
     both, text = evaluate(capsys, tmp_path, runs["a"], runs["plain"], "--refine", "gnn")
     assert both["ensemble"]["refined"]["MAP@R"] > 0
-    assert any(row.startswith("ensemble of 2 [refine gnn (k 26") for row in text)
+    assert any(row.startswith("ensemble of 2 [refine gnn (k 10") for row in text)
     saved = ["--refine", "aqe", "--save-embeddings", tmp_path / "x.npz"]
     assert "use --refine dba" in fails(capsys, runs["a"], *saved)
 
@@ -342,6 +342,8 @@ def test_parameters_that_do_not_apply(capsys, runs):
     for method in ("none", "mpn"):
         message = fails(capsys, runs["a"], "--refine", method, "--refine-k", 3)
         assert "refine_k has no effect" in message
+    message = fails(capsys, runs["a"], "--refine", "k_reciprocal", "--refine-size", 7)
+    assert "or --refine mpn_k_reciprocal for k-reciprocal neighbourhoods" in message
     message = fails(capsys, runs["a"], "--refine", "k_reciprocal", "--refine-rounds", 2)
     assert "k_reciprocal has no parameter rounds" in message
 

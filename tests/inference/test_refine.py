@@ -192,7 +192,7 @@ def test_clusters_are_cut_and_filled_up_by_brute_force(size, own_gallery):
     g = unit(90, 2)
     x = g if own_gallery else unit(30, 1)
     found = neighbours_for(x, "cluster", size, gallery=None if own_gallery else g, seed=5)
-    assigned, _ = kmeans(g, 90 // size, KMeansSettings(seed=5))
+    assigned, *_ = kmeans(g, 90 // size, KMeansSettings(seed=5))
     centres = np.stack([g[assigned == c].double().mean(0) for c in range(90 // size)])
     for row, vector in enumerate(x.double()):
         closeness = (g.double() @ vector).numpy()

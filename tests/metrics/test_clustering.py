@@ -31,7 +31,7 @@ def clouds(n: int, dim: int, classes: int, noise: float, seed: int = 0) -> tuple
 def test_scores_are_those_of_the_clusters() -> None:
     x, y = clouds(400, 16, 20, 1.0)
     out = clustering_metrics(x, y, seed=3)
-    clusters, inertia = kmeans(
+    clusters, inertia, _ = kmeans(
         torch.from_numpy(x), 20, KMeansSettings(swaps=100, passes=50, seed=3)
     )
     assert out["NMI"] == pytest.approx(normalized_mutual_info_score(y, clusters), abs=1e-12)

@@ -59,7 +59,7 @@ def test_query_expansion_against_dense_matrices():
     wanted = unit(0.25 * unit(x) + 0.75 * averaged(once, g, 4, 3))
     assert np.allclose(found.queries, wanted, atol=1e-5)
     assert np.allclose(found.gallery, unit(g), atol=1e-6)
-    alone = refine_vectors("aqe", g, None, parameters_of("aqe", k=4, share=0))
+    alone = refine_vectors("aqe", g, None, parameters_of("aqe", k=4, rounds=1, share=0))
     assert alone.same
     assert np.allclose(alone.queries, averaged(g, g, 4, 3, exclude=True), atol=1e-5)
 
