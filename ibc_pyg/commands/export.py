@@ -72,8 +72,10 @@ def _file(trained: Trained, path: Path, kind: str) -> str:
     from ibc_pyg.export.onnx import export_onnx
     from ibc_pyg.export.torch_program import export_torch
 
-    written = export_onnx(trained, path) if kind == "onnx" else export_torch(trained, path)
-    return f"written: {written}"
+    worst = export_onnx(trained, path) if kind == "onnx" else export_torch(trained, path)
+    if worst is None:
+        return f"written: {path} (not compared: pip install onnxruntime)"
+    return f"written: {path} (largest difference to the run: {worst:.2g})"
 
 
 def _folder(trained: Trained, path: Path, arguments: argparse.Namespace) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from PIL import Image
 from ibc_pyg.data.images.pictures import read_picture
 from ibc_pyg.data.transforms.pixels import fit_shape
 from ibc_pyg.errors import RunError
+from ibc_pyg.export.descriptor import preprocessing
 from ibc_pyg.export.pillow_input import read_pixels
 from ibc_pyg.files import file_digest, write_atomically
 from ibc_pyg.inference.embedder import Embedder
+from ibc_pyg.inference.trained import Trained
 
 TOLERANCE = 1e-4
 """Largest difference of a coordinate of unit vectors between two ways to compute them."""
@@ -76,7 +79,7 @@ def torch_pixels(embedder: Embedder, files: Sequence[Path]) -> Array:
 
 
 def pillow_pixels(files: Sequence[Path], spec: dict[str, Any]) -> Array:
-    """Return the same by numpy and Pillow alone, whose rounding may differ by one grey level."""
+    """Return the same by numpy and Pillow alone."""
     return np.concatenate([read_pixels(file, spec) for file in files])  # [N, C, S, S]
 
 
@@ -117,3 +120,15 @@ def check_parity(
             "nothing is written"
         )
     return worst
+
+
+def check_run(trained: Trained, network: Network) -> float:
+    """Return the largest difference of an exported network to its run, from the bytes of files.
+
+    Raises:
+        RunError: If it is more than `TOLERANCE`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        pictures = write_pictures(Path(folder))
+        pixels = pillow_pixels(pictures, preprocessing(trained))
+        return check_parity(network, Embedder.of(trained).to("cpu"), pictures, pixels)

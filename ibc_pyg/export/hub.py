@@ -6,6 +6,7 @@ import hashlib
 import shutil
 from collections.abc import Collection
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,12 @@ from ibc_pyg.export.golden import (
     Array,
     check_parity,
     describe_pictures,
-    largest_difference,
     pillow_pixels,
     torch_pixels,
     write_pictures,
 )
-from ibc_pyg.export.int8 import Int8, onnx_network, quantise, retrieval_of
-from ibc_pyg.export.onnx import export_onnx
+from ibc_pyg.export.int8 import Int8, quantise, retrieval_of
+from ibc_pyg.export.onnx import export_onnx, onnx_network
 from ibc_pyg.export.swap import new_folder
 from ibc_pyg.export.timm_folder import export_timm, why_not_timm
 from ibc_pyg.files import make_folder, write_atomically, write_json
@@ -44,6 +44,7 @@ from ibc_pyg.inference.trained import Trained
 
 FORMS = ("onnx", "timm")
 """Optional parts of a folder."""
+_ONNX = ("onnx", "onnxscript", "onnxruntime")
 
 
 @dataclass(frozen=True)
@@ -96,22 +97,13 @@ def publish(
             with torch.no_grad():
                 return np.asarray(module(torch.from_numpy(pixels)))
 
-        pixels, simple = torch_pixels(embedder, pictures), pillow_pixels(pictures, spec)
-        parity["torch"] = {"difference": check_parity(network, embedder, pictures, pixels)}
-        parity["numpy and Pillow input"] = {
-            "difference": largest_difference(network, embedder, pictures, simple),
-            "grey levels": float(np.abs(pixels - simple).max()),
+        pixels = pillow_pixels(pictures, spec)
+        parity["torch"] = {
+            "difference": check_parity(network, embedder, pictures, pixels),
+            "grey levels": float(np.abs(pixels - torch_pixels(embedder, pictures)).max()),
         }
         if "onnx" in forms:
-            make_folder(draft / "onnx")
-            file = export_onnx(trained, draft / "onnx" / "model.onnx")
-            onnx = onnx_network(file)
-            worst = check_parity(onnx, embedder, pictures, pixels)
-            parity["onnx"] = {"difference": worst}
-            if int8 is not None:
-                small = quantise(trained, file, file.with_name("model_int8.onnx"), int8)
-                parity["onnx"] |= retrieval_of(trained, onnx)
-                parity[f"onnx int8 ({int8})"] = retrieval_of(trained, onnx_network(small))
+            _write_onnx(trained, draft / "onnx", int8, parity, notes)
         if "timm" in forms:
             if (problem := why_not_timm(trained)) is not None:
                 notes["timm"] = problem
@@ -178,6 +170,26 @@ def _write_model(trained: Trained, folder: Path) -> PublishedConfig:
     )
     write_json(folder / CONFIG, stored.to_dict())
     return stored
+
+
+def _write_onnx(
+    trained: Trained,
+    folder: Path,
+    int8: Int8 | None,
+    parity: dict[str, Any],
+    notes: dict[str, str],
+) -> None:
+    """Write the folder onnx/, and what was measured to `parity`."""
+    if int8 is None and (missing := [each for each in _ONNX if find_spec(each) is None]):
+        notes["onnx"] = f"{missing[0]} was not installed"
+        return
+    make_folder(folder)
+    file = folder / "model.onnx"
+    parity["onnx"] = {"difference": export_onnx(trained, file)}
+    if int8 is not None:
+        small = quantise(trained, file, file.with_name("model_int8.onnx"), int8)
+        parity["onnx"] |= retrieval_of(trained, onnx_network(file))
+        parity[f"onnx int8 ({int8})"] = retrieval_of(trained, onnx_network(small))
 
 
 def _timm(folder: Path, spec: dict[str, Any]) -> Any:

@@ -25,25 +25,6 @@ _CALIBRATION = 64
 _BATCH = 32
 
 
-def onnx_network(path: Path) -> Network:
-    """Return an ONNX file as a function from pixels to descriptors, on the CPU.
-
-    Raises:
-        ConfigError: If onnxruntime is missing.
-    """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ConfigError("this needs the package onnxruntime: pip install onnxruntime") from error
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-
-    def network(pixels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        found: npt.NDArray[np.float32] = session.run(["descriptor"], {"pixels": pixels})[0]
-        return found
-
-    return network
-
-
 def quantise(trained: Trained, source: Path, path: Path, kind: Int8) -> Path:
     """Write an 8-bit copy of an exported network.
 
@@ -74,7 +55,7 @@ def quantise(trained: Trained, source: Path, path: Path, kind: Int8) -> Path:
                 rows = rng.permutation(data.splits.train)[:_CALIBRATION]
                 batches = _pixels(trained, rows, 1)
 
-                class Reader(q.CalibrationDataReader):  # type: ignore[misc,name-defined]
+                class Reader(q.CalibrationDataReader):  # type: ignore[misc]
                     def get_next(self) -> dict[str, Any] | None:
                         batch = next(batches, None)
                         return None if batch is None else {"pixels": batch}

@@ -7,21 +7,31 @@ import json
 import warnings
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from ibc_pyg.errors import RunError, first_line, printable
 from ibc_pyg.export.descriptor import descriptor_of, example_of, preprocessing
+from ibc_pyg.export.golden import Array, check_run
 from ibc_pyg.files import write_atomically
 from ibc_pyg.inference.trained import Trained
 
 
-def export_torch(trained: Trained, path: Path) -> Path:
+def export_torch(trained: Trained, path: Path) -> float:
     """Write the network of a run for `torch.export.load`, any batch size.
 
     The extra file `ibc_pyg.json` of the archive holds the preprocessing.
 
+    Args:
+        trained: The run.
+        path: The file, written if the network agrees with the run.
+
+    Returns:
+        Largest difference of a coordinate to the run.
+
     Raises:
-        RunError: If the network cannot be exported, or the file cannot be written.
+        RunError: If the network cannot be exported, it differs by more than the tolerance, or the
+            file cannot be written.
     """
     module, content = descriptor_of(trained), io.BytesIO()
     try:
@@ -37,5 +47,12 @@ def export_torch(trained: Trained, path: Path) -> Path:
         raise RunError(
             f"{printable(trained.run.path)} cannot be exported: {first_line(error)}"
         ) from error
+    stored = torch.export.load(io.BytesIO(content.getvalue())).module()
+
+    def network(pixels: Array) -> Array:
+        with torch.no_grad():
+            return np.asarray(stored(torch.from_numpy(pixels)))
+
+    worst = check_run(trained, network)
     write_atomically(path, content.getvalue())
-    return path
+    return worst
