@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ibc_pyg.commands.options.trust import add_trust_code
 
 if TYPE_CHECKING:
+    from ibc_pyg.export.card import CardExtras
     from ibc_pyg.inference.trained import Trained
 
 NAME = "export"
@@ -39,6 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with hub: also an 8-bit ONNX network, scored beside float32 on the test pictures",
     )
     parser.add_argument(
+        "--license",
+        metavar="ID",
+        help="with hub: licence of the weights for the card, such as mit (default: unknown)",
+    )
+    parser.add_argument(
         "--push", metavar="OWNER/NAME", help="with hub: also upload the folder to the hub"
     )
     add_trust_code(parser, "the run")
@@ -53,7 +59,7 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     from ibc_pyg.inference.trained import load_run
 
     kind = arguments.format
-    for option in ("int8", "push"):
+    for option in ("int8", "push", "license"):
         if getattr(arguments, option) and kind != "hub":
             raise UserError(f"--{option} goes with --format hub")
     trained = load_run(arguments.run_dir, trust_code=arguments.trust_code)
@@ -87,7 +93,8 @@ def _folder(trained: Trained, path: Path, arguments: argparse.Namespace) -> list
         with new_folder(path, is_own=is_timm_folder) as draft:
             export_timm(trained, draft)
         return [f"written: {path}"]
-    made = publish(trained, path, int8=arguments.int8)
+    extras = _extras(trained, arguments.license)
+    made = publish(trained, path, int8=arguments.int8, extras=extras)
     lines = [
         f"{name}: " + ", ".join(f"{key} {value:.4g}" for key, value in values.items())
         for name, values in made.parity.items()
@@ -97,3 +104,35 @@ def _folder(trained: Trained, path: Path, arguments: argparse.Namespace) -> list
     if arguments.push:
         lines.append(f"pushed: {push_to_hub(path, arguments.push)}")
     return lines
+
+
+def _extras(trained: Trained, license_id: str | None) -> CardExtras:
+    """Return the licence, and thresholds from descriptors of test pictures that the run has."""
+    import re
+
+    import numpy as np
+
+    from ibc_pyg.errors import UserError, shown
+    from ibc_pyg.export.card import CardExtras
+    from ibc_pyg.inference.eval_set import EvalSet
+    from ibc_pyg.retrieval.calibration.thresholds import MOST_OF_CLASS, count_pairs
+
+    license_id = license_id or "unknown"
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", license_id):
+        raise UserError(f"--license is an identifier such as apache-2.0, not {shown(license_id)}")
+    if not trained.run.descriptors.is_file():
+        return CardExtras(license_id)
+    try:
+        found = EvalSet(trained).descriptors().queries
+        labels = found.labels.numpy()
+        rates = count_pairs(found.vectors.numpy(), np.arange(len(labels)), labels)
+    except UserError:
+        return CardExtras(license_id)
+    thresholds = [
+        (each.false_accepts, each.similarity, each.true_accepts) for each in rates.thresholds
+    ]
+    pairs = (
+        f"{rates.same:,} pairs of one class and {rates.other:,} of two, of at most "
+        f"{MOST_OF_CLASS} pictures of each of {rates.classes:,} test classes"
+    )
+    return CardExtras(license_id, thresholds, pairs)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -15,6 +18,22 @@ from ibc_pyg.inference.trained import Trained
 UNKNOWN = "not measured"
 _METRICS = ("R@1", "MAP@R", "RP", "NMI")
 
+
+@dataclass(frozen=True)
+class CardExtras:
+    """What a card says beside its run.
+
+    Attributes:
+        license: Identifier of the licence of the weights.
+        thresholds: Rate of false accepts, cosine that keeps it, and rate of true accepts there.
+        pairs: What the thresholds were measured on, as a phrase.
+    """
+
+    license: str = "unknown"
+    thresholds: Sequence[tuple[float, float, float]] = ()
+    pairs: str = ""
+
+
 USE = """\
 import ibc_pyg
 
@@ -25,7 +44,11 @@ print(vectors @ vectors.T)
 
 
 def model_card(
-    trained: Trained, stored: PublishedConfig, parity: dict[str, Any], notes: dict[str, str]
+    trained: Trained,
+    stored: PublishedConfig,
+    parity: dict[str, Any],
+    notes: dict[str, str],
+    extras: CardExtras,
 ) -> str:
     """Return README.md: metadata that a hub reads, and text.
 
@@ -34,6 +57,7 @@ def model_card(
         stored: config.json of the folder.
         parity: What was measured when the folder was written, by format.
         notes: Formats that are not in the folder, with the reason.
+        extras: Licence and thresholds.
     """
     summary = _read(trained, "summary")
     name = printable(trained.run.path.resolve().name)
@@ -43,7 +67,7 @@ def model_card(
         "pipeline_tag": "image-feature-extraction",
         "tags": ["deep-metric-learning", "image-retrieval"],
         "metrics": ["recall", "mean-average-precision"],
-        "license": "unknown",
+        "license": extras.license,
     }
     found = [key for key in summary if key.startswith(("R@", "MAP@R", "RP", "NMI"))]
     results = [
@@ -62,7 +86,7 @@ def model_card(
         "pictures again when `weights_sha256` changes.\n",
         _limits(summary),
         _data(trained),
-        _protocol(trained, summary),
+        _protocol(trained, summary, extras),
         _training(trained, summary),
         _parity(parity, notes),
         "## Citation\n\nSeidenschwarz, Elezi, Leal-Taixé: Learning Intra-Batch Connections for "
@@ -109,20 +133,70 @@ def _data(trained: Trained) -> str:
     return "## Training data\n\n" + "\n".join(lines) + "\n"
 
 
-def _protocol(trained: Trained, summary: dict[str, Any]) -> str:
-    rows = [f"| {key} | {_shown(summary.get(key))} |" for key in _METRICS]
+def _protocol(trained: Trained, summary: dict[str, Any], extras: CardExtras) -> str:
+    table = _comparison(trained, summary)
+    spread = table["metrics"] if table else {}
+    rows = [
+        f"| {key} | {_shown(summary.get(key))} | {_spread(spread.get(key))} |" for key in _METRICS
+    ]
     for key in ("queries", "queries_without_match", "seed", "epoch", "select"):
-        rows.append(f"| {key} | {_shown(summary.get(key))} |")
+        rows.append(f"| {key} | {_shown(summary.get(key))} | |")
     raw = summary.get("raw_pixels")
     floor = raw.get("R@1") if isinstance(raw, dict) else None
+    if floor is None and table:
+        floor = table["floor"]
     return (
         "## Evaluation\n\nEvery test picture is a query; one view, no refinement. Fractions in "
-        "[0, 1], one seed.\n\n| | |\n|---|---|\n"
+        "[0, 1].\n\n| | these weights | mean over seeds, half of the 95 % interval |\n"
+        "|---|---|---|\n"
         + "\n".join(rows)
-        + f"\n\nInterval over seeds: {UNKNOWN}. Floor, R@1 of raw pixels: {_shown(floor)}; of "
-        f"frozen features: {UNKNOWN}. Classifier at equal budget: {UNKNOWN}. Thresholds of the "
-        f"cosine at a false accept rate: {UNKNOWN}; `index calibrate` measures them.\n"
+        + f"\n\nFloor, R@1 of raw pixels: {_shown(floor)}; of frozen features: {UNKNOWN}. "
+        f"Classifier at equal budget: {UNKNOWN}.\n\n{_thresholds(extras)}"
     )
+
+
+def _thresholds(extras: CardExtras) -> str:
+    if not extras.thresholds:
+        return (
+            f"Thresholds of the cosine at a false accept rate: {UNKNOWN}; `index calibrate` "
+            "measures them.\n"
+        )
+    # Rounded up, so that the rate of false accepts holds.
+    lines = [
+        f"| {far:g} | {math.ceil(cosine * 1e6) / 1e6:.6f} | {tar:.4f} |"
+        for far, cosine, tar in extras.thresholds
+    ]
+    return (
+        f"Thresholds of the cosine, measured on {extras.pairs}:\n\n"
+        "| false accepts | cosine at least | true accepts |\n|---|---|---|\n"
+        + "\n".join(lines)
+        + "\n"
+    )
+
+
+def _comparison(trained: Trained, summary: dict[str, Any]) -> dict[str, Any] | None:
+    """Return floor and metrics of the row of a comparison that this run is a seed of.
+
+    A comparison writes table.json two folders above its runs, or beside them.
+    """
+    folder, seed = trained.run.path.resolve(), summary.get("seed")
+    for path in (folder.parent / "table.json", folder.parent.parent / "table.json"):
+        try:
+            table = read_json(path) if path.is_file() else {}
+            for row in table.get("rows", ()):
+                at, values = row["seeds"].index(seed), row["values"]
+                if all(values[key][at] == summary[key] for key in ("R@1", "MAP@R")):
+                    return {"metrics": dict(row["metrics"]), "floor": table.get("floor")}
+        except (RunError, AttributeError, KeyError, IndexError, TypeError, ValueError):
+            continue
+    return None
+
+
+def _spread(estimate: Any) -> str:
+    if not isinstance(estimate, dict) or not _number(estimate.get("half_width")):
+        return UNKNOWN
+    mean, half, count = (estimate.get(key) for key in ("mean", "half_width", "count"))
+    return f"{_shown(mean)} ± {_shown(half)}, {_shown(count)} seeds"
 
 
 def _training(trained: Trained, summary: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save
 
 from ibc_pyg.errors import ConfigError, RunError, printable, shown
-from ibc_pyg.export.card import model_card
+from ibc_pyg.export.card import CardExtras, model_card
 from ibc_pyg.export.descriptor import descriptor_of, preprocessing
 from ibc_pyg.export.golden import (
     Array,
@@ -63,7 +63,12 @@ class PublishedFolder:
 
 
 def publish(
-    trained: Trained, path: Path, *, forms: Collection[str] = FORMS, int8: Int8 | None = None
+    trained: Trained,
+    path: Path,
+    *,
+    forms: Collection[str] = FORMS,
+    int8: Int8 | None = None,
+    extras: CardExtras | None = None,
 ) -> PublishedFolder:
     """Write the published folder of a run; an older one is replaced in one step.
 
@@ -72,6 +77,7 @@ def publish(
         path: The folder; missing, empty or a published one.
         forms: Optional parts; a run that has no equal network in timm is without that part.
         int8: Also write onnx/model_int8.onnx and score it beside float32 on the test pictures.
+        extras: Licence and thresholds for the card.
 
     Raises:
         UserError: If the backbone is code of the user, an exported form differs from the model by
@@ -114,7 +120,7 @@ def publish(
         if (trained.run.path / REFINER).is_file():
             shutil.copyfile(trained.run.path / REFINER, draft / REFINER)
         write_json(draft / "golden" / "golden.json", {**golden, "parity": parity})
-        card = model_card(trained, stored, parity, notes)
+        card = model_card(trained, stored, parity, notes, extras or CardExtras())
         write_atomically(draft / "README.md", card.encode())
         load_published(draft)
     return PublishedFolder(path, parity, notes)

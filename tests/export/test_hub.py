@@ -1,6 +1,12 @@
 """Published folders: strict loading, equal descriptors, a valid card, replacement in one step."""
 
 import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -15,9 +21,12 @@ from ibc_pyg.config.yaml_file import config_to_yaml, parse_config
 from ibc_pyg.errors import RunError
 from ibc_pyg.export.hub import publish
 from ibc_pyg.export.swap import new_folder
+from ibc_pyg.inference.eval_set import EvalSet
 from ibc_pyg.inference.published import is_published
 from ibc_pyg.inference.trained import load_run
+from ibc_pyg.retrieval.calibration import thresholds
 from ibc_pyg.runs.run_folder import RunFolder
+from tests.helpers.index_pictures import FINISHED_RUN
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +82,100 @@ def test_torch_program_runs(folder, tmp_path):
     trained = load_run(made)
     expected = trained.model.embed((pixels / 255 - 0.15) / 0.3)
     torch.testing.assert_close(program(pixels), expected, atol=1e-5, rtol=0)
+
+
+def export(run_dir, out, *more):
+    return run(["export", str(run_dir), "--format", "hub", "--out", str(out), *more])
+
+
+def test_card_of_a_finished_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(thresholds, "MOST_OF_CLASS", 1000)  # all pairs
+    source = tmp_path / "sweep" / "row" / "seed-0"
+    shutil.copytree(FINISHED_RUN, source)
+    summary = json.loads((source / "summary.json").read_text())
+    estimate = {"mean": 0.375, "sd": 0.1, "half_width": 0.125, "count": 2}
+    values = {key: [summary[key], 0.1] for key in ("R@1", "MAP@R")}
+    row = {"seeds": [0, 1], "values": values, "metrics": {"R@1": estimate}}
+    (tmp_path / "sweep" / "table.json").write_text(json.dumps({"rows": [row], "floor": 0.25}))
+    assert export(source, tmp_path / "out", "--license", "mit") == 0
+    card = ModelCard.load(tmp_path / "out" / "README.md")
+    assert card.data.license == "mit"
+    found = {each.metric_type: each.metric_value for each in card.data.eval_results}
+    assert found == {key: summary[key] for key in found}
+    assert {"R@1", "R@8", "MAP@R", "RP", "NMI"} <= set(found)
+    assert "0.375 ± 0.125, 2 seeds" in card.text
+    assert "R@1 of raw pixels: 0.25" in card.text
+    labels, vectors = run_descriptors(source)
+    same = labels[:, None] == labels[None]
+    cosines = vectors @ vectors.T
+    upper = np.triu(np.ones_like(same), 1).astype(bool)
+    for line in re.findall(r"^\| (0\.\S+) \| (\S+) \| (\S+) \|$", card.text, flags=re.M):
+        far, least, tar = map(float, line)
+        assert (cosines[upper & ~same] >= least).mean() <= far
+        assert (cosines[upper & same] >= least).mean() == pytest.approx(tar, abs=1e-3)
+    assert "| 0.01 |" in card.text
+    assert export(source, tmp_path / "out", "--license", "no licence") == 2
+    assert "--license is an identifier" in capsys.readouterr().err
+
+
+def run_descriptors(path):
+    found = EvalSet(load_run(path)).descriptors().queries
+    return found.labels.numpy(), found.vectors.numpy()
+
+
+def pickles(path):
+    """Yield the members of files that begin with the opcode of a pickle's protocol."""
+    for file in sorted(each for each in path.rglob("*") if each.is_file()):
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                contents = {name: archive.read(name) for name in archive.namelist()}
+        else:
+            contents = {"": file.read_bytes()}
+        for name, content in contents.items():
+            if re.match(rb"\x80[\x02-\x05]", content) or name.endswith((".pkl", ".pickle")):
+                yield f"{file}:{name}"
+
+
+def test_no_output_holds_a_pickle(folder, tmp_path):
+    assert run(["export", str(folder.parent / "run"), "--format", "torch",
+                "--out", str(tmp_path / "model.pt2")]) == 0  # fmt: skip
+    assert not [*pickles(folder), *pickles(tmp_path)]
+    torch.save({"a": torch.zeros(1)}, tmp_path / "pickle.pt")
+    assert len([*pickles(tmp_path)]) == 1
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from ibc_pyg.export import hub
+from ibc_pyg.inference.trained import load_run
+hub.model_card = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+hub.publish(load_run(Path(sys.argv[1])), Path(sys.argv[2]), forms=())
+"""
+
+
+def test_killed_export_leaves_the_old_folder(folder, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(folder, out)
+    before = {each: each.read_bytes() for each in out.rglob("*") if each.is_file()}
+    source = str(folder.parent / "run")
+    done = subprocess.run([sys.executable, "-c", KILLED, source, str(out)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert list(tmp_path.glob(".out.draft-*"))
+    assert {each: each.read_bytes() for each in out.rglob("*") if each.is_file()} == before
+    publish(load_run(folder.parent / "run"), out, forms=())
+    assert not list(tmp_path.glob(".out.draft-*"))
+    assert not (out / "onnx").exists()
+
+
+def test_default_outputs_belong_to_the_run(folder, tmp_path):
+    source = tmp_path / "run"
+    shutil.copytree(folder.parent / "run", source)
+    for kind in ("hub", "torch"):
+        assert run(["export", str(source), "--format", kind]) == 0
+    assert (source / "model.pt2").is_file()
+    assert is_published(source / "published")
+    load_run(source)
 
 
 def change_weights(folder, change):
