@@ -37,8 +37,8 @@ class CardExtras:
 USE = """\
 import ibc_pyg
 
-model = ibc_pyg.load(FOLDER)
-vectors = model.embed(FOLDER + "/golden")
+model = ibc_pyg.load(".")
+vectors = model.embed("golden")
 print(vectors @ vectors.T)
 """
 
@@ -81,7 +81,7 @@ def model_card(
     parts = [
         f"---\n{yaml_text}---\n\n# {name}\n",
         _what(trained, stored),
-        f"## Use\n\n```python\n{USE.replace('FOLDER', repr('.'))}```\n",
+        f"## Use\n\n```python\n{USE}```\n",
         "Run it in this folder. Descriptors have unit norm: their product is the cosine. Embed all "
         "pictures again when `weights_sha256` changes.\n",
         _limits(summary),
@@ -146,8 +146,8 @@ def _protocol(trained: Trained, summary: dict[str, Any], extras: CardExtras) -> 
     if floor is None and table:
         floor = table["floor"]
     return (
-        "## Evaluation\n\nEvery test picture is a query; one view, no refinement. Fractions in "
-        "[0, 1].\n\n| | these weights | mean over seeds, half of the 95 % interval |\n"
+        "## Evaluation\n\nQueries are those of the data set's protocol; one view, no refinement. "
+        "Fractions in [0, 1].\n\n| | these weights | mean over seeds, half of the 95 % interval |\n"
         "|---|---|---|\n"
         + "\n".join(rows)
         + f"\n\nFloor, R@1 of raw pixels: {_shown(floor)}; of frozen features: {UNKNOWN}. "
