@@ -19,12 +19,16 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from _output import add_outputs, write_outputs
-from _timing import machine
+from ibc_pyg.commands.options.process import keep_freed_memory, limit_spinning
 
-import ibc_pyg
+limit_spinning()  # as the server does, before torch is imported
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from _output import add_outputs, write_outputs  # noqa: E402
+from _timing import machine  # noqa: E402
+
+import ibc_pyg  # noqa: E402
 
 
 def one_by_one(index: Any, pictures: list[bytes], seconds: float) -> float:
@@ -102,6 +106,7 @@ def main() -> None:
     parser.add_argument("--memory", type=float, default=0.0, help="minutes of load by 32 clients")
     add_outputs(parser)
     args = parser.parse_args()
+    keep_freed_memory()
     files = sorted(path for path in args.pictures.rglob("*.jpg"))[:400]
     pictures = [path.read_bytes() for path in files]
     with ibc_pyg.Index.open(args.index) as index:

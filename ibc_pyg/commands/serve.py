@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ibc_pyg.commands.index.options import add_model, open_index
 from ibc_pyg.commands.options.numbers import whole
+from ibc_pyg.commands.options.process import keep_freed_memory
 
 NAME = "serve"
 HELP = "serve a page to search an index with"
@@ -62,6 +63,7 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     from ibc_pyg.serve import Limits, create_app
     from ibc_pyg.serve.guard import LOOPBACK
 
+    keep_freed_memory()
     with open_index(arguments) as index, _listening(arguments.host, arguments.port) as listener:
         index.model()
         app = create_app(
