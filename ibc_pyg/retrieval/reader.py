@@ -19,6 +19,7 @@ from ibc_pyg.retrieval.export import check_format, export
 from ibc_pyg.retrieval.fingerprint import Fingerprint
 from ibc_pyg.retrieval.lookup import Where, allowed_rows, hits_of, wanted_labels
 from ibc_pyg.retrieval.models import Model, check_same_model, open_model, reopen_model
+from ibc_pyg.retrieval.nearest import NearestRows
 from ibc_pyg.retrieval.queries import read_queries
 from ibc_pyg.retrieval.store.catalogue import (
     Cursor,
@@ -122,6 +123,20 @@ class IndexReader:
                 for hits in lists
             ]
         return lists[0] if queries.single else lists
+
+    def nearest(self, vectors: Vectors, k: int) -> NearestRows:
+        """Find the rows most similar to vectors; as `search`, without names.
+
+        Args:
+            vectors: Float32 `[Q, D]`, finite.
+            k: Rows per query, >= 1; all there are if there are fewer.
+        """
+        with self._snapshot() as (sql, stored):
+            allowed = allowed_rows(sql, len(stored), None)
+            generation = read_state(sql).generation
+            return self._searcher.search(
+                stored, generation, AnnSettings.of(sql), vectors, k, allowed
+            )
 
     def verify(self) -> list[str]:
         """Examine vectors, catalogue and approximate search; return what is wrong, if anything.
