@@ -75,7 +75,7 @@ def clustering_metrics(
     if not 1 <= clusters <= len(x):
         raise ValueError(f"k is {clusters}, expected 1 to {len(x)}, the number of embeddings")
     if swaps is None:
-        swaps = _SWAPS if clusters <= _SWAPS_UP_TO else 0
+        swaps = default_swaps(clusters)
     for name, value, least in (
         ("restarts", restarts, 1),
         ("iterations", iterations, 1),
@@ -99,6 +99,11 @@ def clustering_metrics(
         "kmeans_seed": float(seed),
         "kmeans_inertia": inertia,
     }
+
+
+def default_swaps(clusters: int) -> int:
+    """Return the rounds of local search of `clustering_metrics` by default."""
+    return _SWAPS if clusters <= _SWAPS_UP_TO else 0
 
 
 @dataclass(frozen=True)
