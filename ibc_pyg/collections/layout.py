@@ -82,8 +82,8 @@ def make_layout(index: IndexReader, *, most: int = MOST_POINTS, seed: int = 0) -
     xy = (plane - (low + high) / 2) / max(float((high - low).max()), 1e-12) + 0.5  # [M, 2]
     return Layout(
         xy=xy.astype(np.float32),
-        paths=[contents.paths[place][0] for place in places],
-        labels=[contents.labels[place] for place in places],
+        paths=[contents.paths[place][0] for place in places.tolist()],
+        labels=[contents.labels[place] for place in places.tolist()],
         total=len(contents),
         method=method,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -95,20 +95,20 @@ def _judged(
 ) -> Outlier:
     own = contents.labels[place]
     assert own is not None
-    votes: Counter[str] = Counter()
+    votes: defaultdict[str, float] = defaultdict(float)
     shown = []
     for other, score in zip(places, scores, strict=True):
         label = contents.labels[other]
         if label is not None:
             votes[label] += max(score, 0.0)
             shown.append((contents.paths[other][0], label))
-    total = sum(votes.values())
+    total, agreed = sum(votes.values()), votes[own]
     # The own class wins among equals, then the one of the nearer neighbour.
     suggested = max([own, *votes], key=lambda label: votes[label]) if total > 0 else own
     return Outlier(
         path=contents.paths[place][0],
         label=own,
-        agreement=votes[own] / total if total > 0 else 0.0,
+        agreement=agreed / total if total > 0 else 0.0,
         suggested=suggested,
         share=votes[suggested] / total if total > 0 else 0.0,
         neighbours=tuple(path for path, _ in shown),

@@ -250,6 +250,17 @@ class Embedder:
         if rows:
             yield EmbeddedBatch(*self._forward(rows, pixels))
 
+    def pixels(self, picture: Picture) -> Tensor:
+        """Return a picture as the network sees it, before normalisation: uint8 `[1, S, S, C]`.
+
+        Raises:
+            DatasetError: If it cannot be decoded.
+        """
+        decoded = self._decode((0, picture))
+        if decoded.pixels is None:
+            raise DatasetError(decoded.reason)
+        return decoded.pixels
+
     @torch.no_grad()
     def _forward(
         self, rows: list[int], pixels: list[Tensor]

@@ -38,6 +38,7 @@ def write_clusters_page(path: Path, found: Clusters, title: str) -> None:
             f"{found.method}: {files:,} pictures in {len(found.clusters):,} groups{more}; "
             f"{len(found.rest):,} pictures without a group."
         ],
+        found=len(found.clusters),
         groups=[
             (
                 each,

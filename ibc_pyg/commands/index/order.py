@@ -121,7 +121,7 @@ def _outliers(arguments: argparse.Namespace) -> int:
     info(out, f"{len(suspicious):,} of {len(found):,} pictures are more like another class")
     if arguments.csv:
         rows = [each.to_dict() for each in found]
-        sheet = [list(rows[0]), *(list(row.values()) for row in rows)]
+        sheet: list[list[object]] = [list(rows[0]), *(list(row.values()) for row in rows)]
         write_atomically(arguments.csv, to_sheet(sheet).encode())
         info(out, f"written: {arguments.csv}")
     if arguments.html:
