@@ -168,8 +168,9 @@ def run_cnn(args: argparse.Namespace, folder: Path) -> set[Pair]:
     from imagededup.methods import CNN
     from imagededup.utils import CustomModel
 
-    network = torchvision.models.mobilenet_v2()
-    network.load_state_dict(torch.load(args.weights, weights_only=True))
+    state = torch.load(args.weights, weights_only=True)
+    network = torchvision.models.mobilenet_v2(num_classes=len(state["classifier.1.bias"]))
+    network.load_state_dict(state)
     network.classifier = torch.nn.Identity()
     transform = torchvision.models.MobileNet_V2_Weights.IMAGENET1K_V1.transforms()
     cnn = CNN(False, model_config=CustomModel("mobilenet_v2", network.eval(), transform))
@@ -226,11 +227,17 @@ def main() -> None:
         tools["imagededup CNN"] = lambda: run_cnn(args, folder)
     if find_spec("cleanvision"):
         tools["cleanvision"] = lambda: run_cleanvision(args, folder)
+    done = args.work / "results.json"  # what was measured already, by name
+    if done.is_file():
+        report["tools"] = json.loads(done.read_text())
     for name, tool in tools.items():
+        if name in report["tools"]:
+            continue
         start = time.perf_counter()
         found = tool()
         seconds = time.perf_counter() - start
         report["tools"][name] = score(found, planted) | {"seconds": seconds}
+        done.write_text(json.dumps(report["tools"]))
         print(name, {k: v for k, v in report["tools"][name].items() if k != "wrong"}, flush=True)
     write_outputs(args, report, table(report))
 

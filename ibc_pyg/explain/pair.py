@@ -103,8 +103,13 @@ def _map_and_tail(backbone: nn.Module, images: Tensor) -> tuple[Tensor, Tail, bo
         finally:
             hook.remove()
         neck = getattr(backbone, "neck", nn.Identity())
-        parts = nn.Sequential(*(copy.deepcopy(each).double() for each in (pooling, neck, linear)))
-        return kept[0].double(), parts, isinstance(neck, nn.Identity)
+        pool, norm, last = (copy.deepcopy(each).double() for each in (pooling, neck, linear))
+        # GeM computes in single precision.
+        return (
+            kept[0].double(),
+            lambda x: last(norm(pool(x).double())),
+            isinstance(neck, nn.Identity),
+        )
     body: Any = getattr(backbone, "body", None)
     if pooling is None and linear is not None and hasattr(body, "forward_head"):
         if images.shape[1] == 1:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from ibc_pyg.collections.duplicates.alignment import compare
 from ibc_pyg.collections.duplicates.candidates import NEAR, Pairs
 from ibc_pyg.collections.duplicates.small import SmallPictures, distances
+from ibc_pyg.threads import map_in_threads
 
 _BATCH = 256
 
@@ -59,8 +61,8 @@ class Judge:
 
     def judge(self, pairs: Pairs) -> Judged:
         """Compare pairs `[P, 2]`; pictures that are not usable have similarity 0."""
-        parts = [self._batch(pairs[at : at + _BATCH]) for at in range(0, len(pairs), _BATCH)]
-        return joined(parts)
+        parts = (pairs[at : at + _BATCH] for at in range(0, len(pairs), _BATCH))
+        return joined(list(map_in_threads(self._batch, parts, torch.device("cpu"))))
 
     def _batch(self, pairs: Pairs) -> Judged:
         small, number = self.small, len(pairs)
