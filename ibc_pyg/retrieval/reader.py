@@ -196,6 +196,12 @@ class IndexReader:
             export(Path(path), entries(sql), vectors, rows)
             return count(sql, "names")
 
+    @contextmanager
+    def reading(self) -> Iterator[tuple[Iterator[Entry], Vectors]]:
+        """Yield all files, ascending by row, and the vectors, `[N, D]`, of one state."""
+        with self._snapshot() as (sql, vectors):
+            yield entries(sql), vectors
+
     def __len__(self) -> int:
         """Return the number of pictures that can be found; equal files are one picture."""
         with self._catalogue.reading() as sql:
@@ -284,6 +290,20 @@ class IndexReader:
             self._embedder = embedder
         return self._embedder
 
+    @property
+    def model_source(self) -> ModelSource | None:
+        """Where the model of the index can be opened; None if that is not known."""
+        with self._catalogue.reading() as sql:
+            text = read_meta(sql, "source")
+        try:
+            found = json.loads(str(text))
+            source = None if found is None else ModelSource(**found)
+            if source is not None:
+                source.check()
+        except (ValueError, TypeError) as error:
+            raise RunError(f"{printable(self.path)} is damaged: its model is not named") from error
+        return source
+
     def close(self) -> None:
         """Close the files."""
         self._catalogue.close()
@@ -306,16 +326,7 @@ class IndexReader:
     def _open_model(self) -> Embedder:
         if self._given is not None:
             return open_model(self._given, weights=self._weights, trust_code=self._trust_code)
-        with self._catalogue.reading() as sql:
-            text = read_meta(sql, "source")
-        try:
-            found = json.loads(str(text))
-            source = None if found is None else ModelSource(**found)
-            if source is not None:
-                source.check()
-        except (ValueError, TypeError) as error:
-            raise RunError(f"{printable(self.path)} is damaged: its model is not named") from error
-        return reopen_model(source, self.path, trust_code=self._trust_code)
+        return reopen_model(self.model_source, self.path, trust_code=self._trust_code)
 
     def _find(
         self,
