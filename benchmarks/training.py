@@ -35,6 +35,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     precisions = ["32-true", "tf32", "bf16-mixed", "16-mixed"]
     add("--precision", choices=precisions, default="32-true")
     add("--compile", action="store_true", help="with torch.compile, both")
+    add("--channels-last", action="store_true", help="images and kernels channels last")
     add("--workers", type=int, help="processes that read images; default: chosen by the machine")
     add("--repeats", type=int, help="measured steps; left out: 3 of resnet50, 60 of glyphs")
     add_outputs(parser)
@@ -47,6 +48,7 @@ def options_of(args: argparse.Namespace) -> list[str]:
         "--train.precision": args.precision,
         "--train.compile": str(args.compile).lower(),
         "--train.threads": str(args.threads),
+        "--train.channels_last": str(args.channels_last).lower(),
         "--data.workers": "null" if args.workers is None else str(args.workers),
     }
     return [word for pair in options.items() for word in pair]

@@ -14,6 +14,12 @@ torch.set_num_threads(1)
 DEFAULT_SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide GPUs, except from the tests that need one: a test's result must not depend on them."""
+    if "gpu" not in config.getoption("markexpr"):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Folder of reference data: `IBC_PYG_SHARED`, by default `../shared`; skip without it."""

@@ -22,6 +22,7 @@ from ibc_pyg.data.splits import Splits, split
 from ibc_pyg.data.table import ImageTable, Role
 from ibc_pyg.data.transforms import Transform, transform_preset
 from ibc_pyg.errors import ConfigError, RunError
+from ibc_pyg.parallel.launch import Launch
 from ibc_pyg.runs.split_record import SplitRecord
 
 _logger = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class Data:
         workers: Number of processes that read images.
         on_error: Whether an unreadable image raises an error or is skipped.
         skipped: Reason for each skipped image, by its row; filled while images are read.
+        channels_last: Whether batches are channels last in memory.
     """
 
     table: ImageTable
@@ -48,10 +50,17 @@ class Data:
     workers: int = 0
     on_error: OnError = "stop"
     skipped: dict[int, str] = field(default_factory=dict)
+    channels_last: bool = False
 
     def loading(self, device: torch.device) -> Loading:
         """Return the settings of a loader of these images."""
-        return Loading(self.workers, device, cache=self.cache, on_error=self.on_error)
+        return Loading(
+            self.workers,
+            device,
+            cache=self.cache,
+            on_error=self.on_error,
+            channels_last=self.channels_last,
+        )
 
     @property
     def train_table(self) -> ImageTable:
@@ -98,7 +107,7 @@ def build_data(
         raise ConfigError(
             f"select = test needs test images, but {table.name} has none; set select = val or last"
         )
-    return _data(data, table, splits, console)
+    return replace(_data(data, table, splits, console), channels_last=config.train.channels_last)
 
 
 def recorded_data(config: Config, record: SplitRecord, console: Console | None = None) -> Data:
@@ -146,7 +155,8 @@ def _data(config: DataConfig, table: ImageTable, splits: Splits, console: Consol
     cache = _cache(config, table, transform, console)
     workers = config.workers
     if workers is None:
-        workers = suggested_workers(table, cached=cache is not None)
+        processes = Launch.from_environment().local_size
+        workers = suggested_workers(table, cached=cache is not None, processes=processes)
     return Data(table, splits, transform, cache, workers, config.on_error)
 
 

@@ -12,7 +12,12 @@ import torch
 
 from ibc_pyg.collections.contents import Contents
 from ibc_pyg.errors import ConfigError, RunError, printable
-from ibc_pyg.metrics.clustering import KMeansSettings, default_swaps, kmeans
+from ibc_pyg.metrics.clustering import (
+    KMeansSettings,
+    default_passes,
+    default_swaps,
+    kmeans,
+)
 from ibc_pyg.retrieval.reader import IndexReader
 
 MOST_HDBSCAN = 50_000
@@ -83,8 +88,8 @@ def k_means_clusters(index: IndexReader, number: int, *, seed: int = 0) -> Clust
     contents, vectors = _read(index)
     if not 1 <= number <= len(contents):
         raise ConfigError(f"-n must be 1 to {len(contents):,}, the number of pictures: {number}")
-    settings = KMeansSettings(swaps=default_swaps(number), seed=seed)
-    assigned, _ = kmeans(torch.from_numpy(vectors), number, settings)
+    settings = KMeansSettings(swaps=default_swaps(number), passes=default_passes(number), seed=seed)
+    assigned, _, _ = kmeans(torch.from_numpy(vectors), number, settings)
     return _clusters(contents, vectors, assigned, f"k-means, {number:,} groups, seed {seed}")
 
 

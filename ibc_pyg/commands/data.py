@@ -108,11 +108,11 @@ def _leaks(images: ImageTable, out: Console) -> int:
 def _data_config(fields: Sequence[str]) -> DataConfig:
     from ibc_pyg.config import DataConfig
     from ibc_pyg.config.yaml_file import parse_config
-    from ibc_pyg.errors import UserError
+    from ibc_pyg.errors import UserError, program
 
     for field in fields:
         if field.startswith("--") and not field.startswith("--data."):
-            raise UserError(f"unknown argument {field}; see `run.py data verify --help`")
+            raise UserError(f"unknown argument {field}; see `{program()} data verify --help`")
     return parse_config(None, fields).data if fields else DataConfig()
 
 

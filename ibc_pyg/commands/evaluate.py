@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ibc_pyg.commands.options.data_fields import add_data_fields, data_fields
 from ibc_pyg.commands.options.numbers import whole
+from ibc_pyg.commands.options.refine import add_refine_parameters, refine_parameters, refiner
 from ibc_pyg.commands.options.trust import add_trust_code
 from ibc_pyg.errors import UserError
 
@@ -39,17 +40,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--refine",
-        type=_refiner,
+        type=refiner,
         metavar="METHOD",
-        help="also score descriptors refined by message passing among label-free neighbours: none, "
-        "knn, k_reciprocal, cluster or FILE.py:NAME (default: evaluate.refine of the run)",
+        help="also score refined descriptors: by the message passing of the run (mpn, "
+        "mpn_k_reciprocal, mpn_cluster), without trained weights (aqe, dba, gcr, diffusion, gnn, "
+        "k_reciprocal), by FILE.py:NAME, or none (default: evaluate.refine of the run)",
     )
     parser.add_argument(
         "--refine-size",
         type=whole(1, 100_000),
         metavar="N",
-        help="images in a neighbourhood (default: evaluate.refine_size of the run)",
+        help="images in a neighbourhood of message passing (default: that of the run)",
     )
+    add_refine_parameters(parser)
     parser.add_argument(
         "--rerank", action="store_true", help="also score k-reciprocal re-ranking, for comparison"
     )
@@ -132,9 +135,11 @@ def _embeddings(arguments: argparse.Namespace) -> int:
     from ibc_pyg.files import write_json
     from ibc_pyg.inference.embeddings_file import read_embeddings
 
-    scores = score_embeddings(read_embeddings(arguments.embeddings), _options(arguments))
+    given = read_embeddings(arguments.embeddings)
+    scores, refinement = score_embeddings(given, _options(arguments))
     out = console()
-    table(_rows(arguments.embeddings.name, scores, []), console=out, title=_title(scores.plain))
+    rows = _rows(arguments.embeddings.name, scores, [], refinement)
+    table(rows, console=out, title=_title(scores.plain))
     _notes(out, scores.plain)
     if arguments.json is not None:
         write_json(arguments.json, {"embeddings": str(arguments.embeddings)} | scores.to_dict())
@@ -145,7 +150,6 @@ def _check_options_without_run(arguments: argparse.Namespace, fields: Sequence[s
     if arguments.run_dirs:
         raise UserError("--embeddings is scored without a run; give one or the other")
     for option, given in (
-        ("--refine", arguments.refine not in (None, "none")),
         ("--refine-size", arguments.refine_size is not None),
         ("--flip", arguments.flip),
         ("--crops", arguments.crops != 1),
@@ -165,6 +169,7 @@ def _options(arguments: argparse.Namespace, fields: Sequence[str] = ()) -> Score
         views=Views(arguments.flip, arguments.crops),
         refine=arguments.refine,
         refine_size=arguments.refine_size,
+        **{f"refine_{name}": value for name, value in refine_parameters(arguments).items()},
         rerank=arguments.rerank,
         trust_code=arguments.trust_code,
         fields=tuple(fields),
@@ -172,13 +177,15 @@ def _options(arguments: argparse.Namespace, fields: Sequence[str] = ()) -> Score
 
 
 def _table(found: Evaluation) -> list[dict[str, Cell]]:
+    from ibc_pyg.evaluation.refined import refine_text
+
     views = found.views.names
     sets = list(zip(found.names, found.runs, strict=True))
     if found.mean is not None:
         sets.append((f"mean of {len(found.runs)}", found.mean))
     if found.ensemble is not None:
         sets.append((f"ensemble of {len(found.runs)}", found.ensemble))
-    refinement = f"refine {found.config.refine} {found.config.refine_size}"
+    refinement = refine_text(found.config)
     return [row for name, scores in sets for row in _rows(name, scores, views, refinement)]
 
 
@@ -217,20 +224,9 @@ def _notes(out: Console, *runs: Mapping[str, Any]) -> None:
             f"NMI: k-means++ with {scores['kmeans_swaps']:.0f} rounds of local search, "
             f"{scores['kmeans_clusters']:,.0f} clusters, restarts: "
             f"{scores['kmeans_restarts']:.0f}, iterations: {scores['kmeans_iterations']:.0f}, "
+            f"{'' if scores['kmeans_passes'] else 'no '}moves of single points, "
             f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(seeds)}",
         )
-
-
-def _refiner(text: str) -> str:
-    from ibc_pyg.config.checks import check_name
-    from ibc_pyg.config.evaluate import REFINERS
-    from ibc_pyg.errors import ConfigError
-
-    try:
-        check_name("the method", text, REFINERS)
-    except ConfigError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return text
 
 
 def _ks(text: str) -> tuple[int, ...]:

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ibc_pyg.commands.index.options import add_model, open_index
+from ibc_pyg.commands.index.options import add_model, open_index, refuse_parameters
 from ibc_pyg.commands.options.data_fields import add_data_fields, data_fields
 from ibc_pyg.commands.options.numbers import whole
+from ibc_pyg.commands.options.refine import add_refine_parameters, refine_parameters
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ibc_pyg.refinement import Parameters
     from ibc_pyg.retrieval.hits import Hit
     from ibc_pyg.retrieval.search import RunHit
 
@@ -44,6 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--min-similarity", type=float, metavar="S", help="leave out less similar pictures"
     )
+    parser.add_argument(
+        "--refine",
+        choices=("aqe", "dba"),
+        help="search with refined vectors: of the query alone (aqe), or those that `index refine` "
+        "stored (dba)",
+    )
+    add_refine_parameters(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results as JSON")
     parser.add_argument(
         "--html", type=Path, metavar="FILE", help="also write a page that shows the pictures"
@@ -78,6 +87,7 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
 def _in_index(arguments: argparse.Namespace) -> int:
     from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import info
+    from ibc_pyg.errors import program
     from ibc_pyg.files import write_json
     from ibc_pyg.retrieval.hits import vote
     from ibc_pyg.retrieval.page.page import Answer, write_page
@@ -89,6 +99,8 @@ def _in_index(arguments: argparse.Namespace) -> int:
             k=arguments.k,
             where=_where(arguments.where),
             min_similarity=arguments.min_similarity,
+            refine=arguments.refine,
+            parameters=_parameters(arguments),
         )
         unfinished = not index.complete
         about = f"{len(index):,} pictures; {index.fingerprint}"
@@ -104,12 +116,22 @@ def _in_index(arguments: argparse.Namespace) -> int:
             info(out, f"vote: {'no neighbour has a class' if winner is None else winner}")
         found.append(result)
     if unfinished:
-        info(out, f"The index is not complete: python run.py index sync {arguments.index}")
+        info(out, f"The index is not complete: {program()} index sync {arguments.index}")
     if arguments.json is not None:
         write_json(arguments.json, {"index": str(arguments.index), "queries": found})
     if arguments.html is not None:
         write_page(arguments.html, answers, arguments.index.name, [about])
     return 0
+
+
+def _parameters(arguments: argparse.Namespace) -> Parameters | None:
+    from ibc_pyg.refinement import parameters_of
+
+    given = refine_parameters(arguments)
+    if arguments.refine == "aqe":
+        return parameters_of("aqe", **given)
+    refuse_parameters(given, "a search" if arguments.refine is None else "stored vectors of dba")
+    return None
 
 
 def _where(filters: Sequence[str] | None) -> dict[str, list[str]] | None:
@@ -159,7 +181,7 @@ def _note(hit: Hit | RunHit) -> str:
 def _in_run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     from ibc_pyg.commands.options.common import CHOSEN_ON_TEST, console
     from ibc_pyg.console import info
-    from ibc_pyg.errors import UserError
+    from ibc_pyg.errors import UserError, program
     from ibc_pyg.files import write_json
     from ibc_pyg.inference.trained import load_run
     from ibc_pyg.retrieval.search import search
@@ -168,6 +190,7 @@ def _in_run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
         ("--where", arguments.where),
         ("--vote", arguments.vote),
         ("--min-similarity", arguments.min_similarity is not None),
+        ("--refine", arguments.refine),
         ("--model", arguments.model),
         ("--weights", arguments.weights),
         ("--html", arguments.html),
@@ -176,7 +199,7 @@ def _in_run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
         if given:
             raise UserError(
                 f"{option} needs an index, and {arguments.index} is a run; build one: "
-                f"python run.py index build {arguments.index} IMAGES --out INDEX"
+                f"{program()} index build {arguments.index} IMAGES --out INDEX"
             )
     out = console()
     trained = load_run(arguments.index, trust_code=arguments.trust_code, fields=fields)

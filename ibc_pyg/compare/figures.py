@@ -66,7 +66,7 @@ def draw_forest(comparison: Comparison) -> Figure | None:
     rows = [row for row in comparison.rows if row.differences]
     if not rows:
         return None
-    names = [name for name in comparison.metrics if any(name in row.differences for row in rows)]
+    names = [name for name in comparison.headlines if any(name in row.differences for row in rows)]
     figure, axes = _panels(rows, names)
     for axis, name in zip(axes, names, strict=True):
         draw_estimates(axis, [row.differences.get(name) for row in rows])
@@ -80,7 +80,7 @@ def draw_forest(comparison: Comparison) -> Figure | None:
 
 def draw_means(comparison: Comparison) -> Figure:
     """Draw the mean of each row with the spread that the table shows."""
-    names, rows = comparison.metrics, comparison.rows
+    names, rows = comparison.headlines, comparison.rows
     figure, axes = _panels(rows, names)
     for axis, name in zip(axes, names, strict=True):
         found = [row.metrics.get(name) for row in rows]

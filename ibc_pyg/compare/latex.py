@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ibc_pyg.compare.rows import Comparison, Row
 from ibc_pyg.compare.statistics import Estimate
 from ibc_pyg.errors import printable
+from ibc_pyg.metrics.names import OWN
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -23,7 +24,10 @@ _SPECIAL = {
 
 
 def to_latex(comparison: Comparison) -> str:
-    """Return a `tabular`, in percent, to be included in a document with the package booktabs."""
+    """Return a `tabular`, to be included in a document with the package booktabs.
+
+    It is in percent, own metrics as they are.
+    """
     names = comparison.metrics
     different = any(row.differences for row in comparison.rows)
     sized = any(row.parameters is not None for row in comparison.rows)
@@ -43,7 +47,7 @@ def to_latex(comparison: Comparison) -> str:
     for row in comparison.rows:
         cells = [escape(row.text)]
         cells += [
-            _percent(row.metrics.get(name), row.metrics[name].spread(comparison.show))
+            _value(name, row.metrics[name], row.metrics[name].spread(comparison.show))
             if name in row.metrics
             else ""
             for name in names
@@ -70,11 +74,11 @@ def _line(cells: Sequence[str]) -> str:
     return " & ".join(cells) + r" \\"
 
 
-def _percent(value: Estimate | None, spread: float | None, sign: str = "") -> str:
-    if value is None:
-        return ""
-    mean = f"{100 * value.mean:{sign}.1f}"
-    return f"${mean}$" if spread is None else rf"${mean} \pm {100 * spread:.1f}$"
+def _value(name: str, value: Estimate, spread: float | None, sign: str = "") -> str:
+    """Return a mean and its spread: in percent, an own metric as it is."""
+    scale, form = (1, ".4g") if name.startswith(OWN) else (100, ".1f")
+    mean = f"{scale * value.mean:{sign}{form}}"
+    return f"${mean}$" if spread is None else rf"${mean} \pm {scale * spread:{form}}$"
 
 
 def _difference(row: Row) -> list[str]:
@@ -84,7 +88,7 @@ def _difference(row: Row) -> list[str]:
     p = "" if found.p_holm is None else f"${found.p_holm:.3f}$"
     if found.p_holm is not None and found.p_holm < 0.001:
         p = "$<0.001$"
-    return [_percent(found, found.half_width, "+"), p]
+    return [_value("R@1", found, found.half_width, "+"), p]
 
 
 def _millions(count: int | None, digits: int) -> str:

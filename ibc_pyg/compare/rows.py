@@ -15,7 +15,7 @@ from ibc_pyg.compare.statistics import (
     paired_difference,
 )
 from ibc_pyg.errors import ConfigError, did_you_mean
-from ibc_pyg.metrics.names import HEADLINES
+from ibc_pyg.metrics.names import HEADLINES, OWN
 
 
 class Named(Protocol):
@@ -35,7 +35,7 @@ class Row:
 
     Attributes:
         name: Name of the setting.
-        metrics: Mean over seeds of each metric, fractions in [0, 1].
+        metrics: Mean over seeds of each metric: fractions in [0, 1], own ones of any range.
         differences: Paired differences to the reference, over the seeds that both have; empty in
             the row of the reference.
         seconds: Training time, mean over seeds.
@@ -90,9 +90,15 @@ class Comparison:
     show: Spread = "ci"
 
     @property
-    def metrics(self) -> list[str]:
-        """Headline metrics that at least one row has."""
+    def headlines(self) -> list[str]:
+        """Headline metrics that at least one row has, fractions in [0, 1]."""
         return [name for name in HEADLINES if any(name in row.metrics for row in self.rows)]
+
+    @property
+    def metrics(self) -> list[str]:
+        """Headline metrics, and metrics of the user's own, that at least one row has."""
+        names = dict.fromkeys(name for row in self.rows for name in row.metrics)
+        return [*self.headlines, *(name for name in names if name.startswith(OWN))]
 
     @property
     def against(self) -> str:
@@ -129,8 +135,7 @@ def make_rows(
     for name, summaries in by_name.items():
         values = {
             metric: [float(summary[metric]) for summary in summaries]
-            for metric in HEADLINES
-            if all(metric in summary for summary in summaries)
+            for metric in _compared(summaries)
         }
         others = [other for first, other in pairs if first == name and other in by_name]
         cost: Mapping[str, Any] = next(
@@ -188,16 +193,25 @@ def _differences(
         metric: paired_difference(
             [float(mine[metric]) for mine, _ in both], [float(other[metric]) for _, other in both]
         )
-        for metric in HEADLINES
-        if both and all(metric in summary for pair in both for summary in pair)
+        for metric in _compared([summary for pair in both for summary in pair])
     }
+
+
+def _compared(summaries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the headline metrics and the own metrics that all summaries have."""
+    names = [name for name in next(iter(summaries), ()) if name.startswith(OWN)]
+    return [
+        name
+        for name in (*HEADLINES, *names)
+        if summaries and all(name in summary for summary in summaries)
+    ]
 
 
 def _corrected(rows: Sequence[Row]) -> list[Row]:
     """Return the rows with p-values corrected for all differences of the same metric."""
     tables = [table for row in rows for table in (row.differences, *row.pairs.values())]
     corrected: list[dict[str, Difference]] = [{} for _ in tables]
-    for metric in HEADLINES:
+    for metric in dict.fromkeys(name for table in tables for name in table):
         places = [at for at, table in enumerate(tables) if metric in table]
         found = holm([tables[at][metric] for at in places])
         for at, difference in zip(places, found, strict=True):

@@ -14,6 +14,7 @@ from ibc_pyg.compare.latex import to_latex
 from ibc_pyg.compare.rows import Comparison, Row
 from ibc_pyg.compare.statistics import Difference, Estimate, Spread
 from ibc_pyg.files import write_atomically, write_json
+from ibc_pyg.metrics.names import OWN
 from ibc_pyg.plain_text import markdown_code, markdown_text, to_sheet
 from ibc_pyg.report.figures.literal_text import literal_text
 from ibc_pyg.report.render import render_page
@@ -54,8 +55,8 @@ def to_markdown(comparison: Comparison) -> str:
         (
             [
                 row.text,
-                *(_percent(row.metrics.get(name), comparison.show) for name in names),
-                _difference(row.differences.get("R@1")),
+                *(_value(name, row.metrics.get(name), comparison.show) for name in names),
+                _difference("R@1", row.differences.get("R@1")),
                 *_cost_cells(row),
                 f"{row.seconds:.0f} s",
             ]
@@ -78,7 +79,7 @@ def _pair_cells(comparison: Comparison) -> list[list[str]]:
     return [
         [
             f"{row.text} - {comparison.text_of(other)}",
-            *(_difference(found.get(name)) for name in comparison.metrics),
+            *(_difference(name, found.get(name)) for name in comparison.metrics),
         ]
         for row in comparison.rows
         for other, found in row.pairs.items()
@@ -154,15 +155,17 @@ def _cost_cells(row: Row) -> list[str]:
     ]
 
 
-def _percent(value: Estimate | None, show: Spread, *, sign: bool = False) -> str:
+def _value(name: str, value: Estimate | None, show: Spread, *, sign: bool = False) -> str:
+    """Return a mean and what follows it: in percent, an own metric as it is."""
     if value is None:
         return ""
-    mean, spread = f"{100 * value.mean:{'+' if sign else ''}.1f}", value.spread(show)
-    return mean if spread is None else f"{mean} ± {100 * spread:.1f}"
+    scale, form = (1, ".4g") if name.startswith(OWN) else (100, ".1f")
+    mean, spread = f"{scale * value.mean:{'+' if sign else ''}{form}}", value.spread(show)
+    return mean if spread is None else f"{mean} ± {scale * spread:{form}}"
 
 
-def _difference(value: Difference | None) -> str:
-    text = _percent(value, "ci", sign=True)
+def _difference(name: str, value: Difference | None) -> str:
+    text = _value(name, value, "ci", sign=True)
     if value is None or value.p_holm is None:
         return text
     return f"{text}, p {'< 0.001' if value.p_holm < 0.001 else f'{value.p_holm:.3f}'}"
@@ -173,8 +176,8 @@ def _to_html(comparison: Comparison) -> str:
     rows = [
         [
             row.text,
-            *(_percent(row.metrics.get(name), comparison.show) for name in names),
-            *(_difference(row.differences.get(name)) for name in names),
+            *(_value(name, row.metrics.get(name), comparison.show) for name in names),
+            *(_difference(name, row.differences.get(name)) for name in names),
             *_cost_cells(row),
             f"{row.seconds:.0f} s",
         ]

@@ -7,7 +7,7 @@ from typing import Literal
 
 from ibc_pyg.config.checks import check_plain
 from ibc_pyg.config.data import DataConfig
-from ibc_pyg.config.evaluate import REFINERS, EvaluateConfig
+from ibc_pyg.config.evaluate import MPN_REFINERS, EvaluateConfig
 from ibc_pyg.config.loss import LossConfig
 from ibc_pyg.config.model import ModelConfig
 from ibc_pyg.config.track import TrackConfig
@@ -56,7 +56,7 @@ class Config:
                     f"loss.terms: {term.name} is computed on nodes, but model.steps is 0: there "
                     "are no refined nodes; set features: embeddings"
                 )
-        if self.model.steps == 0 and self.evaluate.refine in REFINERS[1:]:
+        if self.model.steps == 0 and self.evaluate.refine in MPN_REFINERS:
             raise ConfigError(
                 f"evaluate.refine is {self.evaluate.refine}, but model.steps is 0: there is no "
                 "message passing to refine with; set evaluate.refine = none"

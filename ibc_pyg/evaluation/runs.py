@@ -8,15 +8,26 @@ from pathlib import Path
 from typing import Any
 
 from ibc_pyg.config import EvaluateConfig
+from ibc_pyg.config.evaluate import TRAINED_REFINER, UNTRAINED_REFINERS
 from ibc_pyg.data.table import ImageTable
 from ibc_pyg.errors import RunError
-from ibc_pyg.evaluation.scores import score, score_refined, score_reranked
+from ibc_pyg.evaluation.refined import (
+    check_refine_options,
+    refine_settings,
+    refine_text,
+    refined_descriptors,
+    score_refined,
+)
+from ibc_pyg.evaluation.scores import score, score_reranked
+from ibc_pyg.files import file_digest
 from ibc_pyg.inference.ensemble import check_same_images, concatenate, mean_scores
 from ibc_pyg.inference.eval_set import EvalSet
 from ibc_pyg.inference.extract import ONE_VIEW, EvalDescriptors
-from ibc_pyg.inference.refine import check_refine, refine
+from ibc_pyg.inference.refine import check_refine
 from ibc_pyg.inference.test_time_views import Views
-from ibc_pyg.inference.trained import load_run
+from ibc_pyg.inference.trained import Trained, load_run
+from ibc_pyg.refinement.learned.files import load_refiner
+from ibc_pyg.refinement.learned.refiner import Refiner
 
 
 @dataclass(frozen=True)
@@ -26,8 +37,13 @@ class ScoreOptions:
     Attributes:
         ks: The K of R@K; None uses the configuration of the first run.
         views: Mirror image and crops.
-        refine: Selection of the neighbours; None uses the configuration of the first run.
-        refine_size: Images in a neighbourhood; None uses the configuration of the first run.
+        refine: Refinement; None uses the configuration of the first run. Its parameters are those
+            of that configuration if it is the same method, else the defaults.
+        refine_size: Images in a neighbourhood of message passing.
+        refine_k: Neighbours of a method without trained weights.
+        refine_power: Exponent of the cosine.
+        refine_rounds: Repetitions.
+        refine_share: Share of the unrefined cosine.
         rerank: Also score k-reciprocal re-ranking.
         trust_code: See `load_run`.
         fields: See `load_run`.
@@ -37,6 +53,10 @@ class ScoreOptions:
     views: Views = ONE_VIEW
     refine: str | None = None
     refine_size: int | None = None
+    refine_k: int | None = None
+    refine_power: float | None = None
+    refine_rounds: int | None = None
+    refine_share: float | None = None
     rerank: bool = False
     trust_code: bool = False
     fields: tuple[str, ...] = ()
@@ -90,13 +110,8 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything except the descriptors, for a JSON file."""
-        settings: dict[str, Any] = {
-            "flip": self.views.flip,
-            "crops": self.views.crops,
-            "refine": self.config.refine,
-        }
-        if self.config.refine != "none":
-            settings["refine_size"] = self.config.refine_size
+        settings: dict[str, Any] = {"flip": self.views.flip, "crops": self.views.crops}
+        settings |= refine_settings(self.config)
         runs = [
             {"run": name, "select": select} | scores.to_dict()
             for name, select, scores in zip(self.names, self.selects, self.runs, strict=True)
@@ -133,16 +148,23 @@ def score_runs(paths: Sequence[Path], options: ScoreOptions) -> Evaluation:
     config = _settings(members[0].config.evaluate, options)
     if options.refine_size is not None and config.refine == "none":
         raise RunError("--refine-size has no effect without --refine; omit it")
+    if options.refine_size is not None and config.refine in UNTRAINED_REFINERS:
+        raise RunError(
+            f"--refine-size has no effect on {config.refine}, which passes no messages of the "
+            "model; use --refine-k, or --refine mpn_k_reciprocal for k-reciprocal neighbourhoods"
+        )
+    check_refine_options(config)
     for name, trained in zip(names, members, strict=True):
         try:
             check_refine(trained.model, config.refine)
         except RunError as error:
             raise RunError(f"{name}: {error}") from None
+    refiners = [_refiner(trained, config) for trained in members]
     seeds = [trained.config.train.seed for trained in members]
     plain = [images.extract(options.views) for images in sets]
     refined = [
-        refine(trained.model, descriptors, config.refine, config.refine_size, seed=seed)
-        for trained, descriptors, seed in zip(members, plain, seeds, strict=True)
+        refined_descriptors(trained.model, descriptors, config, seed=seed, refiner=refiner)
+        for trained, descriptors, seed, refiner in zip(members, plain, seeds, refiners, strict=True)
     ]
     runs = [
         _score(unrefined, each, config, options, seed)
@@ -158,17 +180,42 @@ def score_runs(paths: Sequence[Path], options: ScoreOptions) -> Evaluation:
     return Evaluation(names, selects, runs, mean, ensemble, config, options.views, final, table)
 
 
-def score_embeddings(descriptors: EvalDescriptors, options: ScoreOptions) -> Scores:
-    """Score embeddings without a run, and so without refinement."""
-    return _score(descriptors, descriptors, EvaluateConfig(), options, 0)
+def score_embeddings(descriptors: EvalDescriptors, options: ScoreOptions) -> tuple[Scores, str]:
+    """Score embeddings without a run, also refined by a method without trained weights.
+
+    Returns:
+        The scores, and the refinement in a few words.
+
+    Raises:
+        UserError: If the method needs a run, or a parameter does not apply to it.
+    """
+    config = _settings(EvaluateConfig(), options)
+    check_refine_options(config)
+    refined = descriptors
+    if config.refine != "none":
+        refined = refined_descriptors(None, descriptors, config, seed=0)
+    return _score(descriptors, refined, config, options, 0), refine_text(config)
+
+
+def _refiner(trained: Trained, config: EvaluateConfig) -> Refiner | None:
+    """Open the refiner of a run if it is needed."""
+    if config.refine != TRAINED_REFINER:
+        return None
+    weights = trained.digest or file_digest(trained.run.weights)
+    return load_refiner(trained.run.path, weights=weights)
 
 
 def _settings(config: EvaluateConfig, options: ScoreOptions) -> EvaluateConfig:
-    return replace(
-        config,
-        refine=options.refine or config.refine,
-        refine_size=options.refine_size or config.refine_size,
-    )
+    given = {
+        name: value
+        for name, value in vars(options).items()
+        if name.startswith("refine") and value is not None
+    }
+    if given.get("refine", config.refine) != config.refine:
+        config = replace(
+            config, refine_k=None, refine_power=None, refine_rounds=None, refine_share=None
+        )
+    return replace(config, **given)
 
 
 def _score(

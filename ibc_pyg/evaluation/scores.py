@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,6 @@ from ibc_pyg.data.table import ImageTable
 from ibc_pyg.errors import RunError, UserError
 from ibc_pyg.evaluation.own_metrics import own_metrics
 from ibc_pyg.inference.extract import EvalDescriptors
-from ibc_pyg.inference.refine import refine
 from ibc_pyg.metrics import (
     Protocol,
     clustering_metrics,
@@ -25,7 +24,7 @@ from ibc_pyg.metrics import (
     retrieval_metrics,
 )
 from ibc_pyg.metrics.inputs import class_indices, inverse_norms
-from ibc_pyg.nn.model import IntraBatchModel
+from ibc_pyg.refinement import neighbours
 
 
 def chosen_ks(config: EvaluateConfig, protocol: Protocol) -> tuple[int, ...]:
@@ -60,12 +59,13 @@ def score(
     """
     scores: dict[str, Any] = dict(score_retrieval(descriptors, config, ks=ks))
     scores |= _own(descriptors, config)
-    if config.clustering and descriptors.gallery is None:
-        with _as_run_error():
+    if config.clustering and (descriptors.gallery is None or descriptors.same):
+        with as_run_error():
             scores |= clustering_metrics(
                 _unit(descriptors.queries.vectors),
                 descriptors.queries.labels,
                 restarts=config.kmeans_restarts,
+                passes=None if config.kmeans_exchange else 0,
                 seed=seed,
             )
     return scores
@@ -76,7 +76,12 @@ def score_retrieval(
 ) -> dict[str, float]:
     """Compute R@K, MAP@R and RP; see `score`."""
     queries, gallery = descriptors.queries, descriptors.gallery
-    with _as_run_error():
+    if descriptors.same and gallery is not None:
+        x, pool = queries.vectors, gallery.vectors
+        return score_lists(
+            descriptors, config, lambda k: neighbours(x, pool, k, same=True).indices, ks=ks
+        )
+    with as_run_error():
         return retrieval_metrics(
             queries.vectors,
             queries.labels,
@@ -84,22 +89,6 @@ def score_retrieval(
             gallery_labels=None if gallery is None else gallery.labels,
             ks=chosen_ks(config, descriptors.protocol) if ks is None else ks,
         )
-
-
-def refine_and_score(
-    model: IntraBatchModel, descriptors: EvalDescriptors, config: EvaluateConfig, *, seed: int
-) -> dict[str, Any]:
-    """Refine descriptors with the settings of `config` and score them; see `refine`."""
-    refined = refine(model, descriptors, config.refine, config.refine_size, seed=seed)
-    return score_refined(refined, config, seed=seed)
-
-
-def score_refined(
-    refined: EvalDescriptors, config: EvaluateConfig, *, seed: int, ks: Sequence[int] | None = None
-) -> dict[str, Any]:
-    """Compute `score` of refined descriptors, and add the settings of the refinement."""
-    settings = {"refine": config.refine, "refine_size": config.refine_size}
-    return settings | score(refined, config, seed=seed, ks=ks)
 
 
 def score_reranked(
@@ -111,19 +100,40 @@ def score_reranked(
         RunError: If the descriptors are not finite, or no query has a match.
     """
     queries, gallery = descriptors.queries, descriptors.gallery
+    pool = None if gallery is None else gallery.vectors
+    return score_lists(
+        descriptors, config, lambda k: k_reciprocal_rerank(queries.vectors, pool, k).indices, ks=ks
+    )
+
+
+def score_lists(
+    descriptors: EvalDescriptors,
+    config: EvaluateConfig,
+    find: Callable[[int], Tensor],
+    *,
+    ks: Sequence[int] | None = None,
+) -> dict[str, float]:
+    """Compute R@K, MAP@R and RP of ranked lists.
+
+    Args:
+        descriptors: Descriptors, for their classes.
+        config: Selection of the K.
+        find: Returns the k best items of each query, int64 `[Q, k]`.
+        ks: The K of R@K; None uses `chosen_ks`.
+
+    Raises:
+        RunError: If the descriptors are not finite, or no query has a match.
+    """
     wanted = tuple(chosen_ks(config, descriptors.protocol) if ks is None else ks)
-    with _as_run_error():
-        candidates = descriptors.candidates
-        available = len(candidates.labels) - (gallery is None)
-        classes = class_indices(candidates.labels.numpy(), None)[0]
+    gallery = None if descriptors.same else descriptors.gallery
+    with as_run_error():
+        labels = descriptors.candidates.labels
+        available = len(labels) - (gallery is None)
         # MAP@R needs lists with all matches.
-        needed = min(available, max(*wanted, int(classes.bincount().max())))
-        found = k_reciprocal_rerank(
-            queries.vectors, None if gallery is None else gallery.vectors, needed
-        )
+        largest = int(class_indices(labels.numpy(), None)[0].bincount().max())
         return list_metrics(
-            found.indices,
-            queries.labels,
+            find(min(available, max(*wanted, largest))),
+            descriptors.queries.labels,
             gallery_labels=None if gallery is None else gallery.labels,
             ks=wanted,
         )
@@ -135,7 +145,7 @@ def score_raw_pixels(
     """Compute the retrieval metrics of the raw pixels, the floor for any model."""
     queries = raw_pixels(table, probe.queries)  # [Q, H * W]
     gallery = None if probe.gallery is None else raw_pixels(table, probe.gallery)  # [G, H * W]
-    with _as_run_error():
+    with as_run_error():
         return retrieval_metrics(
             queries,
             table.labels[probe.queries],
@@ -146,7 +156,8 @@ def score_raw_pixels(
 
 
 def _own(descriptors: EvalDescriptors, config: EvaluateConfig) -> dict[str, float]:
-    queries, gallery = descriptors.queries, descriptors.gallery
+    queries = descriptors.queries
+    gallery = None if descriptors.same else descriptors.gallery
     more = () if gallery is None else (_unit(gallery.vectors), gallery.labels)
     return own_metrics(config.metrics, _unit(queries.vectors), queries.labels, *more)
 
@@ -160,7 +171,7 @@ def _unit(vectors: Tensor) -> Tensor:
 
 
 @contextmanager
-def _as_run_error() -> Iterator[None]:
+def as_run_error() -> Iterator[None]:
     """Raise errors of the metrics about their input as RunError."""
     try:
         yield

@@ -77,7 +77,7 @@ def explain_pair(embedder: Embedder, first: Picture, second: Picture) -> PairExp
     Raises:
         DatasetError: If a picture cannot be decoded.
     """
-    pixels = torch.cat([embedder.pixels(first), embedder.pixels(second)])  # [2, S, S, C]
+    pixels = torch.cat([embedder.prepare(first), embedder.prepare(second)])  # [2, S, S, C]
     images = embedder.transform.normalise(pixels.to(embedder.device))  # [2, C, S, S]
     seen = pixels.numpy()
     with torch.no_grad():

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from ibc_pyg.graph.nearest import marked_first, nearest
+from ibc_pyg.graph.products import plain_float32
 from ibc_pyg.threads import map_in_threads, thread_count
 
 
+@plain_float32()
 def k_reciprocal_groups(
     features: Tensor,
     size: int,

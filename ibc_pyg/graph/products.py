@@ -8,6 +8,9 @@ matrix differently. https://pytorch.org/docs/stable/backends.html
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -45,3 +48,19 @@ def _packed(x: Tensor) -> Tensor:
 
 def _has_onednn() -> bool:
     return bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def plain_float32() -> Iterator[None]:
+    """Run matrix products in full float32 precision: no TF32, no bfloat16, no autocast."""
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with (
+            torch.no_grad(),
+            torch.autocast("cpu", enabled=False),
+            torch.autocast("cuda", enabled=False),
+        ):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)

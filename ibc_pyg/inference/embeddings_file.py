@@ -35,6 +35,11 @@ def save_embeddings(path: Path, descriptors: EvalDescriptors, table: ImageTable)
     Raises:
         RunError: If the file cannot be written.
     """
+    if descriptors.same:
+        raise RunError(
+            "aqe compares expanded queries with images as they are, which a file of embeddings "
+            "cannot say; use --refine dba, or omit --save-embeddings"
+        )
     arrays: dict[str, Any] = {}
     parts = [("", descriptors.queries)]
     if descriptors.gallery is not None:

@@ -114,11 +114,13 @@ class EvalDescriptors:
         queries: Queries.
         gallery: Gallery; None if queries are searched among each other.
         protocol: Metrics of the benchmark of the data set.
+        same: Whether the gallery is the queries in another form; each is left out of its own list.
     """
 
     queries: Descriptors
     gallery: Descriptors | None
     protocol: Protocol = DEFAULT_PROTOCOL
+    same: bool = False
 
     @property
     def candidates(self) -> Descriptors:

@@ -67,7 +67,7 @@ def neighbours_for(
 def _cluster(vectors: Tensor, wanted: int, gallery: Tensor | None, size: int, seed: int) -> Tensor:
     pool = vectors if gallery is None else gallery  # [M, D]
     count = max(1, len(pool) // size)
-    assigned, _ = kmeans(pool, count, KMeansSettings(iterations=_ITERATIONS, seed=seed))
+    assigned, *_ = kmeans(pool, count, KMeansSettings(iterations=_ITERATIONS, seed=seed))
     cluster = torch.from_numpy(assigned)  # [M]
     own = cluster
     if gallery is not None:

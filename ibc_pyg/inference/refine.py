@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from ibc_pyg.config.evaluate import REFINERS
+from ibc_pyg.config.evaluate import MPN_REFINERS
 from ibc_pyg.errors import RunError
 from ibc_pyg.inference.extract import EvalDescriptors
 from ibc_pyg.inference.fast_refine import FirstNodes
@@ -45,10 +45,10 @@ def refine(
     Args:
         model: Model with a message passing network.
         descriptors: Unit-norm descriptors.
-        method: Selection of the neighbours, see `neighbours_for`; or a reference to a refiner of
+        method: `none`, `mpn`, `mpn_k_reciprocal` or `mpn_cluster`; or a reference to a refiner of
             the user, which is imported.
         size: Images in a neighbourhood, including the refined one, >= 1.
-        seed: Seed of k-means, for method `cluster`.
+        seed: Seed of k-means, for method `mpn_cluster`.
 
     Raises:
         RunError: If the model has no message passing, there are too few images, the graph of the
@@ -64,13 +64,13 @@ def refine(
     for part in (queries, descriptors.candidates):
         if not bool(part.vectors.isfinite().all()):
             raise RunError("the descriptors have NaN or infinite values; are the weights damaged?")
-    if method in REFINERS:
-        find = partial(neighbours_for, method=method, size=size, seed=seed)
+    if method in MPN_REFINERS:
+        find = partial(neighbours_for, method=MPN_REFINERS[method], size=size, seed=seed)
     else:
         find = own = OwnRefiner(method, size, seed=seed)
         if (refined := own.descriptors(descriptors)) is not None:
             return refined
-        check_refine(model, "knn")
+        check_refine(model, "mpn")
     pool = None if gallery is None else gallery.vectors
     others = find(queries.vectors, gallery=pool)
     vectors = refined_vectors(model, queries.vectors, others, gallery=pool)
@@ -87,10 +87,10 @@ def check_refine(model: IntraBatchModel, method: str) -> None:
     Raises:
         RunError: If it has no message passing and `method` needs it.
     """
-    if model.mpn is None and method in REFINERS[1:]:
+    if model.mpn is None and method in MPN_REFINERS:
         raise RunError(
             "a run without message passing (model.steps = 0) cannot refine descriptors; "
-            "set evaluate.refine = none, or --refine none of `evaluate`"
+            "set evaluate.refine = none, or use a method without trained weights, such as dba"
         )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -49,6 +50,9 @@ class IntraBatchLoss(nn.Module):
         node_weight: :math:`w_n`.
         auxiliary_weight: :math:`w_a`.
         terms: The :math:`L_t`, with distinct names.
+
+    Attributes:
+        teacher_precision: Makes the block in which teachers run, such as autocast of the run.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class IntraBatchLoss(nn.Module):
         self.node_weight = node_weight
         self.auxiliary_weight = auxiliary_weight
         self._terms = nn.ModuleList(terms)
+        self.teacher_precision: Callable[[], AbstractContextManager[object]] = nullcontext
 
     @property
     def terms(self) -> list[Term]:
@@ -94,13 +99,13 @@ class IntraBatchLoss(nn.Module):
         all_labels = gather_rows(labels) if self.terms else labels  # [M]
         kinds = dict.fromkeys(term.features for term in self.terms)
         inputs = {kind: _input(kind, output, all_labels) for kind in kinds}
-        for term in self.terms:
-            term_input = _with_teacher(term, inputs[term.features], images)
-            # A loss or a miner may sample pairs, the same ones in all processes.
-            with main_process_draws(labels.device):
+        taught = [self._with_teacher(term, inputs[term.features], images) for term in self.terms]
+        # A loss or a miner may sample pairs, the same ones in all processes.
+        with main_process_draws(labels.device) if self.terms else nullcontext():
+            for term, term_input in zip(self.terms, taught, strict=True):
                 value = term(term_input)
-            total = total + term.weight * value
-            terms[term.name] = value
+                total = total + term.weight * value
+                terms[term.name] = value
         return LossTerms(total, summed, auxiliary, terms)
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -108,13 +113,14 @@ class IntraBatchLoss(nn.Module):
             logits.float() / self.temperature, labels, label_smoothing=self.label_smoothing
         )
 
-
-def _with_teacher(term: Term, inputs: TermInput, images: Tensor | None) -> TermInput:
-    if term.teacher is None:
-        return inputs
-    with torch.no_grad():
-        teacher = _input(term.features, term.teacher(images), inputs.labels)
-    return replace(inputs, teacher=teacher)
+    def _with_teacher(self, term: Term, inputs: TermInput, images: Tensor | None) -> TermInput:
+        if term.teacher is None:
+            return inputs
+        with torch.no_grad():
+            with self.teacher_precision():
+                output = term.teacher(images)
+            teacher = _input(term.features, output, inputs.labels)
+        return replace(inputs, teacher=teacher)
 
 
 def _input(features: Features, output: ModelOutput, labels: Tensor) -> TermInput:

@@ -35,6 +35,8 @@ UNSUPPORTED = {
     "differ",
     "EmbeddingsAlreadyPackagedAsTriplets": "a batch is not a list of triplets",
     "BaseMiner": "it is a base class",
+    "HistogramLoss": "it indexes a matrix by a list of two lists, which torch no longer takes for "
+    "rows and columns",
 }
 """Classes of the library that cannot be a term, with the reason."""
 
@@ -90,8 +92,13 @@ def make_metric_learning_loss(
         ConfigError: If the library is missing, or a name or an argument is unknown.
     """
     kind = _find("losses", name)
-    sizes = {"num_classes": num_classes, "embedding_size": embedding_size}
+    sizes = {
+        "num_classes": num_classes,
+        "embedding_size": embedding_size,
+        "descriptors_dim": embedding_size,  # its name in P2SGradLoss
+    }
     loss = _make(kind, args, sizes)
+    _own_tensors(loss)
     return MetricLearningLoss(loss, None if miner is None else make_miner(miner, miner_args))
 
 
@@ -106,7 +113,20 @@ def make_miner(name: str, args: Mapping[str, Any]) -> nn.Module:
         ConfigError: If the library is missing, or the name or an argument is unknown.
     """
     plug = find_plug("miner", name)
-    return _make(_find("miners", name), args) if plug is None else PluggedMiner(plug, args)
+    if plug is not None:
+        return PluggedMiner(plug, args)
+    miner = _make(_find("miners", name), args)
+    _own_tensors(miner)
+    return miner
+
+
+def _own_tensors(module: nn.Module) -> None:
+    """Make plain tensors of a module and its parts buffers, which move to the GPU with it."""
+    for part in module.modules():
+        for name, value in list(vars(part).items()):
+            if isinstance(value, Tensor):
+                delattr(part, name)
+                part.register_buffer(name, value, persistent=False)
 
 
 def _library(part: str) -> ModuleType:

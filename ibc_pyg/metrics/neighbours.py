@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ibc_pyg.graph.nearest import chunk_rows, smallest
-from ibc_pyg.graph.products import pair_products
-from ibc_pyg.metrics.exact.similarity import Metric, Similarity, make_similarity, plain_float32
+from ibc_pyg.graph.products import pair_products, plain_float32
+from ibc_pyg.metrics.exact.similarity import Metric, Similarity, make_similarity
 from ibc_pyg.metrics.inputs import Array, as_embeddings
 from ibc_pyg.threads import map_in_threads, thread_count
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ibc_pyg.graph.k_reciprocal import expanded_sets, reciprocal_lists
 from ibc_pyg.graph.nearest import smallest
-from ibc_pyg.graph.products import pair_products
-from ibc_pyg.metrics.exact.similarity import Metric, Similarity, make_similarity, plain_float32
+from ibc_pyg.graph.products import pair_products, plain_float32
+from ibc_pyg.metrics.exact.similarity import Metric, Similarity, make_similarity
 from ibc_pyg.metrics.inputs import Array, as_embeddings
 from ibc_pyg.metrics.neighbours import Neighbours
 

@@ -8,9 +8,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ibc_pyg.graph.products import plain_float32
 from ibc_pyg.metrics.exact.closeness import Ranking, TileSizes
 from ibc_pyg.metrics.exact.ranks import Classes, MatchRanks, match_ranks
-from ibc_pyg.metrics.exact.similarity import Metric, make_similarity, plain_float32
+from ibc_pyg.metrics.exact.similarity import Metric, make_similarity
 from ibc_pyg.metrics.inputs import (
     Array,
     LabelArray,

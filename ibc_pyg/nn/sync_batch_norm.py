@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +17,9 @@ class SyncBatchNorm(_BatchNorm):
 
     In training with several processes, mean and variance are those of the rows of all processes,
     and the running statistics are the same in all of them (the variance unbiased by the global
-    count). In evaluation, and with one process, it is `nn.BatchNorm1d/2d/3d`. Unlike
-    `nn.SyncBatchNorm` it also works on CPUs. Arguments and parameters are those of
-    `nn.BatchNorm2d`.
+    count). In evaluation, and with one process, it is `nn.BatchNorm1d/2d/3d`. On GPUs it is
+    `nn.SyncBatchNorm`, with torch's kernels; unlike that, it also works on CPUs. Arguments and
+    parameters are those of `nn.BatchNorm2d`.
 
     Shapes:
         - **input:** :math:`(N, C)` or :math:`(N, C, *)`; * the same in every process
@@ -29,15 +29,24 @@ class SyncBatchNorm(_BatchNorm):
         ValueError: If the input has fewer than 2 dimensions.
     """
 
+    # Not derived from `nn.SyncBatchNorm`, which DistributedDataParallel refuses on a CPU; its
+    # forward pass needs these two.
+    process_group = None
+    _check_non_zero_input_channels = nn.SyncBatchNorm._check_non_zero_input_channels
+
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() < 2:
             raise ValueError(f"input must be [N, C] or [N, C, *], got {list(input.shape)}")
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise each channel; returns a tensor shaped as `input`."""
+        out: Tensor
         if not self.training or world_size() == 1:
-            return super().forward(input)
-        out: Tensor = self._over_processes(input)
+            out = super().forward(input)
+        elif input.is_cuda:
+            out = nn.SyncBatchNorm.forward(cast(nn.SyncBatchNorm, self), input)
+        else:
+            out = self._over_processes(input)
         return out
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from ibc_pyg.parallel.collectives import process_rank, world_size
+from ibc_pyg.parallel.collectives import control_group, process_rank, world_size
 from ibc_pyg.parallel.processes import all_gather_tensors, is_distributed, is_main_process
 
 _logger = logging.getLogger(__name__)
@@ -50,12 +50,12 @@ def main_process_draws(device: torch.device) -> Iterator[None]:
         return
     names = ("cpu", "cuda") if device.type == "cuda" else ("cpu",)
     own = {name: state for name, state in random_state().items() if name in names}
-    shared = {}
-    for name, state in own.items():
-        sent = state.to(device)
-        dist.broadcast(sent, 0)
-        shared[name] = sent.cpu()
-    set_random_state(shared)
+    # States lie on the CPU: sent from there, no process waits for its GPU.
+    sent = torch.cat(list(own.values()))
+    dist.broadcast(sent, 0, group=control_group())
+    parts = torch.split(sent, [len(state) for state in own.values()])
+    # clone: torch reads a state from the start of the storage.
+    set_random_state({name: part.clone() for name, part in zip(own, parts, strict=True)})
     try:
         yield
     finally:

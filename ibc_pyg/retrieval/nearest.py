@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from ibc_pyg.errors import RunError
+from ibc_pyg.graph.products import plain_float32
 from ibc_pyg.metrics import nearest_neighbours
-from ibc_pyg.metrics.exact.similarity import cosine_squares, plain_float32
+from ibc_pyg.metrics.exact.similarity import cosine_squares
 from ibc_pyg.metrics.inputs import inverse_norms
 from ibc_pyg.retrieval.store.vectors import Vectors
 

@@ -10,22 +10,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from ibc_pyg.errors import RunError, printable
+from ibc_pyg.errors import ConfigError, RunError, printable
 from ibc_pyg.inference.embedder import Embedder, ModelSource
+from ibc_pyg.refinement import Parameters, parameters_of
 from ibc_pyg.retrieval.ann.record import AnnRecord, AnnSettings
 from ibc_pyg.retrieval.ann.searcher import Searcher
 from ibc_pyg.retrieval.calibration.stored import Calibration
 from ibc_pyg.retrieval.export import check_format, export
 from ibc_pyg.retrieval.fingerprint import Fingerprint
+from ibc_pyg.retrieval.hits import Hit
 from ibc_pyg.retrieval.lookup import Where, allowed_rows, hits_of, wanted_labels
 from ibc_pyg.retrieval.models import Model, check_same_model, open_model, reopen_model
-from ibc_pyg.retrieval.nearest import NearestRows
-from ibc_pyg.retrieval.queries import read_queries
+from ibc_pyg.retrieval.nearest import Mask, NearestRows
+from ibc_pyg.retrieval.queries import Queries, read_queries
+from ibc_pyg.retrieval.refined.record import RefinedRecord
+from ibc_pyg.retrieval.refined.search import RefinedSearcher, check_method, is_current
 from ibc_pyg.retrieval.store.catalogue import (
     Cursor,
     Skipped,
     State,
     count,
+    labels_in_use,
+    names_of_row,
     read_meta,
     read_state,
     skipped_files,
@@ -34,7 +40,7 @@ from ibc_pyg.retrieval.store.catalogue import (
 from ibc_pyg.retrieval.store.checks import problems
 from ibc_pyg.retrieval.store.connection import Connection
 from ibc_pyg.retrieval.store.entries import Entry, entries
-from ibc_pyg.retrieval.store.roots import Source, roots
+from ibc_pyg.retrieval.store.roots import Source, folder_of, root_folders, roots
 from ibc_pyg.retrieval.store.vectors import Vectors, map_vectors, vector_file
 from ibc_pyg.retrieval.store.writer import CATALOGUE
 
@@ -67,6 +73,7 @@ class IndexReader:
         self._embedder: Embedder | None = None
         self._mapped: tuple[State, Vectors] | None = None
         self._searcher = Searcher(self.path)
+        self._refined = RefinedSearcher(self.path)
         self._catalogue = Connection(self.path / CATALOGUE)
         with self._catalogue.reading() as sql:
             self._model_text = str(read_meta(sql, "model"))
@@ -78,6 +85,8 @@ class IndexReader:
         k: int = 10,
         where: Where | None = None,
         min_similarity: float | None = None,
+        refine: str | None = None,
+        parameters: Parameters | None = None,
     ) -> Any:
         """Find the pictures most similar to a query, most similar first.
 
@@ -87,6 +96,9 @@ class IndexReader:
             k: Number of pictures, >= 1; all there are if there are fewer.
             where: Filter: `{"label": "apple"}`, or several classes in a list.
             min_similarity: Leave out less similar pictures.
+            refine: `aqe` refines the queries alone; `dba` searches the vectors that `refine` of
+                `Index` stored. The similarities are those of refined vectors, without `strangers`.
+            parameters: Parameters of `aqe`; None takes the defaults.
 
         Returns:
             A list of `Hit`; for several queries a list of such lists. Equally similar pictures are
@@ -95,34 +107,54 @@ class IndexReader:
 
         Raises:
             ValueError: If an argument is out of range or not finite.
-            RunError: If a picture cannot be read, the model is missing or another one, or the
-                index is damaged.
+            RunError: If a picture cannot be read, the model is missing or another one, the index
+                is damaged, or its refined vectors are missing or stale.
         """
         if isinstance(k, bool) or not isinstance(k, int) or k < 1:
             raise ValueError(f"k must be an integer >= 1, not {k!r}")
         if min_similarity is not None and not -1 <= min_similarity <= 1:
             raise ValueError(f"min_similarity must be in [-1, 1], not {min_similarity!r}")
-        labels = wanted_labels(where)
+        if refine is not None:
+            check_method(refine)
         queries = read_queries(query, self.dim, self.model)
+        lists = self.search_queries(queries, k, where, min_similarity, refine, parameters)
+        return lists[0] if queries.single else lists
+
+    def search_queries(
+        self,
+        queries: Queries,
+        k: int = 10,
+        where: Where | None = None,
+        min_similarity: float | None = None,
+        refine: str | None = None,
+        parameters: Parameters | None = None,
+    ) -> list[list[Hit]]:
+        """Find the pictures most similar to each query; see `search`."""
+        labels = wanted_labels(where)
         with self._snapshot() as (sql, vectors):
             allowed = allowed_rows(sql, len(vectors), labels)
-            found = self._searcher.search(
-                vectors,
-                read_state(sql).generation,
-                AnnSettings.of(sql),
-                queries.vectors,
-                k,
-                allowed,
-            )
+            found = self._find(sql, vectors, queries.vectors, k, allowed, refine, parameters)
             lists = hits_of(sql, found, queries.digests, labels, min_similarity)
             calibration = Calibration.of(sql, self.fingerprint.digest)
-        if calibration is not None:
+        if calibration is not None and refine is None:
             rates = calibration.rates
             lists = [
                 [replace(h, strangers=rates.strangers(h.similarity)) for h in hits]
                 for hits in lists
             ]
-        return lists[0] if queries.single else lists
+        return lists
+
+    def file_of(self, row: int) -> Path | None:
+        """Return a file of a row; None if there is no such row, or all its files were removed."""
+        with self._catalogue.reading() as sql:
+            names = names_of_row(sql, row)
+            folders = root_folders(sql)
+            return folder_of(folders, names[0].root) / names[0].path if names else None
+
+    def labels(self) -> list[str]:
+        """Return the classes of the pictures that can be found, sorted."""
+        with self._catalogue.reading() as sql:
+            return labels_in_use(sql)
 
     def nearest(self, vectors: Vectors, k: int) -> NearestRows:
         """Find the rows most similar to vectors; as `search`, without names.
@@ -214,6 +246,20 @@ class IndexReader:
         return None if found is None else found.record
 
     @property
+    def refined(self) -> tuple[RefinedRecord, bool] | None:
+        """The stored refined vectors and whether they are current; None without them.
+
+        Raises:
+            RunError: If their record is damaged.
+        """
+        record = RefinedRecord.read(self.path)
+        if record is None:
+            return None
+        with self._snapshot() as (sql, vectors):
+            live = allowed_rows(sql, len(vectors), None)
+            return record, is_current(record, vectors, live, self.fingerprint.digest)
+
+    @property
     def calibration(self) -> Calibration | None:
         """Thresholds of similarity, made by `Index.calibrate`; None without them."""
         with self._catalogue.reading() as sql:
@@ -247,6 +293,7 @@ class IndexReader:
         """Close the files."""
         self._catalogue.close()
         self._searcher.close()
+        self._refined.close()
         self._mapped = None
 
     def __enter__(self) -> Self:
@@ -274,6 +321,34 @@ class IndexReader:
         except (ValueError, TypeError) as error:
             raise RunError(f"{printable(self.path)} is damaged: its model is not named") from error
         return reopen_model(source, self.path, trust_code=self._trust_code)
+
+    def _find(
+        self,
+        sql: Cursor,
+        vectors: Vectors,
+        queries: Vectors,
+        k: int,
+        allowed: Mask | None,
+        refine: str | None,
+        parameters: Parameters | None,
+    ) -> NearestRows:
+        """Search one state of the index, with refined vectors if `refine` names a method."""
+        generation, settings = read_state(sql).generation, AnnSettings.of(sql)
+
+        def plain(x: Vectors, number: int, mask: Mask | None) -> NearestRows:
+            return self._searcher.search(vectors, generation, settings, x, number, mask)
+
+        if refine is None or not len(vectors):
+            return plain(queries, k, allowed)
+        live = allowed_rows(sql, len(vectors), None)
+        if refine == "aqe":
+            p = parameters_of(refine) if parameters is None else parameters
+            return plain(self._refined.expand(queries, vectors, live, plain, p), k, allowed)
+        if parameters is not None:
+            raise ConfigError(f"the parameters of {refine} are those of its stored vectors")
+        return self._refined.search(
+            queries, k, vectors, settings, (live, allowed), plain, self.fingerprint.digest
+        )
 
     @contextmanager
     def _snapshot(self) -> Iterator[tuple[Cursor, Vectors]]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ from ibc_pyg.parallel.precision import gradient_scaler
 from ibc_pyg.parallel.processes import all_gather_tensors
 from ibc_pyg.training.experiment import Experiment
 from ibc_pyg.training.monitor.statistics import gradient_norms
+
+_NOTHING: Mapping[str, Tensor] = MappingProxyType({})
 
 SMALLEST_SCALE = 2.0**-14
 """Smallest scale of 16-bit gradients, which halves at each step with infinite gradients: reached
@@ -71,15 +74,19 @@ class DivergenceMonitor:
         self.last = TakenStep(number, lr, values, batch.rows)
         self._pending.append(self.last)
 
-    def check(self) -> dict[str, float]:
+    def check(self, beside: Mapping[str, Tensor] = _NOTHING) -> dict[str, float]:
         """Return the values of the newest step as numbers.
+
+        Args:
+            beside: Scalars that are read in the same synchronisation, and returned unchecked.
 
         Raises:
             DivergenceError: At the first step since the last check with a value that is not finite.
                 Values are means over all processes, so each process finds the same step.
         """
         steps, self._pending = self._pending, []
-        joined = torch.stack([value for step in steps for value in step.values.values()])  # [V]
+        of_steps = [value for step in steps for value in step.values.values()]
+        joined = torch.stack([*of_steps, *(value.float() for value in beside.values())])  # [V]
         numbers = iter(joined.tolist())
         table = [dict(zip(step.values, numbers, strict=False)) for step in steps]
         for step, values in zip(steps, table, strict=True):
@@ -89,7 +96,7 @@ class DivergenceMonitor:
             raise DivergenceError(
                 "the gradient is not finite, in 16-bit floats,", steps[-1], table[-1]
             )
-        return table[-1]
+        return table[-1] | dict(zip(beside, numbers, strict=True))
 
     def check_state(self, experiment: Experiment) -> None:
         """Check weights and optimiser state, before they are evaluated or saved.

@@ -21,9 +21,11 @@ from ibc_pyg.builders.optimizer import build_optimizer
 from ibc_pyg.builders.plugged import import_plugs, with_kept_code
 from ibc_pyg.builders.schedule import own_schedule
 from ibc_pyg.config import Config
-from ibc_pyg.config.evaluate import REFINERS
+from ibc_pyg.config.evaluate import REFINERS, TRAINED_REFINER
 from ibc_pyg.data.sampling import PKSampler, SamplerSettings, make_sampler
+from ibc_pyg.errors import ConfigError
 from ibc_pyg.evaluation.own_metrics import check_metrics
+from ibc_pyg.evaluation.refined import check_refine_options
 from ibc_pyg.inference.own_refiner import check_refiner
 from ibc_pyg.losses.intra_batch import IntraBatchLoss
 from ibc_pyg.nn.model import IntraBatchModel
@@ -132,6 +134,7 @@ def setup(
         channels=data.transform.channels,
         trust_code=trust_code,
     ).to(fabric.device)
+    loss.teacher_precision = fabric.autocast
     if fabric.world_size > 1:
         model = span_processes(config.model, model)
         seed_dropout(train.seed)
@@ -154,5 +157,11 @@ def _check_evaluation(config: Config, data: Data) -> None:
     evaluate, test = config.evaluate, data.splits.test
     separate = test is not None and test.gallery is not None
     check_metrics(evaluate.metrics, separate=separate)
+    check_refine_options(evaluate)
+    if evaluate.refine == TRAINED_REFINER:
+        raise ConfigError(
+            "evaluate.refine = refiner needs a trained refiner; train the run without it, then: "
+            "run.py refine RUN_DIR, run.py evaluate RUN_DIR --refine refiner"
+        )
     if evaluate.refine not in REFINERS:
         check_refiner(evaluate.refine, evaluate.refine_size, separate=separate)

@@ -126,7 +126,7 @@ class _Attempt:
         self.speed.add(experiment.sampler.batch_size)
         checked = due or checks_each_step(experiment)
         if checked:
-            values = self.monitor.check()
+            values = self.monitor.check(self.statistics.collect())
         if due:
             self._record(values | {"train/lr": lr}, bar)
         if self.stop.agreed():
@@ -138,7 +138,7 @@ class _Attempt:
 
     def _record(self, values: dict[str, float], bar: Progress) -> None:
         optimizer, sampler = self.experiment.optimizer, self.sampler
-        values |= self.speed.record() | self.statistics.collect() | learning_rates(optimizer)
+        values |= self.speed.record() | learning_rates(optimizer)
         memory = memory_in_use(self.experiment.fabric.device)
         self.training.tracker.log(self.progress.step, values | memory)
         done = round((sampler.epoch + sampler.step / len(self.loader)) * self.nominal)

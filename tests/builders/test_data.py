@@ -1,6 +1,7 @@
 """The use of a given validation part."""
 
 import pytest
+import torch
 from PIL import Image
 
 from ibc_pyg.builders.data import build_data, recorded_data
@@ -39,3 +40,22 @@ def test_another_selection_does_not_use_it_and_says_so(root, caplog):
     assert data.splits.val is None
     assert names(data, data.splits.train) == {"a", "b"}
     assert "the 4 validation images are not used: select is last" in caplog.text
+
+
+def test_processes_of_a_machine_share_its_cores(root, monkeypatch):
+    monkeypatch.setattr("ibc_pyg.data.loading.loader.cpu_count", lambda: 64)
+    assert build_data(folder_config(root, "--data.workers", "null")).workers == 8
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "16")
+    assert build_data(folder_config(root, "--data.workers", "null")).workers == 3
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_batches_are_in_the_memory_format_that_is_set(root, last):
+    from ibc_pyg.data.loading.loader import eval_loader
+
+    data = build_data(folder_config(root, "--train.channels_last", str(last).lower()))
+    loading = data.loading(torch.device("cpu"))
+    (batch,) = eval_loader(data.table, data.splits.train, data.transform, 4, loading)
+    layout = torch.channels_last if last else torch.contiguous_format
+    assert batch.images.is_contiguous(memory_format=layout)

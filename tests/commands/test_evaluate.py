@@ -109,7 +109,7 @@ def test_scores_of_a_run_equal_its_summary(capsys, tmp_path, runs):
     assert (runs["a"] / "descriptors.safetensors").stat().st_mtime_ns == kept
 
 
-@pytest.mark.parametrize("method", ["knn", "k_reciprocal", "cluster"])
+@pytest.mark.parametrize("method", ["mpn", "mpn_k_reciprocal", "mpn_cluster"])
 def test_refinement_adds_a_row(capsys, tmp_path, runs, method):
     found, table = evaluate(capsys, tmp_path, runs["a"], "--refine", method, "--refine-size", "5")
     assert list(table) == ["a", f"a [refine {method} 5]"]
@@ -136,12 +136,12 @@ def test_reranking_adds_a_row(capsys, tmp_path, runs):
 def test_an_ensemble_concatenates_descriptors(capsys, tmp_path, runs):
     file = tmp_path / "e.npz"
     found, table = evaluate(
-        capsys, tmp_path, runs["a"], runs["b"], "--refine", "knn", "--save-embeddings", file
+        capsys, tmp_path, runs["a"], runs["b"], "--refine", "mpn", "--save-embeddings", file
     )
     assert list(table) == [
         name + more
         for name in ("a", "b", "mean of 2", "ensemble of 2")
-        for more in ("", " [refine knn 7]")
+        for more in ("", " [refine mpn 7]")
     ]
     assert [each["run"] for each in found["runs"]] == ["a", "b"]
     descriptors = [EvalSet(load_run(runs[name])).extract().queries for name in "ab"]
@@ -153,7 +153,7 @@ def test_an_ensemble_concatenates_descriptors(capsys, tmp_path, runs):
         assert found["mean"][name] == pytest.approx(sum(values) / 2)
         refined = [each["refined"][name] for each in found["runs"]]
         assert found["mean"]["refined"][name] == pytest.approx(sum(refined) / 2)
-    alone, _ = evaluate(capsys, tmp_path, runs["b"], "--refine", "knn")
+    alone, _ = evaluate(capsys, tmp_path, runs["b"], "--refine", "mpn")
     assert found["runs"][1]["refined"] == alone["refined"]
     # The saved descriptors are those of the last row: the refined ensemble.
     with np.load(file) as saved:
@@ -174,12 +174,12 @@ def test_views_are_named_and_averaged(capsys, tmp_path, runs):
 def test_queries_and_gallery(capsys, tmp_path, shop):
     file = tmp_path / "shop.npz"
     found, table = evaluate(
-        capsys, tmp_path, shop, "--flip", "--crops", "5", "--refine", "k_reciprocal", "--rerank",
-        "--save-embeddings", file,
+        capsys, tmp_path, shop, "--flip", "--crops", "5", "--refine", "mpn_k_reciprocal",
+        "--rerank", "--save-embeddings", file,
     )  # fmt: skip
     assert list(table) == [
         "run [flip, 5 crops]",
-        "run [flip, 5 crops, refine k_reciprocal 7]",
+        "run [flip, 5 crops, refine mpn_k_reciprocal 7]",
         "run [flip, 5 crops, re-ranked]",
     ]
     # The protocol of the data set is not part of the configuration.
@@ -243,9 +243,9 @@ def test_invalid_input_is_a_one_line_error(capsys, tmp_path, runs, shop):
     assert "--embeddings FILE" in fails(capsys)
     assert "not a folder" in fails(capsys, a, tmp_path / "none")
     assert "inshop against digits" in fails(capsys, a, shop)
-    assert "without message passing" in fails(capsys, a, plain, "--refine", "knn")
+    assert "without message passing" in fails(capsys, a, plain, "--refine", "mpn")
     assert "evaluate.refine_size is 9000" in fails(
-        capsys, a, "--refine", "knn", "--refine-size", "9000"
+        capsys, a, "--refine", "mpn", "--refine-size", "9000"
     )
     assert "all crops are the same" in fails(capsys, plain, "--crops", "5")
     assert "--crops" in fails(capsys, a, "--crops", "3")
@@ -276,7 +276,7 @@ def test_outputs_do_not_overwrite_inputs(capsys, tmp_path, runs):
 def test_invalid_combinations_of_runs_and_options(capsys, runs):
     assert "given twice" in fails(capsys, runs["a"], runs["a"] / ".." / runs["a"].name)
     assert "plain: a run without message passing" in fails(
-        capsys, runs["a"], runs["plain"], "--refine", "knn"
+        capsys, runs["a"], runs["plain"], "--refine", "mpn"
     )
     assert "no effect without --refine" in fails(capsys, runs["a"], "--refine-size", "5")
 
@@ -286,13 +286,21 @@ def test_all_seeds_of_an_ensemble_are_printed(capsys, runs):
     assert "seeds 0, 1" in " ".join(capsys.readouterr().out.split())
 
 
+def clouds_of(count, classes):
+    y = np.arange(count) % classes
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(classes, 8))[y] + rng.normal(size=(count, 8)), y
+
+
 def test_embeddings_exclude_options_of_runs(capsys, tmp_path, runs):
     file = tmp_path / "e.npz"
     np.savez(file, embeddings=np.eye(4, 2), labels=[0, 0, 1, 1])
     assert command(["evaluate", "--embeddings", str(file), "--ks", "1,999999999"]) == 0
     capsys.readouterr()
     assert "one or the other" in fails(capsys, runs["a"], "--embeddings", file)
-    for option in (["--refine", "knn"], ["--flip"], ["--crops", "5"], ["--refine-size", "2"],
+    refined = fails(capsys, "--embeddings", file, "--refine", "mpn")
+    assert "--refine mpn needs a model; embeddings alone are refined by aqe" in refined
+    for option in (["--flip"], ["--crops", "5"], ["--refine-size", "2"],
                    ["--save-embeddings", "x.npz"]):  # fmt: skip
         assert f"{option[0]} needs a model" in fails(capsys, "--embeddings", file, *option)
     np.savez(file, embeddings=np.eye(4, 2), labels=[0, 1, 2, 3])
@@ -301,6 +309,43 @@ def test_embeddings_exclude_options_of_runs(capsys, tmp_path, runs):
     assert "e.npz" in fails(capsys, "--embeddings", file)
     file.write_bytes(b"")
     assert "e.npz" in fails(capsys, "--embeddings", file)
+
+
+@pytest.mark.parametrize("method", ["aqe", "dba", "gcr", "diffusion", "gnn", "k_reciprocal"])
+def test_embeddings_are_refined_without_a_model(capsys, tmp_path, method):
+    x, y = clouds_of(60, 6)
+    np.savez(tmp_path / "e.npz", embeddings=x, labels=y)
+    np.savez(tmp_path / "g.npz", embeddings=x[:20], labels=y[:20], gallery=x[20:],
+             gallery_labels=y[20:])  # fmt: skip
+    for file in ("e.npz", "g.npz"):
+        found, text = evaluate(capsys, tmp_path, "--embeddings", tmp_path / file, "--refine",
+                               method, "--refine-k", 4)  # fmt: skip
+        assert found["refined"]["refine"] == method
+        assert found["refined"]["refine_k"] == 4
+        assert found["refined"]["MAP@R"] >= found["MAP@R"] - 0.02
+        assert any(f"refine {method} (k 4, " in row for row in text)
+        lists = method in ("diffusion", "gnn", "k_reciprocal")
+        assert ("NMI" in found["refined"]) == (file == "e.npz" and not lists)
+
+
+def test_refinement_of_a_run_and_of_an_ensemble(capsys, tmp_path, runs):
+    one, _ = evaluate(capsys, tmp_path, runs["a"], "--refine", "dba", "--refine-share", 1)
+    assert one["refined"]["R@1"] == pytest.approx(one["R@1"])
+    both, text = evaluate(capsys, tmp_path, runs["a"], runs["plain"], "--refine", "gnn")
+    assert both["ensemble"]["refined"]["MAP@R"] > 0
+    assert any(row.startswith("ensemble of 2 [refine gnn (k 10") for row in text)
+    saved = ["--refine", "aqe", "--save-embeddings", tmp_path / "x.npz"]
+    assert "use --refine dba" in fails(capsys, runs["a"], *saved)
+
+
+def test_parameters_that_do_not_apply(capsys, runs):
+    for method in ("none", "mpn"):
+        message = fails(capsys, runs["a"], "--refine", method, "--refine-k", 3)
+        assert "refine_k has no effect" in message
+    message = fails(capsys, runs["a"], "--refine", "k_reciprocal", "--refine-size", 7)
+    assert "or --refine mpn_k_reciprocal for k-reciprocal neighbourhoods" in message
+    message = fails(capsys, runs["a"], "--refine", "k_reciprocal", "--refine-rounds", 2)
+    assert "k_reciprocal has no parameter rounds" in message
 
 
 def test_weights_that_are_not_finite_are_a_one_line_error(capsys, tmp_path, runs):
@@ -313,4 +358,4 @@ def test_weights_that_are_not_finite_are_a_one_line_error(capsys, tmp_path, runs
         broken / "model.safetensors",
     )  # fmt: skip
     assert "NaN" in fails(capsys, broken)
-    assert "NaN" in fails(capsys, broken, "--refine", "knn", "--rerank")
+    assert "NaN" in fails(capsys, broken, "--refine", "mpn", "--rerank")

@@ -173,3 +173,22 @@ def test_labels_replace_names_where_rows_are_shown(tmp_path):
 def test_labels_that_name_nothing(given, says):
     with pytest.raises(ConfigError, match=says):
         parse_labels([given], ["steps=1", "steps=0"])
+
+
+def test_own_metrics_are_columns_in_their_own_unit(tmp_path):
+    a, b = summaries([0.6, 0.7]), summaries([0.6, 0.8])
+    results = {
+        Setting("a"): [one | {"own/spread": 31.25} for one in a],
+        Setting("b"): [one | {"own/spread": 40.0} for one in b],
+        Setting("c"): summaries([0.5, 0.5]),
+    }
+    comparison = Comparison(make_rows(results), "x", environment())
+    write_tables(comparison, tmp_path)
+    assert comparison.metrics[-1] == "own/spread"
+    assert comparison.rows[1].differences["own/spread"].mean == pytest.approx(8.75)
+    markdown = (tmp_path / "table.md").read_text()
+    assert "| 31.25 ± 0 |" in markdown
+    assert "| 40 ± 0 |" in markdown
+    assert "own/spread" in (tmp_path / "table.html").read_text()
+    assert r"$31.25 \pm 0$" in (tmp_path / "table.tex").read_text()
+    assert "own/spread" not in comparison.headlines  # figures have percent on their axes

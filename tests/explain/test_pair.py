@@ -67,7 +67,7 @@ def test_average_pooling_has_the_closed_form(pictures):
     embedder = embedder_of("conv4", "{width: 8, pooling: avg}")
     found = explain_pair(embedder, *pictures)
     backbone = embedder.backbone
-    pixels = torch.cat([embedder.pixels(each) for each in pictures])
+    pixels = torch.cat([embedder.prepare(each) for each in pictures])
     with torch.no_grad():
         f = backbone.features(embedder.transform.normalise(pixels)).double()
         weight, bias = (p.double() for p in backbone.embedding.parameters())

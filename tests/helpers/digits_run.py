@@ -15,7 +15,7 @@ OPTIONS = [
     "--data.transform", "glyphs", "--data.transform_args", "{image_size: 8}",
     "--model.backbone_args", "{width: 8}", "--model.embedding_dim", "32", "--model.heads", "2",
     "--train.epochs", "3", "--train.lr", "0.01", "--train.lr_milestones", "[2]",
-    "--select", "last",
+    "--select", "last", "--train.device", "cpu",
 ]  # fmt: skip
 
 

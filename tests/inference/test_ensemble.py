@@ -88,7 +88,7 @@ def test_galleries_are_compared():
 
 def test_mean_contains_metrics_only():
     scores = [
-        {"R@1": 0.5, "NMI": 0.2, "queries": 9.0, "refine": "knn", "refine_size": 7},
-        {"R@1": 0.7, "queries": 9.0, "refine": "knn", "refine_size": 7},
+        {"R@1": 0.5, "NMI": 0.2, "queries": 9.0, "refine": "mpn", "refine_size": 7},
+        {"R@1": 0.7, "queries": 9.0, "refine": "mpn", "refine_size": 7},
     ]
     assert mean_scores(scores) == pytest.approx({"R@1": 0.6})

@@ -9,8 +9,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from ibc_pyg.config import EvaluateConfig
+from ibc_pyg.config.evaluate import MPN_REFINERS
 from ibc_pyg.errors import RunError
-from ibc_pyg.evaluation.scores import refine_and_score, score
+from ibc_pyg.evaluation.refined import refine_and_score
+from ibc_pyg.evaluation.scores import score
 from ibc_pyg.graph import k_reciprocal_groups, knn, threshold
 from ibc_pyg.inference.extract import Descriptors, EvalDescriptors
 from ibc_pyg.inference.neighbour_groups import neighbours_for
@@ -20,7 +22,7 @@ from ibc_pyg.nn.model import IntraBatchModel, complete_batch
 from ibc_pyg.nn.mpn import MPN
 
 D = 16
-METHODS = ("knn", "k_reciprocal", "cluster")
+METHODS = tuple(MPN_REFINERS)
 
 
 def make_model(*, graph=complete_batch, **arguments):
@@ -68,7 +70,7 @@ def test_batched_refinement_equals_one_by_one(method, size):
     model, descriptors = make_model(), same_set()
     refined = refine(model, descriptors, method, size)
     x = descriptors.queries.vectors
-    expected = one_by_one(model, x, neighbours_for(x, method, size), x)
+    expected = one_by_one(model, x, neighbours_for(x, MPN_REFINERS[method], size), x)
     assert refined.gallery is None
     # float32: a batched product against many small ones.
     torch.testing.assert_close(refined.queries.vectors, expected, atol=1e-5, rtol=0)
@@ -80,7 +82,7 @@ def test_queries_are_refined_with_the_gallery_only(method):
     model, descriptors = make_model(), two_sets()
     q, g = descriptors.queries.vectors, descriptors.gallery.vectors
     refined = refine(model, descriptors, method, 5)
-    expected = one_by_one(model, q, neighbours_for(q, method, 5, gallery=g), g)
+    expected = one_by_one(model, q, neighbours_for(q, MPN_REFINERS[method], 5, gallery=g), g)
     torch.testing.assert_close(refined.queries.vectors, expected, atol=1e-5, rtol=0)
     alone = refine(model, EvalDescriptors(descriptors.gallery, None), method, 5)
     assert torch.equal(refined.gallery.vectors, alone.queries.vectors)
@@ -160,7 +162,7 @@ def test_the_graph_of_the_model_is_used(graph, conv):
 def test_other_outputs_of_the_mpn(arguments, width):
     model, descriptors = make_model(**arguments), same_set()
     model.train()
-    refined = refine(model, descriptors, "knn", 4).queries.vectors
+    refined = refine(model, descriptors, "mpn", 4).queries.vectors
     assert model.training, "the mode is restored"
     assert refined.shape == (60, width)
     torch.testing.assert_close(refined.norm(dim=1), torch.ones(60))
@@ -190,7 +192,7 @@ def test_clusters_are_cut_and_filled_up_by_brute_force(size, own_gallery):
     g = unit(90, 2)
     x = g if own_gallery else unit(30, 1)
     found = neighbours_for(x, "cluster", size, gallery=None if own_gallery else g, seed=5)
-    assigned, _ = kmeans(g, 90 // size, KMeansSettings(seed=5))
+    assigned, *_ = kmeans(g, 90 // size, KMeansSettings(seed=5))
     centres = np.stack([g[assigned == c].double().mean(0) for c in range(90 // size)])
     for row, vector in enumerate(x.double()):
         closeness = (g.double() @ vector).numpy()
@@ -207,7 +209,7 @@ def test_clusters_are_cut_and_filled_up_by_brute_force(size, own_gallery):
 @pytest.mark.parametrize("method", METHODS)
 def test_no_image_is_its_own_neighbour_even_among_duplicates(method):
     x = F.normalize(torch.ones(40, D), dim=1)
-    others = neighbours_for(x, method, 7)
+    others = neighbours_for(x, MPN_REFINERS[method], 7)
     assert others.shape == (40, 6)
     assert not (others == torch.arange(40)[:, None]).any()
     assert all(len(set(row)) == 6 for row in others.tolist())
@@ -216,31 +218,31 @@ def test_no_image_is_its_own_neighbour_even_among_duplicates(method):
 @pytest.mark.parametrize("method", METHODS)
 def test_as_many_neighbours_as_there_are_images(method):
     x = unit(9, 0)
-    for row, others in enumerate(neighbours_for(x, method, 9).tolist()):
+    for row, others in enumerate(neighbours_for(x, MPN_REFINERS[method], 9).tolist()):
         assert sorted([row, *others]) == list(range(9))
     q = unit(3, 1)
-    for others in neighbours_for(q, method, 10, gallery=x).tolist():
+    for others in neighbours_for(q, MPN_REFINERS[method], 10, gallery=x).tolist():
         assert sorted(others) == list(range(9))
 
 
 def test_invalid_refinements():
     descriptors = same_set(6)
     with pytest.raises(RunError, match=r"evaluate\.refine_size is 7.* 6 images"):
-        refine(make_model(), descriptors, "knn", 7)
+        refine(make_model(), descriptors, "mpn", 7)
     plain = IntraBatchModel(nn.Flatten(), None, [], nn.Linear(D, 3))
     assert refine(plain, descriptors, "none", 7) is descriptors
     with pytest.raises(RunError, match="without message passing"):
-        refine(plain, descriptors, "knn", 3)
+        refine(plain, descriptors, "mpn", 3)
     with pytest.raises(RunError, match=r"evaluate\.refine_size = 3"):
-        refine(make_model(graph=partial(knn, k=5)), descriptors, "knn", 3)
+        refine(make_model(graph=partial(knn, k=5)), descriptors, "mpn", 3)
 
 
 def test_scores_name_the_refinement():
     model, descriptors = make_model(), same_set()
-    config = EvaluateConfig(refine="k_reciprocal", refine_size=5)
+    config = EvaluateConfig(refine="mpn_k_reciprocal", refine_size=5)
     scores = refine_and_score(model, descriptors, config, seed=3)
-    assert (scores["refine"], scores["refine_size"]) == ("k_reciprocal", 5)
-    refined = refine(model, descriptors, "k_reciprocal", 5, seed=3)
+    assert (scores["refine"], scores["refine_size"]) == ("mpn_k_reciprocal", 5)
+    refined = refine(model, descriptors, "mpn_k_reciprocal", 5, seed=3)
     expected = score(refined, config, seed=3)
     assert {name: scores[name] for name in expected} == expected
     assert expected["kmeans_seed"] == 3

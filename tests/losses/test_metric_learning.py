@@ -77,7 +77,7 @@ def test_every_loss_gives_a_scalar_with_gradients(name):
         ("TripletMarginLoss", {"distance": {"name": "Nowhere"}}, None, {}, "Nowhere"),
         ("TripletMarginLoss", {}, "TripletMiner", {}, "TripletMarginMiner"),
         ("TripletMarginLoss", {}, "TripletMarginMiner", {"kind": 1}, "kind"),
-        ("P2SGradLoss", {}, None, {}, "descriptors_dim"),
+        ("RankedListLoss", {}, None, {}, "margin"),
     ],
 )
 def test_mistakes_are_one_line(name, args, miner, miner_args, says):

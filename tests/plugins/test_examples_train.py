@@ -174,7 +174,7 @@ def test_a_tracker_that_raises_does_not_stop_the_run(tmp_path, capsys):
 def test_neighbours_of_the_user_give_the_same_as_knn(trained, monkeypatch):
     run = trained("refiner", monkeypatch)
     refined = json.loads((run / "summary.json").read_text())["refined"]
-    knn = evaluate(run, refine="knn", trust_code=True)["refined"]
+    knn = evaluate(run, refine="mpn", trust_code=True)["refined"]
     assert refined["R@1"] == pytest.approx(knn["R@1"], abs=1e-3)
     assert refined["refine"] == "refiner.py:nearest"
 

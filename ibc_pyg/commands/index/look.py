@@ -41,6 +41,10 @@ def _info(arguments: argparse.Namespace) -> int:
             f"{counts['removed']:,} files removed, {counts['skipped']:,} skipped",
         )
         info(out, f"search: {index.ann or 'exact'}")
+        if index.refined is not None:
+            record, current = index.refined
+            state = "" if current else f", stale; make them again: index refine {index.path}"
+            info(out, f"refined vectors: {record}{state}")
         if unused := counts["vectors"] - counts["pictures"]:
             info(out, f"{unused:,} vectors are not used any more: index compact {index.path}")
         if not index.complete:

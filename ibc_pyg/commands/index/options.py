@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,6 +81,15 @@ def open_index(arguments: argparse.Namespace) -> Index:
         weights=arguments.weights,
         trust_code=arguments.trust_code,
     )
+
+
+def refuse_parameters(given: Mapping[str, object], what: str) -> None:
+    """Refuse parameters of refinement that have no effect."""
+    from ibc_pyg.errors import UserError
+
+    for name, value in given.items():
+        if value is not None:
+            raise UserError(f"--refine-{name} has no effect on {what}; omit it")
 
 
 def check_batch_size(arguments: argparse.Namespace) -> None:

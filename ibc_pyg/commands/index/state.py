@@ -1,4 +1,4 @@
-"""Actions on the state of an index: calibrate, compact, rebuild, relocate, verify."""
+"""Actions on the state of an index: calibrate, compact, rebuild, refine, relocate, verify."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ibc_pyg.commands.index.options import add_ann, add_model, open_index
+from ibc_pyg.commands.index.options import add_ann, add_model, open_index, refuse_parameters
+from ibc_pyg.commands.options.refine import add_refine_parameters, refine_parameters
 
 
 def add_actions(actions: Any) -> None:
@@ -33,6 +34,19 @@ def add_actions(actions: Any) -> None:
     rebuild.add_argument("index", type=Path, metavar="INDEX")
     add_ann(rebuild)
     rebuild.set_defaults(act=_rebuild)
+
+    refine = actions.add_parser(
+        "refine", help="store refined vectors for `search --refine`", allow_abbrev=False
+    )
+    refine.add_argument("index", type=Path, metavar="INDEX")
+    refine.add_argument(
+        "--refine",
+        default="dba",
+        metavar="METHOD",
+        help="dba, or none to delete the stored vectors (default: dba)",
+    )
+    add_refine_parameters(refine)
+    refine.set_defaults(act=_refine)
 
     relocate = actions.add_parser(
         "relocate", help="tell the index that its pictures were moved", allow_abbrev=False
@@ -100,6 +114,31 @@ def _rebuild(arguments: argparse.Namespace) -> int:
     with Index.open(arguments.index) as index:
         if index.rebuild(arguments.ann, arguments.recall, progress=out) is None:
             info(out, f"{index.path} is searched exactly: {len(index):,} pictures")
+    return 0
+
+
+def _refine(arguments: argparse.Namespace) -> int:
+    from ibc_pyg.commands.options.common import console
+    from ibc_pyg.console import info
+    from ibc_pyg.errors import program
+    from ibc_pyg.refinement import parameters_of
+    from ibc_pyg.retrieval.index import Index
+
+    method, out = arguments.refine, console()
+    given = refine_parameters(arguments)
+    if method == "none":
+        refuse_parameters(given, "none")
+    parameters = None if method == "none" else parameters_of(method, **given)
+    with Index.open(arguments.index) as index:
+        record = index.refine(method, parameters, progress=out)
+        if record is None:
+            info(out, f"{index.path} has no refined vectors")
+            return 0
+        info(
+            out,
+            f"{len(index):,} pictures refined by {record}; search: {program()} search "
+            f"{index.path} PICTURE --refine {record.method}",
+        )
     return 0
 
 

@@ -28,7 +28,7 @@ class Batch:
     """Images with their labels.
 
     Attributes:
-        images: float32 `[B, C, H, W]`, transformed, channels last in memory.
+        images: float32 `[B, C, H, W]`, transformed; in memory as `Loading.channels_last` says.
         labels: Class of each image in the table, int64 `[B]`.
         rows: Row of each image in the table, int64 `[B]`.
         skipped: Images that should have been in the batch and could not be read.

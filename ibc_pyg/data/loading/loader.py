@@ -43,6 +43,8 @@ class Loading:
             shorter side keeps `transform.resize` pixels: about twice as fast at 2,000 px.
             Training crops are then taken from the smaller image, as they are from the cache; test
             pixels differ by less than half a grey level on average.
+        channels_last: Whether images are channels last in memory, as kernels of a network should be
+            then.
     """
 
     workers: int = 0
@@ -51,6 +53,7 @@ class Loading:
     cache: ImageCache | None = None
     on_error: OnError = "stop"
     shrink: bool = False
+    channels_last: bool = False
 
     def source(self, table: ImageTable, transform: Transform) -> ImageSource:
         """Return the source of the images of `table`."""
@@ -70,6 +73,7 @@ class Loader:
         self.skipped: dict[int, str] = {}
         self.transform = dataset.transform
         self.device = torch.device(loading.device)
+        self.channels_last = loading.channels_last
         self._keys = keys
         pin_memory = loading.pin_memory
         self._loader: DataLoader[Pixels | ReadFailure] = DataLoader(
@@ -117,6 +121,8 @@ class Loader:
             images = self.transform.normalise(pixels)  # [B, C, S, S]
         else:
             images = self.transform.finish(pixels, batch.draws, batch.first)  # [B, C, S, S]
+        if not self.channels_last:
+            images = images.contiguous()
         return Batch(images, labels, batch.rows, batch.skipped)
 
 

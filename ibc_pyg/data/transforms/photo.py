@@ -11,7 +11,7 @@ from torch import Tensor
 from ibc_pyg.data.transforms.base import Draws, Images, Transform
 from ibc_pyg.data.transforms.colour import Colour
 from ibc_pyg.data.transforms.crops import ATTEMPTS, erasing_boxes, random_resized_crops
-from ibc_pyg.data.transforms.pixels import as_channels, resize
+from ibc_pyg.data.transforms.pixels import as_channels, constants, resize
 from ibc_pyg.errors import ConfigError
 
 _CROP = 2 * ATTEMPTS + 2
@@ -101,8 +101,7 @@ class PhotoTransform(Transform):
         boxes = erasing_boxes(
             self.image_size, erase, self.erase_probability, self.erase_scale, self.erase_ratio
         )
-        value = torch.tensor(self.erase_value[: self.channels], device=images.device)
-        value = value.view(-1, 1, 1)  # [channels, 1, 1]
+        value = constants(tuple(self.erase_value[: self.channels]), images.device)
         for i in np.flatnonzero(boxes[:, 2]).tolist():
             top, left, height, width = boxes[i].tolist()
             images[i, :, top : top + height, left : left + width] = value

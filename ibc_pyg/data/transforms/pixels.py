@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -91,10 +92,37 @@ def normalised(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> T
     """
     B, H, W, C = pixels.shape
     device = pixels.device
-    # Scale and shift of a whole image row: an inner loop over 3 channels is ten times slower.
-    scale = (1 / (255 * torch.tensor(std))).repeat(W).to(device)  # [W * C]
-    shift = (-torch.tensor(mean) / torch.tensor(std)).repeat(W).to(device)  # [W * C]
+    scale, shift = _rows(tuple(mean), tuple(std), W, device)  # [W * C], [W * C]
     out = pixels.to(torch.float32, copy=True)  # [B, H, W, C]
     rows = out.view(B * H, W * C)
     torch.addcmul(shift, rows, scale, out=rows)
     return out.permute(0, 3, 1, 2)  # [B, C, H, W]
+
+
+@lru_cache(maxsize=32)
+def _rows(
+    mean: tuple[float, ...], std: tuple[float, ...], width: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Return scale and shift of a whole image row, `[W * C]` each, kept on the device.
+
+    An inner loop over 3 channels is ten times slower, and a copy makes the host wait.
+    """
+    scale = (1 / (255 * torch.tensor(std))).repeat(width).to(device)  # [W * C]
+    shift = (-torch.tensor(mean) / torch.tensor(std)).repeat(width).to(device)  # [W * C]
+    return scale, shift
+
+
+@lru_cache(maxsize=64)
+def constants(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return one value for each channel, float32 `[C, 1, 1]`, kept on the device; do not change it.
+
+    A copy from pageable memory would make the host wait for the GPU in every batch.
+    """
+    return torch.tensor(values, device=device).view(-1, 1, 1)  # [C, 1, 1]
+
+
+def sent(numbers: Tensor, device: torch.device) -> Tensor:
+    """Copy numbers to a device; from page-locked memory to a GPU, without waiting for it."""
+    if device.type != "cuda":
+        return numbers.to(device)
+    return numbers.pin_memory().to(device, non_blocking=True)

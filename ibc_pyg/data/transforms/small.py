@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ibc_pyg.data.transforms.base import Draws, Images, Transform
+from ibc_pyg.data.transforms.pixels import constants, sent
 from ibc_pyg.errors import ConfigError
 
 Padding = Literal["border", "zeros", "reflection"]
@@ -76,7 +77,7 @@ class SmallTransform(Transform):
         device = pixels.device
         pixels = pixels.permute(0, 3, 1, 2) / 255  # [B, C, S, S]
         own = draws[first : first + len(pixels)]
-        symmetric = torch.from_numpy(2 * own[:, :6] - 1).to(device, torch.float32)  # [B, 6]
+        symmetric = sent(torch.from_numpy(2 * own[:, :6] - 1).float(), device)  # [B, 6]
         if self.rotation or self.scale or self.shear or self.translation:
             grid = F.affine_grid(self._maps(symmetric), list(pixels.shape), align_corners=False)
             pixels = F.grid_sample(
@@ -90,9 +91,7 @@ class SmallTransform(Transform):
             generator = torch.Generator(device).manual_seed(int(draws[0, 6] * 2**32))
             noise = _empty_like(pixels, len(draws)).normal_(0, self.noise, generator=generator)
             pixels = pixels.add_(noise[first : first + len(pixels)])
-        shape = (1, self.channels, 1, 1)
-        mean = torch.tensor(self.mean, device=device).view(shape)
-        std = torch.tensor(self.std, device=device).view(shape)
+        mean, std = constants(self.mean, device), constants(self.std, device)
         return pixels.clamp_(0, 1).sub_(mean).div_(std)
 
     def _maps(self, symmetric: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -297,19 +296,3 @@ def _centred(
     out[:, dim] = 1
     out[:, dim + 1] = -0.5 * length.square()
     return out, length
-
-
-@contextmanager
-def plain_float32() -> Iterator[None]:
-    """Run matrix products in full float32 precision: no TF32, no bfloat16, no autocast."""
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with (
-            torch.no_grad(),
-            torch.autocast("cpu", enabled=False),
-            torch.autocast("cuda", enabled=False),
-        ):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(precision)

@@ -61,7 +61,7 @@ class ConvInputs:
         """
         names = inspect.signature(conv.forward).parameters
         return cls(
-            edge=_edge_input(name, names, arguments),
+            edge=_edge_input(name, names, arguments) if spec.edge_weights else EdgeInput.NONE,
             batch="batch" in names,
             attention="return_attention_weights" in names,
             initial_features=spec.initial_features,

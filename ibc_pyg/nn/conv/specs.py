@@ -61,6 +61,7 @@ class ConvSpec:
         initial_features: Whether `forward` needs `x_0`, the features before the first layer; the
             layer's own input is passed.
         inner: Name of the argument that holds another convolution and may be given by name.
+        edge_weights: Whether `forward` takes the edge weights that its signature has.
         no_negatives: Whether `forward` needs `neg_edge_index` to keep it from sampling edges that
             do not exist.
     """
@@ -69,6 +70,7 @@ class ConvSpec:
     attention_dropout: bool = False
     initial_features: bool = False
     inner: str | None = None
+    edge_weights: bool = True
     no_negatives: bool = False
 
 
@@ -104,7 +106,7 @@ SPECS: Mapping[str, ConvSpec] = MappingProxyType(
         "DirGNNConv": ConvSpec(lambda options: {"conv": "GCNConv"}, inner="conv"),
         "EGConv": ConvSpec(lambda options: {"num_heads": options.heads}),
         "EdgeConv": ConvSpec(lambda options: {"nn": mlp(2 * options.channels, options.channels)}),
-        "FAConv": ConvSpec(attention_dropout=True, initial_features=True),
+        "FAConv": ConvSpec(attention_dropout=True, initial_features=True, edge_weights=False),
         "FeaStConv": _PLAIN,
         "FiLMConv": _PLAIN,
         "GATConv": _ATTENTION,

@@ -152,6 +152,12 @@ def names_of_row(sql: Cursor, row: int) -> list[Name]:
     return [_name(found) for found in sql.execute(query, (row,))]
 
 
+def labels_in_use(sql: Cursor) -> list[str]:
+    """Return the classes of all names that are not removed, sorted."""
+    query = "SELECT DISTINCT label FROM names WHERE label IS NOT NULL AND removed = 0"
+    return sorted(label for (label,) in sql.execute(query))
+
+
 def rows_with_label(sql: Cursor, label: str | None) -> list[int]:
     """Return the rows that have a name of this class, ascending."""
     if label is not None and not _is_text(label):

@@ -72,13 +72,10 @@ class StepStatistics:
         parts = [value for name, value in self._found.items() if name.startswith("grad_norm/")]
         return torch.stack(parts).norm() if parts else None
 
-    def collect(self) -> dict[str, float]:
-        """Return and clear the statistics of the last observed step, by their names in records."""
+    def collect(self) -> dict[str, Tensor]:
+        """Return and clear the statistics of the last observed step, scalars by their names."""
         found, self._found = self._found, {}
-        if not found:
-            return {}
-        # One device synchronisation for all numbers.
-        return dict(zip(found, torch.stack(list(found.values())).tolist(), strict=True))
+        return found
 
     def _attention(self, embedding: Tensor, labels: Tensor) -> dict[str, Tensor]:
         mpn = self._model.mpn

@@ -61,6 +61,11 @@ def receiver_blocks(nodes: int, bytes_per_receiver: int, budget: int) -> list[tu
     return [(start, min(nodes, start + step)) for start in range(0, nodes, step)]
 
 
+def without_autocast(x: Tensor) -> torch.autocast:
+    """Return a block in which products on the device of `x` keep the dtype of their operands."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
 def full_precision(x: Tensor) -> Tensor:
     """Convert float16 and bfloat16 to float32; leave float32 and float64."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

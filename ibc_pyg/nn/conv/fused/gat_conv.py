@@ -18,6 +18,7 @@ from ibc_pyg.nn.conv.fused._dense import (
     sender_softmax,
     senders_as_batch,
     split_heads,
+    without_autocast,
 )
 from ibc_pyg.nn.conv.fused.sorted_attention import sorted_attention
 from ibc_pyg.nn.senders import Senders
@@ -109,7 +110,8 @@ class CompleteGATConv(GATConv):  # type: ignore[misc]
     @staticmethod
     def _reduce(x: Tensor, att: Tensor) -> Tensor:
         x = full_precision(x)
-        return torch.einsum("bhnc,hc->bhn", x, att[0].to(x.dtype))
+        with without_autocast(x):  # einsum is a bmm there
+            return torch.einsum("bhnc,hc->bhn", x, att[0].to(x.dtype))
 
     def _attend(self, sent: Tensor, received: Tensor, value: Tensor, first: int) -> Tensor:
         dropped = self.training and self.dropout > 0

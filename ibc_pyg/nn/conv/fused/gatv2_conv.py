@@ -16,6 +16,7 @@ from ibc_pyg.nn.conv.fused._dense import (
     sender_softmax,
     senders_as_batch,
     split_heads,
+    without_autocast,
 )
 from ibc_pyg.nn.conv.fused.relu_scores import relu_scores
 from ibc_pyg.nn.senders import Senders
@@ -89,8 +90,9 @@ class CompleteGATv2Conv(GATv2Conv):  # type: ignore[misc]
         # Scores are float32 under autocast too, as softmax amplifies their errors.
         sent, received = full_precision(sent), full_precision(received)  # [B, H, M or N, C]
         att = full_precision(self.att).to(sent.dtype)[0]  # [H, C]
-        linear = torch.einsum("bhnc,hc->bhn", sent, att)
-        bent = relu_scores(sent, received, att)  # [B, H, N, M]
+        with without_autocast(sent):  # einsum is a bmm there
+            linear = torch.einsum("bhnc,hc->bhn", sent, att)
+            bent = relu_scores(sent, received, att)  # [B, H, N, M]
         slope = self.negative_slope
         scores = torch.add(slope * linear.unsqueeze(-2), bent, alpha=1.0 - slope)
         loops = self.self_loops or self.add_self_loops

@@ -1,0 +1,1 @@
+"""The tables of the paper, trained again and set beside the published figures."""

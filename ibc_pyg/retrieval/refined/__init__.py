@@ -1,0 +1,1 @@
+"""Refined vectors of an index: derived from its vectors, stored beside them."""

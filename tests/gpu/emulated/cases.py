@@ -1,0 +1,97 @@
+"""Cases on the emulated device: `python cases.py NAME` prints one line of JSON."""
+
+import itertools
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import device as emu
+import lightning_fabric.accelerators.cuda as cuda
+import numpy as np
+import torch
+from rich.console import Console
+
+from ibc_pyg.config.yaml_file import parse_config
+from ibc_pyg.data.transforms import small, transform_preset
+from ibc_pyg.losses.factory import make_loss
+from ibc_pyg.losses.term import TermInput
+from ibc_pyg.training import fit, run
+
+emu.patch_generators(small)
+cuda.num_cuda_devices = torch.cuda.device_count
+cuda._get_all_visible_cuda_devices = lambda: list(range(torch.cuda.device_count()))
+cuda.is_cuda_available = lambda: True
+cuda._check_cuda_matmul_precision = lambda device: None
+
+OPTIONS = [
+    "--select", "last", "--data.name", "digits", "--data.classes_per_batch", "3",
+    "--data.images_per_class", "8", "--data.transform", "glyphs", "--data.transform_args",
+    "{image_size: 8}", "--model.backbone_args", "{width: 8}", "--model.embedding_dim", "32",
+    "--model.heads", "2", "--train.device", "cuda", "--train.epochs", "1",
+    "--train.lr_milestones", "[]", "--data.workers", "0", "--track.report", "false",
+    "--evaluate.clustering", "false", "--train.evaluate_every", "0",
+]  # fmt: skip
+
+
+def waits(log):
+    return [list(entry) for entry in log if "SYNC" in entry[0]]
+
+
+def train(*options):
+    """Waits of each step of a training, with the loading of its batch and its records."""
+    config, real, marks = parse_config(None, [*OPTIONS, *options]), fit.train_step, []
+
+    def step(experiment, batch):
+        marks.append(len(emu.LOG))
+        return real(experiment, batch)
+
+    fit.train_step = step
+    with tempfile.TemporaryDirectory() as folder, emu.EmuMode():
+        done = run.train(config, Path(folder) / "run", Console(quiet=True))
+        history = done.read_history()
+    between = [waits(emu.LOG[a:b]) for a, b in itertools.pairwise(marks[2:-1])]
+    return {"steps": len(marks), "waits": between, "loss": history[0]["train/loss"]}
+
+
+def transform(name):
+    """Waits of the second batch of a transform."""
+    made = transform_preset(name)
+    size, draws = made.image_size, np.random.default_rng(0).random((4, made.num_draws))
+    pixels = torch.randint(0, 256, (4, size, size, made.channels), dtype=torch.uint8)
+    expected = made.finish(pixels, draws)
+    with emu.EmuMode():
+        there = pixels.to("cuda")
+        made.finish(there, draws)
+        emu.reset()
+        out = made.finish(there, draws)
+        logged = waits(emu.LOG)
+        # Noise is drawn on the device, by a generator of its own.
+        error = float((out.cpu() - expected).abs().max())
+    return {"waits": logged, "error": error}
+
+
+def losses(*names):
+    """The value of each loss on the device and on the CPU, or its error."""
+    found = {}
+    features = torch.nn.functional.normalize(torch.randn(24, 16))
+    labels = torch.arange(6).repeat_interleave(4)
+    logits = torch.randn(24, 6)
+    for name in names:
+        loss = make_loss(name, {}, None, {}, num_classes=6, embedding_size=16)
+        torch.manual_seed(0)
+        expected = float(loss(TermInput(features, logits, labels)))
+        try:
+            with emu.EmuMode():
+                loss = loss.to("cuda")
+                torch.manual_seed(0)
+                there = TermInput(features.to("cuda"), logits.to("cuda"), labels.to("cuda"))
+                found[name] = [expected, float(loss(there).cpu())]
+        except Exception as error:
+            found[name] = str(error)
+    return found
+
+
+if __name__ == "__main__":
+    result = globals()[sys.argv[1]](*sys.argv[2:])
+    sys.stdout.write(json.dumps(result) + "\n")

@@ -1,0 +1,80 @@
+"""Rules and waits of a GPU, on an emulated device; kernels and speed need a real one."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+FOLDER = Path(__file__).parent / "emulated"
+
+pytestmark = pytest.mark.skipif(
+    torch.version.cuda is None or shutil.which("g++") is None or sys.platform != "linux",
+    reason="the emulated device needs torch's CUDA build and g++",
+)
+
+
+@pytest.fixture(scope="module")
+def emulated(tmp_path_factory):
+    """Run a case of `emulated/cases.py` and return its result."""
+    out = tmp_path_factory.mktemp("shim")
+    shim = out / "shim.so"
+    for source, made in (("shim.cpp", shim), ("stub.cpp", out / "libcuda.so.1")):
+        command = ["g++", "-O1", "-shared", "-fPIC", "-o", str(made), str(FOLDER / source)]
+        subprocess.run(command, check=True)
+
+    def run(*words):
+        environment = os.environ | {
+            "EMU_SHIM": str(shim),
+            "LD_PRELOAD": str(shim),
+            "LD_LIBRARY_PATH": str(out),
+            "PYTHONPATH": os.pathsep.join([str(FOLDER), str(FOLDER.parents[2])]),
+        }
+        command = [sys.executable, "-W", "ignore", str(FOLDER / "cases.py"), *words]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return run
+
+
+def test_a_step_waits_only_for_the_requested_look(emulated):
+    found = emulated("train", "--track.every", "1", "--track.statistics_every", "0")
+    assert found["steps"] > 5
+    assert all(len(waits) == 1 for waits in found["waits"]), found["waits"]
+    assert all("divergence" in waits[0][2] for waits in found["waits"])
+
+
+def test_steps_without_a_look_do_not_wait(emulated):
+    found = emulated("train", "--track.every", "1000", "--track.statistics_every", "0")
+    assert found["waits"]
+    assert not any(found["waits"]), found["waits"]
+
+
+@pytest.mark.parametrize("name", ["imagenet", "glyphs"])
+def test_transforms_do_not_wait(emulated, name):
+    found = emulated("transform", name)
+    assert found["waits"] == []
+    assert found["error"] < 1e-5
+
+
+def test_tensors_of_losses_move_to_the_device(emulated):
+    names = ["MarginLoss", "P2SGradLoss", "TupletMarginLoss", "MultiSimilarityLoss"]
+    found = emulated("losses", *names)
+    for name in names:
+        on_cpu, on_device = found[name]
+        assert on_device == pytest.approx(on_cpu, rel=1e-5), name
+
+
+@pytest.mark.slow
+def test_every_loss_works_on_the_device(emulated):
+    from ibc_pyg.losses.metric_learning import loss_names
+
+    names = [name for name in loss_names() if name != "RankedListLoss"]  # needs arguments
+    found = emulated("losses", *names)
+    broken = {name: value for name, value in found.items() if isinstance(value, str)}
+    assert not broken
