@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -22,27 +23,35 @@ class Contents:
         rows: Row of each content in `Index.vectors`, int64 `[N]`.
         paths: Files of each content, sorted; at least one.
         labels: Class of each content, that of its first file; None without one.
-        digests: SHA-256 of each, hexadecimal, ascending.
+        digests: SHA-256 of each, ascending.
     """
 
     rows: Rows
     paths: Sequence[tuple[str, ...]]
     labels: Sequence[str | None]
-    digests: Sequence[str]
+    digests: Sequence[bytes]
 
     @classmethod
     def of(cls, index: IndexReader) -> Contents:
         """Read them from an index."""
-        files: dict[str, tuple[int, dict[str, str | None]]] = {}
-        for each in index.catalogue:
-            files.setdefault(each.sha256, (each.row, {}))[1].setdefault(each.path, each.label)
-        digests = sorted(files)
-        paths = [tuple(sorted(files[digest][1])) for digest in digests]
+        rows: list[int] = []
+        paths: list[tuple[str, ...]] = []
+        labels: list[str | None] = []
+        digests: list[bytes] = []
+        shared: dict[str | None, str | None] = {}  # one text for each class
+        for row, group in groupby(index.files(), key=lambda each: each.row):
+            entries = list(group)
+            first = min(entries, key=lambda each: each.path)
+            rows.append(row)
+            paths.append(tuple(sorted({each.path for each in entries})))
+            labels.append(shared.setdefault(first.label, first.label))
+            digests.append(bytes.fromhex(first.sha256))
+        order = sorted(range(len(rows)), key=digests.__getitem__)
         return cls(
-            rows=np.array([files[digest][0] for digest in digests], np.int64),
-            paths=paths,
-            labels=[files[d][1][names[0]] for d, names in zip(digests, paths, strict=True)],
-            digests=digests,
+            rows=np.array(rows, np.int64)[order],
+            paths=[paths[place] for place in order],
+            labels=[labels[place] for place in order],
+            digests=[digests[place] for place in order],
         )
 
     def __len__(self) -> int:

@@ -226,6 +226,11 @@ class IndexReader:
         with self._catalogue.reading() as sql:
             return list(entries(sql))
 
+    def files(self) -> Iterator[Entry]:
+        """Yield all files, ascending by row, without a list of them."""
+        with self._catalogue.reading() as sql:
+            yield from entries(sql)
+
     @property
     def sources(self) -> list[Source]:
         """Folders, lists and data sets that the pictures come from."""

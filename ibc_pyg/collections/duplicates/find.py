@@ -63,7 +63,7 @@ def _merged(index: IndexReader, own: Contents, against: IndexReader) -> tuple[Co
             f"by {against.fingerprint}; build one of them again with the model of the other"
         )
     other = Contents.of(against)
-    files: dict[str, set[str]] = {}
+    files: dict[bytes, set[str]] = {}
     for contents in (own, other):
         for digest, paths in zip(contents.digests, contents.paths, strict=True):
             files.setdefault(digest, set()).update(paths)
@@ -77,7 +77,7 @@ def _merged(index: IndexReader, own: Contents, against: IndexReader) -> tuple[Co
     return both, Sides(_member(digests, own), _member(digests, other))
 
 
-def _member(digests: Sequence[str], contents: Contents) -> npt.NDArray[np.bool_]:
+def _member(digests: Sequence[bytes], contents: Contents) -> npt.NDArray[np.bool_]:
     return np.isin(np.array(digests), np.array(contents.digests))
 
 
