@@ -28,7 +28,7 @@ from ibc_pyg.collections.duplicates.candidates import by_hash, by_neighbours, un
 from ibc_pyg.collections.duplicates.groups import complete_groups
 from ibc_pyg.collections.duplicates.judge import THRESHOLD, Judge
 from ibc_pyg.collections.duplicates.small import SIDE, SmallPictures
-from ibc_pyg.metrics.clustering import KMeansSettings, default_swaps, kmeans
+from ibc_pyg.metrics.clustering import KMeansSettings, default_passes, default_swaps, kmeans
 from ibc_pyg.retrieval.fingerprint import Fingerprint
 from ibc_pyg.retrieval.index import Index
 from ibc_pyg.retrieval.store.catalogue import Name, put_name, write_meta
@@ -161,8 +161,12 @@ def groups(args: argparse.Namespace, stages: Stages) -> None:
     x = torch.from_numpy(vectors_of(args.rows, args.dim, 0.0))
     stages.done("(descriptors drawn)")
     rounds = max(1, round(args.part * args.iterations)) if args.part < 1 else args.iterations
-    settings = KMeansSettings(iterations=rounds, swaps=default_swaps(args.groups))
-    _, inertia = kmeans(x, args.groups, settings)
+    settings = KMeansSettings(
+        iterations=rounds,
+        swaps=default_swaps(args.groups),
+        passes=default_passes(args.groups),
+    )
+    _, inertia, _ = kmeans(x, args.groups, settings)
     stages.done(
         f"k-means of {args.groups:,} groups, {rounds} iterations at most", 1.0, f"{inertia:.4f}"
     )

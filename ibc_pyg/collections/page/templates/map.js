@@ -14,7 +14,7 @@
 
   const across = Math.max(...x) - Math.min(...x), down = Math.max(...y) - Math.min(...y);
   const fit = () => {
-    scale = 0.9 * Math.min(width / Math.max(across, 0.1), height / Math.max(down, 0.1));
+    scale = 0.85 * Math.min(width / Math.max(across, 0.1), height / Math.max(down, 0.1));
     left = (width - scale) / 2; top = (height - scale) / 2;
   };
   const draw = () => {
@@ -57,7 +57,8 @@
     left = px - (px - left) * next / scale; top = py - (py - top) * next / scale; scale = next; redraw();
   };
   const show = (px, py) => {
-    let best = 24 * 24; hover = -1;
+    const tileSide = Math.min(data.side, scale / Math.sqrt(count) * 0.6);
+    let best = Math.max(24, 0.7 * tileSide) ** 2; hover = -1;
     for (let i = 0; i < count; i++) {
       const dx = left + x[i] * scale - px, dy = top + y[i] * scale - py, d = dx * dx + dy * dy;
       if (d < best) { best = d; hover = i; }
