@@ -54,7 +54,9 @@ def test_every_command_has_a_row(capsys):
     assert re.findall(r"^\| `([a-z-]+)` \|", README, flags=re.M) == commands
 
 
-@pytest.mark.parametrize("page", ["docs/performance.md", "docs/refinement.md", "docs/results.md"])
+@pytest.mark.parametrize(
+    "page", ["docs/performance.md", "docs/refinement.md", "docs/results.md", "docs/serve.md"]
+)
 def test_the_tables_are_those_that_were_measured(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     sections = re.findall(r"<!-- results: (\S+) -->\n(.*?)<!-- /results -->", text, flags=re.S)
