@@ -20,13 +20,16 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from _output import add_outputs, write_outputs
-from _timing import machine
+from ibc_pyg.commands.options.process import keep_freed_memory, limit_spinning
 
-import ibc_pyg
-from ibc_pyg.commands.options.process import keep_freed_memory
+limit_spinning()  # as the server does, before torch is imported
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from _output import add_outputs, write_outputs  # noqa: E402
+from _timing import machine  # noqa: E402
+
+import ibc_pyg  # noqa: E402
 
 
 def one_by_one(index: Any, pictures: list[bytes], seconds: float) -> float:

@@ -23,7 +23,7 @@ short = {"train.epochs": 1, "train.lr_milestones": []}  # 45 epochs, three minut
 
 # %%
 run = ibc_pyg.train("glyphs", short, out=work / "glyphs", progress=True)
-print(f"R@1 {run.metrics['R@1']:.3f}, raw pixels {run.metrics['raw pixels']['R@1']:.3f}")
+print(f"R@1 {run.metrics['R@1']:.3f}, raw pixels {run.metrics['raw_pixels']['R@1']:.3f}")
 
 # %% [markdown]
 # Without message passing, everything else as before. One epoch says little; `ibc-pyg compare` runs

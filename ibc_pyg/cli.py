@@ -107,7 +107,7 @@ def run(arguments: Sequence[str]) -> int:
         if launch.world_size > 1 and not getattr(parsed, "takes_processes", False):
             raise UserError(
                 f"{parsed.command} runs in one process: start it without torchrun; only train "
-                "supports several"
+                "and index work support several"
             )
         code = int(parsed.run(parsed, rest) or 0)
         if sys.stdout is not None:

@@ -55,7 +55,16 @@ def test_every_command_has_a_row(capsys):
 
 
 @pytest.mark.parametrize(
-    "page", ["docs/performance.md", "docs/refinement.md", "docs/results.md", "docs/serve.md"]
+    "page",
+    [
+        "docs/performance.md",
+        "docs/publish.md",
+        "docs/refinement.md",
+        "docs/results.md",
+        "docs/collections.md",
+        "docs/plugins.md",
+        "docs/serve.md",
+    ],
 )
 def test_the_tables_are_those_that_were_measured(page):
     text = (ROOT / page).read_text(encoding="utf-8")

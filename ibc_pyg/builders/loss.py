@@ -16,6 +16,7 @@ from ibc_pyg.losses.factory import DISTILLATION, make_loss
 from ibc_pyg.losses.intra_batch import IntraBatchLoss
 from ibc_pyg.losses.term import Term
 from ibc_pyg.nn.model import IntraBatchModel
+from ibc_pyg.nn.sampled_classes import SampledClasses
 from ibc_pyg.nn.weights import read_weights
 from ibc_pyg.plugins import short_name
 from ibc_pyg.runs.run_folder import RunFolder
@@ -52,8 +53,18 @@ def build_loss(
         seen[label] += 1
         name = label if seen[label] == 1 else f"{label}_{seen[label]}"
         terms.append(_term(name, each, config, model, num_classes, channels, trust_code))
+    sampled = None
+    if loss.sampled_classes < 1:
+        batch = config.data.classes_per_batch * config.data.images_per_class
+        heads = [*model.node_heads, model.auxiliary_head]
+        sampled = SampledClasses(heads, loss.sampled_classes, batch, config.train.seed)
     return IntraBatchLoss(
-        loss.temperature, loss.label_smoothing, loss.node_weight, loss.auxiliary_weight, terms
+        loss.temperature,
+        loss.label_smoothing,
+        loss.node_weight,
+        loss.auxiliary_weight,
+        terms,
+        sampled,
     )
 
 

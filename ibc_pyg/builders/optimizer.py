@@ -12,6 +12,7 @@ from ibc_pyg.config import TrainConfig
 from ibc_pyg.errors import ConfigError, check_arguments, did_you_mean
 from ibc_pyg.losses.intra_batch import IntraBatchLoss
 from ibc_pyg.nn.model import IntraBatchModel
+from ibc_pyg.nn.sampled_classes import check_optimizer
 from ibc_pyg.plugins import find_plug
 from ibc_pyg.plugins.plug import described, named_arguments
 
@@ -33,7 +34,12 @@ def build_optimizer(
     """
     backbone = list(model.backbone.parameters())
     own = {id(parameter) for parameter in backbone}
+    sampled = None if loss is None else loss.sampled
+    if sampled is not None:
+        check_optimizer(config.optimizer)
+        own |= {id(parameter) for parameter in sampled.stores}
     rest = [parameter for parameter in model.parameters() if id(parameter) not in own]
+    rest += [] if sampled is None else list(sampled.rows)
     groups: list[dict[str, Any]] = [
         {"name": "backbone", "params": backbone, "lr": config.lr * config.backbone_lr_factor},
         {"name": "heads", "params": rest, "lr": config.lr},

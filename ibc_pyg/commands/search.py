@@ -26,10 +26,23 @@ HELP = "find the pictures most similar to a picture"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
-        "index", type=Path, metavar="INDEX", help="an index, or the folder of a finished run"
+        "index",
+        type=Path,
+        metavar="INDEX",
+        help="an index, or the folder of a finished run; none with --qdrant",
     )
     parser.add_argument(
-        "queries", type=Path, nargs="+", metavar="QUERY", help="pictures to search with"
+        "queries", type=Path, nargs="*", metavar="QUERY", help="pictures to search with"
+    )
+    parser.add_argument(
+        "--qdrant",
+        metavar="URL",
+        help="search a collection of this server, which `index push` made; its key is read from "
+        "QDRANT_API_KEY",
+    )
+    parser.add_argument("--collection", metavar="NAME", help="the collection")
+    parser.add_argument(
+        "--exact", action="store_true", help="let the server compare with all vectors"
     )
     parser.add_argument(
         "-k", type=whole(1, 10**6), default=10, help="number of pictures (default: 10)"
@@ -68,12 +81,21 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     from ibc_pyg.retrieval.reader import is_index
 
     fields = data_fields(rest, NAME)
+    if arguments.qdrant is not None:
+        arguments.queries.insert(0, arguments.index)
+    elif not arguments.queries:
+        raise UserError("name an index or a run, and a picture to search with")
     least = arguments.min_similarity
     if least is not None and not -1 <= least <= 1:
         raise UserError(f"--min-similarity must be in [-1, 1], not {least}")
     for query in arguments.queries:
         if not query.is_file():
             raise UserError(f"{printable(query)} is not a file; give a picture to search with")
+    if arguments.qdrant is not None:
+        return _in_collection(arguments, fields)
+    for option, given in (("--collection", arguments.collection), ("--exact", arguments.exact)):
+        if given:
+            raise UserError(f"{option} goes with --qdrant; give both, or neither")
     indexed = is_index(arguments.index)
     place = {"indexes" if indexed else "runs": [arguments.index]}
     check_outputs([arguments.json, arguments.html], inputs=arguments.queries, **place)
@@ -88,11 +110,7 @@ def _in_index(arguments: argparse.Namespace) -> int:
     from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import info
     from ibc_pyg.errors import program
-    from ibc_pyg.files import write_json
-    from ibc_pyg.retrieval.hits import vote
-    from ibc_pyg.retrieval.page.page import Answer, write_page
 
-    out, found, answers = console(), [], []
     with open_index(arguments) as index:
         lists = index.search(
             arguments.queries,
@@ -104,6 +122,68 @@ def _in_index(arguments: argparse.Namespace) -> int:
         )
         unfinished = not index.complete
         about = f"{len(index):,} pictures; {index.fingerprint}"
+    _show(arguments, lists, str(arguments.index), about)
+    if unfinished:
+        info(console(), f"The index is not complete: {program()} index sync {arguments.index}")
+    return 0
+
+
+def _in_collection(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
+    from ibc_pyg.commands.options.common import console
+    from ibc_pyg.commands.options.outputs import check_outputs
+    from ibc_pyg.console import info
+    from ibc_pyg.errors import UserError, program
+    from ibc_pyg.retrieval.qdrant.client import connected
+    from ibc_pyg.retrieval.qdrant.search import open_collection, search_collection
+    from ibc_pyg.retrieval.queries import read_queries
+
+    name = arguments.collection
+    if name is None:
+        raise UserError("--qdrant needs the name of a collection: --collection NAME")
+    if fields:
+        raise UserError(f"{fields[0]} is of a run, and has no effect on a collection; omit it")
+    if arguments.refine is not None:
+        raise UserError("--refine needs an index, and has no effect on a collection; omit it")
+    if arguments.weights is not None and arguments.model is None:
+        raise UserError("--weights goes with --model; give both")
+    refuse_parameters(refine_parameters(arguments), "a collection")
+    check_outputs([arguments.json, arguments.html], inputs=arguments.queries)
+    with connected(arguments.qdrant) as client:
+        record, embedder = open_collection(
+            client,
+            name,
+            arguments.model,
+            weights=arguments.weights,
+            trust_code=arguments.trust_code,
+        )
+        queries = read_queries(arguments.queries, record.fingerprint.dim, lambda: embedder)
+        lists = search_collection(
+            client,
+            name,
+            queries,
+            arguments.k,
+            _where(arguments.where),
+            arguments.min_similarity,
+            exact=arguments.exact,
+        )
+    _show(arguments, lists, name, str(record.fingerprint))
+    if not record.complete:
+        info(console(), f"the upload was interrupted: {program()} index push INDEX --qdrant "
+                        f"{arguments.qdrant} --collection {name}")  # fmt: skip
+    return 0
+
+
+def _show(
+    arguments: argparse.Namespace, lists: Sequence[Sequence[Hit]], name: str, about: str
+) -> None:
+    """Print hits, and write the files that were asked for."""
+    from ibc_pyg.commands.options.common import console
+    from ibc_pyg.console import info
+    from ibc_pyg.files import write_json
+    from ibc_pyg.retrieval.hits import vote
+    from ibc_pyg.retrieval.page.page import Answer, write_page
+
+    out, found, answers = console(), [], []
     for query, hits in zip(arguments.queries, lists, strict=True):
         result: dict[str, Any] = {"query": str(query), "hits": [hit.to_dict() for hit in hits]}
         info(out, f"{query}:" if hits else f"{query}: no picture found")
@@ -115,13 +195,10 @@ def _in_index(arguments: argparse.Namespace) -> int:
             result["vote"] = None if winner is None else vars(winner)
             info(out, f"vote: {'no neighbour has a class' if winner is None else winner}")
         found.append(result)
-    if unfinished:
-        info(out, f"The index is not complete: {program()} index sync {arguments.index}")
     if arguments.json is not None:
-        write_json(arguments.json, {"index": str(arguments.index), "queries": found})
+        write_json(arguments.json, {"index": name, "queries": found})
     if arguments.html is not None:
-        write_page(arguments.html, answers, arguments.index.name, [about])
-    return 0
+        write_page(arguments.html, answers, Path(name).name, [about])
 
 
 def _parameters(arguments: argparse.Namespace) -> Parameters | None:

@@ -6,6 +6,10 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from ibc_pyg.config.checks import Range, check, check_ranges
+from ibc_pyg.errors import ConfigError
+
+LOGITS = ("FocalLoss", "SoftTargetDistillation")
+"""Terms that read the logits of all classes, as a term of the user may."""
 
 
 @dataclass
@@ -58,9 +62,19 @@ class LossConfig:
     """Weight of the cross-entropy on the refined nodes."""
     auxiliary_weight: Annotated[float, Range(0, 1e6)] = 1.0
     """Weight of the cross-entropy on the backbone embeddings."""
+    sampled_classes: Annotated[float, Range(0, 1, above=True)] = 1.0
+    """Share of the classes in the cross-entropies of a step: those of the batch, and others drawn
+    at random anew. For hundred thousands of classes; 1: all."""
     terms: list[TermConfig] = field(default_factory=list)
     """Further terms: metric-learning losses, as baselines or in addition to the graph."""
 
     def __post_init__(self) -> None:
         """Check ranges; raise ConfigError."""
         check_ranges("loss", self)
+        for term in self.terms:
+            needs = term.name in LOGITS or ":" in term.name
+            if self.sampled_classes < 1 and needs:
+                raise ConfigError(
+                    f"loss.terms: {term.name} may read the logits of all classes, of which "
+                    "loss.sampled_classes leaves a sample; set it to 1, or omit the term"
+                )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ibc_pyg.losses.term import Features, Term, TermInput
 from ibc_pyg.nn.model import ModelOutput
+from ibc_pyg.nn.sampled_classes import SampledClasses
 from ibc_pyg.parallel.collectives import gather_rows, share_weight, world_size
 from ibc_pyg.parallel.random_states import main_process_draws
 
@@ -50,8 +51,10 @@ class IntraBatchLoss(nn.Module):
         node_weight: :math:`w_n`.
         auxiliary_weight: :math:`w_a`.
         terms: The :math:`L_t`, with distinct names.
+        sampled: Draws the classes of each step; None uses all.
 
     Attributes:
+        sampled: As above.
         teacher_precision: Makes the block in which teachers run, such as autocast of the run.
     """
 
@@ -62,6 +65,7 @@ class IntraBatchLoss(nn.Module):
         node_weight: float = 1.0,
         auxiliary_weight: float = 1.0,
         terms: Sequence[Term] = (),
+        sampled: SampledClasses | None = None,
     ) -> None:
         super().__init__()
         self.temperature = temperature
@@ -69,6 +73,7 @@ class IntraBatchLoss(nn.Module):
         self.node_weight = node_weight
         self.auxiliary_weight = auxiliary_weight
         self._terms = nn.ModuleList(terms)
+        self.sampled = sampled
         self.teacher_precision: Callable[[], AbstractContextManager[object]] = nullcontext
 
     @property
@@ -77,17 +82,23 @@ class IntraBatchLoss(nn.Module):
         return [cast(Term, term) for term in self._terms]
 
     def forward(
-        self, output: ModelOutput, labels: Tensor, images: Tensor | None = None
+        self,
+        output: ModelOutput,
+        labels: Tensor,
+        images: Tensor | None = None,
+        columns: Tensor | None = None,
     ) -> LossTerms:
         """Return the terms of one batch.
 
         Args:
-            output: Logits `[N, C]` of one batch.
+            output: Logits `[N, C]` of one batch; of drawn classes `[N, S]`.
             labels: Class numbers, int64 `[N]`, in `[0, C)`.
             images: Images of the batch, `[N, C, H, W]`, for terms with a teacher.
+            columns: Columns of the logits that are these classes, int64 `[N]`; None: the labels.
         """
-        auxiliary = self._cross_entropy(output.auxiliary_logits, labels)
-        nodes = [self._cross_entropy(logits, labels) for logits in output.node_logits]
+        columns = labels if columns is None else columns
+        auxiliary = self._cross_entropy(output.auxiliary_logits, columns)
+        nodes = [self._cross_entropy(logits, columns) for logits in output.node_logits]
         summed = torch.stack(nodes).sum() if nodes else torch.zeros_like(auxiliary)
         if world_size() > 1:
             # The shares of the processes may differ in size.

@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ibc_pyg.nn.checks import check_at_least
 from ibc_pyg.nn.sync_batch_norm import SyncBatchNorm
 
 
-class BNNeckHead(nn.Module):
+class _Classifier(nn.Module):
+    """A head with a linear layer.
+
+    Attributes:
+        linear: The layer.
+        drawn: Weight, and bias if there is one, of some classes, which are used in training in
+            place of those of the layer; see `SampledClasses`. They are not part of the state.
+    """
+
+    linear: nn.Linear
+    drawn: Sequence[nn.Parameter] = ()
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Return logits of features `[..., C]`: `[..., K]`, or `[..., S]` of the drawn classes."""
+        if self.drawn and self.training:
+            return F.linear(x, *self.drawn)
+        logits: Tensor = self.linear(x)
+        return logits
+
+
+class BNNeckHead(_Classifier):
     """Batch normalisation, then a linear layer without bias.
 
     From `"Bag of Tricks and a Strong Baseline for Deep Person Re-Identification"
@@ -41,11 +64,11 @@ class BNNeckHead(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return logits, `[N, K]` or `[B, N, K]`."""
         rows = self.norm(x.reshape(-1, x.size(-1)))  # [B * N, C]
-        logits: Tensor = self.linear(rows)  # [B * N, K]
+        logits = self.classify(rows)  # [B * N, K]
         return logits.view(*x.shape[:-1], -1)
 
 
-class LinearHead(nn.Module):
+class LinearHead(_Classifier):
     """A linear layer with bias.
 
     Args:
@@ -68,5 +91,4 @@ class LinearHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits, `[N, K]` or `[B, N, K]`."""
-        logits: Tensor = self.linear(x)
-        return logits
+        return self.classify(x)

@@ -39,8 +39,18 @@ def is_distributed() -> bool:
 
 
 def on_main_only() -> bool:
-    """Tell whether only the main process runs this code, within `broadcast_from_main`."""
+    """Tell whether this process runs code alone: `broadcast_from_main` or `on_its_own`."""
     return _ALONE.get()
+
+
+@contextmanager
+def on_its_own() -> Iterator[None]:
+    """Run a block in each process as if it were the only one, without a group of processes."""
+    token = _ALONE.set(True)
+    try:
+        yield
+    finally:
+        _ALONE.reset(token)
 
 
 def is_main_process() -> bool:

@@ -18,7 +18,7 @@ from ibc_pyg.retrieval.store.catalogue import (
     rows_with_label,
     unused_rows,
 )
-from ibc_pyg.retrieval.store.roots import folder_of, root_folders
+from ibc_pyg.retrieval.store.roots import places
 
 Where = Mapping[str, str | Sequence[str | None] | None]
 """Filter of a search: `{"label": "apple"}`, or several classes; None stands for no class."""
@@ -76,7 +76,7 @@ def hits_of(
         labels: Classes that the search was limited to, or None.
         min_similarity: Less similar pictures are left out.
     """
-    folders = root_folders(sql)
+    place = places(sql)
     lists = []
     for rows, scores, digest in zip(found.rows, found.similarities, digests, strict=True):
         hits: list[Hit] = []
@@ -88,8 +88,8 @@ def hits_of(
                 files.sort(key=lambda name: name.label not in labels)
             if not files:
                 raise damaged(f"row {row} has no name")
-            places = (str(folder_of(folders, name.root) / name.path) for name in files)
-            paths = list(dict.fromkeys(places))  # a file may be in two sources
+            there = (place(name.root, name.path) for name in files)
+            paths = list(dict.fromkeys(there))  # a file may be in two sources
             same = digest is not None and digest == digest_of_row(sql, row)
             hits.append(
                 Hit(len(hits) + 1, score, paths[0], files[0].label, row, same, tuple(paths[1:]))

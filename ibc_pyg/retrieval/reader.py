@@ -156,6 +156,20 @@ class IndexReader:
         with self._catalogue.reading() as sql:
             return labels_in_use(sql)
 
+    def nearest(self, vectors: Vectors, k: int) -> NearestRows:
+        """Find the rows most similar to vectors; as `search`, without names.
+
+        Args:
+            vectors: Float32 `[Q, D]`, finite.
+            k: Rows per query, >= 1; all there are if there are fewer.
+        """
+        with self._snapshot() as (sql, stored):
+            allowed = allowed_rows(sql, len(stored), None)
+            generation = read_state(sql).generation
+            return self._searcher.search(
+                stored, generation, AnnSettings.of(sql), vectors, k, allowed
+            )
+
     def verify(self) -> list[str]:
         """Examine vectors, catalogue and approximate search; return what is wrong, if anything.
 
@@ -182,6 +196,12 @@ class IndexReader:
             export(Path(path), entries(sql), vectors, rows)
             return count(sql, "names")
 
+    @contextmanager
+    def reading(self) -> Iterator[tuple[Iterator[Entry], Vectors]]:
+        """Yield all files, ascending by row, and the vectors, `[N, D]`, of one state."""
+        with self._snapshot() as (sql, vectors):
+            yield entries(sql), vectors
+
     def __len__(self) -> int:
         """Return the number of pictures that can be found; equal files are one picture."""
         with self._catalogue.reading() as sql:
@@ -205,6 +225,11 @@ class IndexReader:
         """All files, ascending by row."""
         with self._catalogue.reading() as sql:
             return list(entries(sql))
+
+    def files(self) -> Iterator[Entry]:
+        """Yield all files, ascending by row, without a list of them."""
+        with self._catalogue.reading() as sql:
+            yield from entries(sql)
 
     @property
     def sources(self) -> list[Source]:
@@ -270,6 +295,20 @@ class IndexReader:
             self._embedder = embedder
         return self._embedder
 
+    @property
+    def model_source(self) -> ModelSource | None:
+        """Where the model of the index can be opened; None if that is not known."""
+        with self._catalogue.reading() as sql:
+            text = read_meta(sql, "source")
+        try:
+            found = json.loads(str(text))
+            source = None if found is None else ModelSource(**found)
+            if source is not None:
+                source.check()
+        except (ValueError, TypeError) as error:
+            raise RunError(f"{printable(self.path)} is damaged: its model is not named") from error
+        return source
+
     def close(self) -> None:
         """Close the files."""
         self._catalogue.close()
@@ -292,16 +331,7 @@ class IndexReader:
     def _open_model(self) -> Embedder:
         if self._given is not None:
             return open_model(self._given, weights=self._weights, trust_code=self._trust_code)
-        with self._catalogue.reading() as sql:
-            text = read_meta(sql, "source")
-        try:
-            found = json.loads(str(text))
-            source = None if found is None else ModelSource(**found)
-            if source is not None:
-                source.check()
-        except (ValueError, TypeError) as error:
-            raise RunError(f"{printable(self.path)} is damaged: its model is not named") from error
-        return reopen_model(source, self.path, trust_code=self._trust_code)
+        return reopen_model(self.model_source, self.path, trust_code=self._trust_code)
 
     def _find(
         self,

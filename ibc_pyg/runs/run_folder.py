@@ -43,8 +43,11 @@ RUN_FILES = frozenset(
 _OTHERS = frozenset({"failed.json", "wandb"})
 """Names that a sweep and the library of W&B add to a run."""
 
-_LATER = frozenset({"failed.json", "model.onnx", "query.png", "refiner.safetensors"})
+_LATER = frozenset({"failed.json", "model.onnx", "model.pt2", "query.png", "refiner.safetensors"})
 """Names of files that commands add to a finished run."""
+
+_FOLDERS = frozenset({"checkpoints", CODE, "published", "timm"})
+"""Names of folders of a run, those of `export` included."""
 
 
 @dataclass(frozen=True)
@@ -184,9 +187,9 @@ class RunFolder:
         Raises:
             RunError: Naming the first that is.
         """
-        for name in sorted(RUN_FILES | _LATER):
+        for name in sorted(RUN_FILES | _LATER | _FOLDERS):
             path = self.path / name
-            folder = name in ("checkpoints", CODE)
+            folder = name in _FOLDERS
             if path.exists() and not (path.is_dir() if folder else path.is_file()):
                 kind = "a folder" if folder else "a file"
                 raise RunError(f"{printable(path)} is not {kind}; remove it")

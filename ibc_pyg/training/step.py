@@ -23,9 +23,11 @@ def train_step(experiment: Experiment, batch: Batch) -> dict[str, Tensor]:
         CannotCompileError: If the model cannot be compiled.
     """
     fabric, optimizer = experiment.fabric, experiment.optimizer
+    sampled = experiment.loss.sampled
+    columns = None if sampled is None else sampled.draw(batch.labels, optimizer)
     with compiling():
         output = experiment.step_model(batch.images)
-        terms = experiment.loss(output, batch.labels, batch.images)
+        terms = experiment.loss(output, batch.labels, batch.images, columns)
         optimizer.zero_grad()
         fabric.backward(terms.total)
     average_gradients([*experiment.model.parameters(), *experiment.loss.parameters()])
@@ -33,6 +35,8 @@ def train_step(experiment: Experiment, batch: Batch) -> dict[str, Tensor]:
         experiment.statistics.observe(output, batch.labels)
     norm = _clip_gradients(experiment)
     optimizer.step()
+    if sampled is not None:
+        sampled.keep(optimizer)
     if experiment.ema is not None:
         experiment.ema.update()
     values = {"train/loss": terms.total, "train/loss_auxiliary": terms.auxiliary}

@@ -1,4 +1,4 @@
-"""Actions that read an index: info, export."""
+"""Actions that read an index: info, export, push."""
 
 from __future__ import annotations
 
@@ -22,6 +22,22 @@ def add_actions(actions: Any) -> None:
         "--out", type=Path, required=True, metavar="FILE", help=".parquet, or .npy with a .csv"
     )
     export.set_defaults(act=_export)
+
+    push = actions.add_parser(
+        "push", help="upload an index into a collection of Qdrant", allow_abbrev=False
+    )
+    push.add_argument("index", type=Path, metavar="INDEX")
+    push.add_argument(
+        "--qdrant",
+        required=True,
+        metavar="URL",
+        help="server, such as http://localhost:6333; its key is read from QDRANT_API_KEY",
+    )
+    push.add_argument("--collection", required=True, metavar="NAME")
+    push.add_argument(
+        "--prune", action="store_true", help="remove points that are not in the index"
+    )
+    push.set_defaults(act=_push)
 
 
 def _info(arguments: argparse.Namespace) -> int:
@@ -69,4 +85,25 @@ def _export(arguments: argparse.Namespace) -> int:
         number = index.export(arguments.out)
     beside = "" if names is None else f" and {names}"
     info(console(), f"{number:,} files; written: {arguments.out}{beside}")
+    return 0
+
+
+def _push(arguments: argparse.Namespace) -> int:
+    from ibc_pyg.commands.options.common import console
+    from ibc_pyg.console import info
+    from ibc_pyg.retrieval.index import Index
+    from ibc_pyg.retrieval.qdrant.client import connected
+    from ibc_pyg.retrieval.qdrant.push import push
+
+    out, name = console(), arguments.collection
+    with Index.open(arguments.index) as index, connected(arguments.qdrant) as client:
+        report = push(index, client, name, prune=arguments.prune, console=out)
+    info(out, f"{name}: {report.uploaded:,} points sent, {report.kept:,} were there")
+    if report.others:
+        done = "removed" if arguments.prune else "left; remove them: --prune"
+        info(out, f"{report.others:,} points are not in {arguments.index}: {done}")
+    info(
+        out,
+        f"search: python run.py search --qdrant {arguments.qdrant} --collection {name} PICTURE",
+    )
     return 0

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ibc_pyg.retrieval.store.catalogue import Cursor, damaged
-from ibc_pyg.retrieval.store.roots import folder_of, root_folders
+from ibc_pyg.retrieval.store.roots import places
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Entry:
 
 def entries(sql: Cursor) -> Iterator[Entry]:
     """Yield the files of an index, ascending by row."""
-    folders = root_folders(sql)
+    place = places(sql)
     found = sql.execute(
         "SELECT contents.row, sha256, root, path, label FROM contents JOIN names "
         "ON names.row = contents.row WHERE removed = 0 ORDER BY contents.row, names.id"
@@ -37,5 +37,4 @@ def entries(sql: Cursor) -> Iterator[Entry]:
     for row, sha256, root, path, label in found:
         if not isinstance(path, str | bytes) or not isinstance(sha256, bytes):
             raise damaged(f"row {row} has no name or no hash")
-        file = folder_of(folders, root) / os.fsdecode(path)
-        yield Entry(row, str(file), label, sha256.hex())
+        yield Entry(row, place(root, os.fsdecode(path)), label, sha256.hex())

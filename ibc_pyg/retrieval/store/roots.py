@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -17,6 +17,7 @@ Part = Literal["all", "train", "test", "query", "gallery"]
 PARTS: tuple[Part, ...] = get_args(Part)
 
 TREE, LIST, FILES = "folder of pictures", "list of pictures", "single files"
+TARS = "tar files of pictures"
 """Kinds of sources besides the names of data sets."""
 
 
@@ -25,9 +26,9 @@ class Source:
     """Source of pictures, whose paths are relative to `root`.
 
     Attributes:
-        kind: `TREE`, `LIST`, `FILES`, or the name of a data set.
-        root: Absolute path of the folder.
-        file: Absolute path of the CSV file of a list; else None.
+        kind: `TREE`, `LIST`, `FILES`, `TARS`, or the name of a data set.
+        root: Absolute path of the folder, or its URL.
+        file: Absolute path or URL of the CSV file of a list, or of tar files; else None.
         part: Which images of a list or a data set.
     """
 
@@ -40,6 +41,11 @@ class Source:
         """Return kind and place."""
         part = "" if self.part == "all" else f", {self.part}"
         return printable(f"{self.kind} {self.file or self.root}{part}")
+
+
+def is_url(root: str) -> bool:
+    """Tell whether a root is a URL, not a folder of this machine."""
+    return "://" in root
 
 
 def roots(sql: Cursor) -> list[tuple[int, Source]]:
@@ -75,6 +81,22 @@ def folder_of(folders: Mapping[int, Path], root: int) -> Path:
 def root_folders(sql: Cursor) -> dict[int, Path]:
     """Return the folder of each root."""
     return {number: Path(source.root) for number, source in roots(sql)}
+
+
+def places(sql: Cursor) -> Callable[[int, str], str]:
+    """Return the function from a root and a path in it to the place of a picture: path or URL.
+
+    It raises RunError if there is no such root.
+    """
+    known = {number: source.root for number, source in roots(sql)}
+
+    def place(root: int, path: str) -> str:
+        if root not in known:
+            raise damaged(f"there is no root {root}")
+        base = known[root]
+        return f"{base}/{path}" if is_url(base) else str(Path(base) / path)
+
+    return place
 
 
 def add_root(sql: Cursor, source: Source) -> int:

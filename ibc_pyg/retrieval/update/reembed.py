@@ -9,9 +9,10 @@ from pathlib import Path
 from rich.console import Console
 
 from ibc_pyg.console import Progress
+from ibc_pyg.errors import RunError
 from ibc_pyg.inference.embedder import Embedder
 from ibc_pyg.retrieval.store.catalogue import digest_of_row, names_of_row, unused_rows
-from ibc_pyg.retrieval.store.roots import folder_of, root_folders
+from ibc_pyg.retrieval.store.roots import TARS, folder_of, is_url, root_folders, roots
 from ibc_pyg.retrieval.store.vectors import Vectors
 from ibc_pyg.retrieval.store.writer import StoreWriter
 from ibc_pyg.retrieval.update.feed import FileRead, read_files
@@ -38,7 +39,16 @@ def reembed(
 
     Returns:
         The number of pictures embedded.
+
+    Raises:
+        RunError: If pictures are in tar files or at a URL.
     """
+    with writer.catalogue.reading() as sql:
+        for _, source in roots(sql):
+            if source.kind == TARS or is_url(source.root):
+                raise RunError(
+                    f"{source} is not read again here; plan a job with the other model: index plan"
+                )
     wanted: list[tuple[int, bytes]] = []  # row and hash
     files: list[Listed] = []
     with writer.catalogue.reading() as sql:

@@ -12,7 +12,7 @@ from ibc_pyg.data.registry import dataset_info, load_table
 from ibc_pyg.data.sets.csv_list import read_csv
 from ibc_pyg.data.table import Role
 from ibc_pyg.errors import ConfigError, DatasetError, printable
-from ibc_pyg.retrieval.store.roots import LIST, PARTS, TREE, Part, Source
+from ibc_pyg.retrieval.store.roots import LIST, PARTS, TARS, TREE, Part, Source, is_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,10 @@ def list_source(source: Source) -> list[Listed]:
     Raises:
         DatasetError: If the folder, the file or the data set cannot be read.
     """
+    if source.kind == TARS or is_url(source.root):
+        raise DatasetError(
+            f"{source} is not listed again: plan a new job with it (index plan), and merge that"
+        )
     root = Path(source.root)
     if not root.is_dir():
         raise DatasetError(

@@ -1,0 +1,1 @@
+"""Index in a Qdrant server: uploaded once, searched with filters there."""
