@@ -63,6 +63,7 @@ def test_every_command_has_a_row(capsys):
         "docs/results.md",
         "docs/collections.md",
         "docs/plugins.md",
+        "docs/scale.md",
         "docs/serve.md",
     ],
 )

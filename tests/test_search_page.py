@@ -9,6 +9,8 @@ from ibc_pyg.cli import run
 from tests.helpers.index_pictures import FINISHED_RUN, save_picture, save_pictures
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "search.md"
+OTHERS = ("collections.md", "scale.md")
+"""Pages of the other actions."""
 
 
 def test_commands_and_python_of_the_page_run(tmp_path, monkeypatch, capsys):
@@ -37,8 +39,8 @@ def test_commands_and_python_of_the_page_run(tmp_path, monkeypatch, capsys):
             assert code == 0, f"{command}\n{captured.out}\n{captured.err}"
             actions.add(" ".join(words[: 1 + (words[0] == "index")]))
     named = set(re.findall(r"^    ([a-z]+)(?:  |$)", help_of("index", capsys), flags=re.M))
-    collections = (PAGE.parent / "collections.md").read_text(encoding="utf-8")
-    elsewhere = set(re.findall(r"^python run\.py index ([a-z]+)", collections, flags=re.M))
+    pages = ((PAGE.parent / name).read_text(encoding="utf-8") for name in OTHERS)
+    elsewhere = set(re.findall(r"^python run\.py index ([a-z]+)", "\n".join(pages), flags=re.M))
     assert actions == {"search", *(f"index {action}" for action in named - elsewhere)}
 
 
