@@ -8,10 +8,10 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow gpu chaos fuzz audit lint format clean
+.PHONY: help demo test test-slow test-minimum gpu chaos fuzz audit lint format docs docs-serve release-check clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -29,6 +29,10 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e ".[dev]"
 	@touch $@ $(VENV)/.test $(VENV)/.cpu
 
+$(VENV)/.docs: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e ".[cpu,docs]"
+	@touch $@ $(VENV)/.cpu
+
 $(VENV)/.audit: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e ".[audit]"
 	@touch $@
@@ -41,6 +45,9 @@ test: $(VENV)/.test  ## install and run the tests, on several cores
 
 test-slow: $(VENV)/.test  ## run the slow tests too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) -m "slow or not slow"
+
+test-minimum:  ## run the tests with the lowest versions that pyproject.toml allows (downloads 3.2 GB)
+	.ci/test_minimum.sh
 
 gpu:  ## test and measure on this machine's GPU, with the packages as they are; no network
 	OMP_NUM_THREADS=8 $(PYTHON) benchmarks/gpu.py
@@ -64,5 +71,15 @@ format: $(VENV)/.dev  ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: $(VENV)/.docs  ## build the documentation, in site/
+	$(BIN)/codespell docs examples experiments ibc_pyg *.md
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs-serve: $(VENV)/.docs  ## show the documentation on http://127.0.0.1:8000, built again on changes
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --strict
+
+release-check:  ## build wheel and sdist, install and use them in a fresh environment (downloads 3.2 GB)
+	.ci/release_check.sh
+
 clean:  ## remove .venv and caches; runs stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info
+	rm -rf $(VENV) .venv-minimum site .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info

@@ -18,6 +18,7 @@ from ibc_pyg.config.plugged import plugged_code
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.evaluation.runs import ScoreOptions, score_runs
 from ibc_pyg.inference.embedder import Embedder
+from ibc_pyg.inference.published import is_published
 from ibc_pyg.inference.test_time_views import Views
 from ibc_pyg.inference.trained import load_run
 from ibc_pyg.training import run as training
@@ -46,7 +47,7 @@ def load(
     """Open a trained model; its data set need not be there.
 
     Args:
-        path: A run folder.
+        path: A run folder, or a published one.
         device: Where the model goes; None takes the device of the run, or the CPU where that is
             unavailable.
         trust_code: Import the code of the user that the run refers to; it is executed.
@@ -56,7 +57,11 @@ def load(
             code that is not trusted.
         ConfigError: If its configuration is damaged.
     """
-    embedder = Embedder.of(load_run(Path(path), trust_code=trust_code))
+    folder = Path(path)
+    if is_published(folder):
+        embedder = Embedder.from_pretrained(folder)
+    else:
+        embedder = Embedder.of(load_run(folder, trust_code=trust_code))
     return embedder if device is None else embedder.to(device)
 
 

@@ -16,7 +16,7 @@ from typing import NoReturn
 from ibc_pyg import __version__
 from ibc_pyg.commands import COMMANDS
 from ibc_pyg.commands.options.process import limit_spinning
-from ibc_pyg.errors import UserError, exhausted, printable
+from ibc_pyg.errors import UserError, exhausted, printable, program
 from ibc_pyg.parallel.launch import Launch
 from ibc_pyg.plain_text import log_lines
 from ibc_pyg.plugins import blamed
@@ -34,7 +34,7 @@ class _Parser(argparse.ArgumentParser):
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands, without heavy imports."""
     parser = _Parser(
-        prog="run.py",
+        prog=program().removeprefix("python "),
         description="Train image embeddings for retrieval and clustering of unseen classes, with "
         "message passing between the images of a mini-batch.",
         allow_abbrev=False,
@@ -46,7 +46,7 @@ def make_parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(
             command.NAME,
             help=command.HELP,
-            description=command.__doc__,
+            description=(command.__doc__ or "").replace("python run.py", program()),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
@@ -97,10 +97,13 @@ def run(arguments: Sequence[str]) -> int:
     try:
         _check_working_folder()
         words, fields = _split_fields(arguments)
-        parsed, rest = make_parser().parse_known_args(words)
+        parser = make_parser()
+        parsed, rest = parser.parse_known_args(words)
         rest = [*fields, *rest]
         if rest and not getattr(parsed, "takes_fields", False):
-            raise UserError(f"unknown argument {rest[0]}; see `run.py {parsed.command} --help`")
+            raise UserError(
+                f"unknown argument {rest[0]}; see `{parser.prog} {parsed.command} --help`"
+            )
         if launch.world_size > 1 and not getattr(parsed, "takes_processes", False):
             raise UserError(
                 f"{parsed.command} runs in one process: start it without torchrun; only train "

@@ -7,6 +7,7 @@ import errno
 import inspect
 import os
 import re
+import sys
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,12 @@ class InUseError(RunError):
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its class name if it has none."""
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def program() -> str:
+    """Return the words that start a command, for advice: `ibc-pyg`, or `python run.py`."""
+    checkout = (Path(__file__).resolve().parents[1] / "run.py").is_file()
+    return "python run.py" if checkout and Path(sys.argv[0]).stem != "ibc-pyg" else "ibc-pyg"
 
 
 def printable(text: Path | str, keep: str = "") -> str:

@@ -106,3 +106,12 @@ def test_citation_and_version():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert citation["version"] == project["version"] == ibc_pyg.__version__
     assert citation["preferred-citation"]["year"] == 2021
+
+
+@pytest.mark.parametrize("version", [12, 13])
+def test_the_files_of_one_cuda_version_add_its_pin_alone(version):
+    common = (ROOT / "environment.yml").read_text().splitlines()
+    lines = (ROOT / f"environment-cuda{version}.yml").read_text().splitlines()
+    added = [line for line in lines if line not in common and not line.startswith("#")]
+    assert added == [f"  - cuda-version={version}.*"]
+    assert [line for line in lines if line in common] == common[1:]

@@ -41,6 +41,10 @@ def test_commands_and_python_run_one_after_the_other(tmp_path, monkeypatch, caps
     assert (tmp_path / "runs/sample/report.html").is_file()
     assert (tmp_path / "runs/steps/table.md").read_text().count("| steps=") == 2
     assert list((tmp_path / "runs/tracked/wandb").glob("offline-run-*/*.wandb"))
+    # In a checkout, git shows none of it as untracked.
+    left = {path.name for path in tmp_path.iterdir()} - {"experiments"}
+    ignored = (ROOT / ".gitignore").read_text().split()
+    assert {f"/{name}/" for name in left} <= set(ignored)
 
 
 def test_every_command_has_a_row(capsys):
@@ -51,7 +55,17 @@ def test_every_command_has_a_row(capsys):
 
 
 @pytest.mark.parametrize(
-    "page", ["docs/performance.md", "docs/refinement.md", "docs/results.md", "docs/scale.md"]
+    "page",
+    [
+        "docs/performance.md",
+        "docs/publish.md",
+        "docs/refinement.md",
+        "docs/results.md",
+        "docs/collections.md",
+        "docs/plugins.md",
+        "docs/scale.md",
+        "docs/serve.md",
+    ],
 )
 def test_the_tables_are_those_that_were_measured(page):
     text = (ROOT / page).read_text(encoding="utf-8")

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         type=Path,
         metavar="EXPERIMENT",
-        help="experiment file, YAML, and overlays on it",
+        help="experiment: a YAML file, or the name of a shipped one; and overlays on it",
     )
     parser.add_argument(
         "--vary", action="append", default=[], metavar="FIELD=V1,V2", help="may be given repeatedly"
@@ -103,10 +103,11 @@ def _of_grid(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     from ibc_pyg.commands.options.outputs import check_folder
     from ibc_pyg.compare.grid import make_grid
     from ibc_pyg.config.overlays import parse_overlays
-    from ibc_pyg.config.renamed import current_path
+    from ibc_pyg.config.renamed import current_path, expand_renamed
     from ibc_pyg.config.yaml_file import parse_config
     from ibc_pyg.errors import ConfigError
 
+    arguments.layers = expand_renamed(arguments.layers)
     points = make_grid(arguments.vary, arguments.layers)
     base, *above = map(current_path, arguments.experiment)
     for layer in [None, *arguments.layers]:

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 from ibc_pyg.commands.options.numbers import whole
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ibc_pyg.config import DataConfig
     from ibc_pyg.console import Progress
+    from ibc_pyg.data.table import ImageTable
 
 NAME = "data"
 HELP = "list, verify or download data sets, or write small samples"
@@ -29,6 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verify.add_argument("name", metavar="NAME")
     verify.add_argument("--root", type=Path, metavar="DIR", help="its folder")
     verify.add_argument("--allow-partial", action="store_true", help="allow missing images")
+    verify.add_argument(
+        "--leaks",
+        action="store_true",
+        help="also find test images that are copies of training ones",
+    )
     verify.set_defaults(takes_fields=True)
     download = actions.add_parser("download", help="download a data set, or print instructions")
     download.add_argument("name", metavar="NAME")
@@ -80,17 +88,31 @@ def _verify(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
         report = verify(images, progress=lambda done, total: bar.update(done))
     for line in report.lines():
         info(out, line)
-    return 0 if report.ok else 1
+    leaks = _leaks(images, out) if arguments.leaks else 0
+    return 0 if report.ok and not leaks else 1
+
+
+def _leaks(images: ImageTable, out: Console) -> int:
+    """Print the groups of copies in training and test; return their number."""
+    from ibc_pyg.collections.duplicates.leaks import find_leaks
+    from ibc_pyg.commands.index.duplicates import print_groups
+    from ibc_pyg.console import Progress, info
+
+    with Progress(len(images), "leaks", console=out) as bar:
+        found = find_leaks(images, done=bar.update)
+    info(out, "copies of training images in test:")
+    print_groups(found, out)
+    return len(found.groups)
 
 
 def _data_config(fields: Sequence[str]) -> DataConfig:
     from ibc_pyg.config import DataConfig
     from ibc_pyg.config.yaml_file import parse_config
-    from ibc_pyg.errors import UserError
+    from ibc_pyg.errors import UserError, program
 
     for field in fields:
         if field.startswith("--") and not field.startswith("--data."):
-            raise UserError(f"unknown argument {field}; see `run.py data verify --help`")
+            raise UserError(f"unknown argument {field}; see `{program()} data verify --help`")
     return parse_config(None, fields).data if fields else DataConfig()
 
 

@@ -26,14 +26,12 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     """Run the command."""
     keep_freed_memory()
     from ibc_pyg.commands.options.common import console, default_out, print_summary
+    from ibc_pyg.config.shipped import shipped_folder
     from ibc_pyg.config.yaml_file import parse_config
     from ibc_pyg.console import info
-    from ibc_pyg.errors import RunError
+    from ibc_pyg.errors import program
 
-    experiment = Path(__file__).resolve().parents[2] / "experiments" / "glyphs.yaml"
-    if not experiment.is_file():
-        raise RunError("the demo needs a checkout of the repository, with experiments/glyphs.yaml")
-    config = parse_config(experiment, fields)
+    config = parse_config(shipped_folder() / "glyphs.yaml", fields)
 
     from ibc_pyg.commands.search import print_hits
     from ibc_pyg.inference.eval_set import EvalSet
@@ -51,7 +49,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     images = EvalSet(trained)
     query = images.picture_file(int(images.splits.tested().queries[0]))
     info(out, "")
-    info(out, f"search by image: python run.py search {folder.path} {query} -k 10")
+    info(out, f"search by image: {program()} search {folder.path} {query} -k 10")
     print_hits(search(trained, query, 10), out)
     info(out, "")
     print_summary(folder, out)

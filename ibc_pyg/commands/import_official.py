@@ -1,6 +1,7 @@
 """Create a run folder from released checkpoints, for evaluate and search.
 
-Give the data set of the checkpoints with --data.name cars --data.root DIR.
+The data set of the checkpoints is known by their number of classes; its folder is --data.root DIR.
+For other checkpoints, give its name, too: --data.name NAME.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     """Run the command."""
     from ibc_pyg.commands.options.common import console
+    from ibc_pyg.config.yaml_file import config_from_yaml
     from ibc_pyg.console import info
     from ibc_pyg.export.from_official import import_official
 
@@ -46,5 +48,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
         last_stride=arguments.last_stride,
         fields=fields,
     )
-    info(console(), f"written: {created.path}")
+    data = config_from_yaml(created.config).data
+    where = "give its folder to evaluate: --data.root DIR" if data.root is None else data.root
+    info(console(), f"written: {created.path}; data set: {data.name} ({where})")
     return 0

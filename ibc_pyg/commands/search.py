@@ -109,6 +109,7 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
 def _in_index(arguments: argparse.Namespace) -> int:
     from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import info
+    from ibc_pyg.errors import program
 
     with open_index(arguments) as index:
         lists = index.search(
@@ -123,7 +124,7 @@ def _in_index(arguments: argparse.Namespace) -> int:
         about = f"{len(index):,} pictures; {index.fingerprint}"
     _show(arguments, lists, str(arguments.index), about)
     if unfinished:
-        info(console(), f"The index is not complete: python run.py index sync {arguments.index}")
+        info(console(), f"The index is not complete: {program()} index sync {arguments.index}")
     return 0
 
 
@@ -131,7 +132,7 @@ def _in_collection(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     from ibc_pyg.commands.options.common import console
     from ibc_pyg.commands.options.outputs import check_outputs
     from ibc_pyg.console import info
-    from ibc_pyg.errors import UserError
+    from ibc_pyg.errors import UserError, program
     from ibc_pyg.retrieval.qdrant.client import connected
     from ibc_pyg.retrieval.qdrant.search import open_collection, search_collection
     from ibc_pyg.retrieval.queries import read_queries
@@ -167,7 +168,7 @@ def _in_collection(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
         )
     _show(arguments, lists, name, str(record.fingerprint))
     if not record.complete:
-        info(console(), f"the upload was interrupted: python run.py index push INDEX --qdrant "
+        info(console(), f"the upload was interrupted: {program()} index push INDEX --qdrant "
                         f"{arguments.qdrant} --collection {name}")  # fmt: skip
     return 0
 
@@ -257,7 +258,7 @@ def _note(hit: Hit | RunHit) -> str:
 def _in_run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     from ibc_pyg.commands.options.common import CHOSEN_ON_TEST, console
     from ibc_pyg.console import info
-    from ibc_pyg.errors import UserError
+    from ibc_pyg.errors import UserError, program
     from ibc_pyg.files import write_json
     from ibc_pyg.inference.trained import load_run
     from ibc_pyg.retrieval.search import search
@@ -275,7 +276,7 @@ def _in_run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
         if given:
             raise UserError(
                 f"{option} needs an index, and {arguments.index} is a run; build one: "
-                f"python run.py index build {arguments.index} IMAGES --out INDEX"
+                f"{program()} index build {arguments.index} IMAGES --out INDEX"
             )
     out = console()
     trained = load_run(arguments.index, trust_code=arguments.trust_code, fields=fields)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ibc_pyg.commands.index.options import add_model, open_index
 from ibc_pyg.commands.options.numbers import whole
+from ibc_pyg.commands.options.process import keep_freed_memory
 
 NAME = "serve"
 HELP = "serve a page to search an index with"
@@ -62,7 +63,8 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     from ibc_pyg.serve import Limits, create_app
     from ibc_pyg.serve.guard import LOOPBACK
 
-    with open_index(arguments) as index, _listening(arguments.host, arguments.port) as listener:
+    keep_freed_memory()
+    with open_index(arguments) as index, listening(arguments.host, arguments.port) as listener:
         index.model()
         app = create_app(
             index,
@@ -81,12 +83,13 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     return 0
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def listening(host: str, port: int) -> socket.socket:
     """Return a socket that listens, so that a port in use is one line."""
     from ibc_pyg.errors import UserError, reason
 
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sends small answers at once (TCP_NODELAY) only where the protocol is named.
+    made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         made.bind((host, port))

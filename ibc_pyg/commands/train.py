@@ -23,18 +23,24 @@ HELP = "train an experiment file, any field overridden as --part.field value"
 
 class _FieldsHelp(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *unused: object) -> None:
-        from ibc_pyg.config.yaml_file import config_parser
-
         parser.print_help()
-        fields = config_parser("fields").format_help()
-        sys.stdout.write("\nfields of the experiment:\n" + fields.partition("options:\n")[2])
+        sys.stdout.write(f"\nfields of the experiment:\n{_fields_help()}")
         parser.exit()
+
+
+def _fields_help() -> str:
+    from ibc_pyg.config.yaml_file import config_parser
+
+    return config_parser("fields").format_help().partition("options:\n")[2]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
-        "experiment", nargs="*", type=Path, help="experiment file, YAML, and overlays on it"
+        "experiment",
+        nargs="*",
+        type=Path,
+        help="experiment: a YAML file, or the name of a shipped one; and overlays on it",
     )
     parser.add_argument("--out", type=Path, help="run folder (default: runs/NAME-TIME)")
     parser.add_argument(
@@ -61,8 +67,11 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     keep_freed_memory()
     from ibc_pyg.commands.options.common import console, default_out, finish
     from ibc_pyg.config.overlays import parse_overlays
-    from ibc_pyg.errors import ConfigError
+    from ibc_pyg.errors import ConfigError, program
 
+    if any(word.partition("=")[0].endswith(".help") for word in fields):
+        sys.stdout.write(_fields_help())
+        return 0
     files: list[Path] = arguments.experiment
     resumed: Path | None = arguments.resume
     trust: bool = arguments.trust_code
@@ -84,7 +93,9 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     if arguments.extend is not None:
         return _extend(arguments, fields)
     if not files:
-        raise ConfigError("train needs an experiment file, such as experiments/glyphs.yaml")
+        raise ConfigError(
+            f"train needs an experiment file or name, such as glyphs; see `{program()} experiments`"
+        )
     # Errors in the file are reported before torch is imported.
     config = parse_overlays(files, fields)
     check_named([config], fields, trust=trust)

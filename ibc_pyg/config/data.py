@@ -18,7 +18,7 @@ class DataConfig:
     """Data set, batches and loading of images."""
 
     name: str = "glyphs"
-    """Data set; `python run.py data list` lists all; or FILE.py:NAME, package.module:NAME."""
+    """Data set; `data list` lists all; or FILE.py:NAME, package.module:NAME."""
     root: str | None = None
     """Folder of the data set; not needed for built-in data sets."""
     options: dict[str, Any] = field(default_factory=dict)

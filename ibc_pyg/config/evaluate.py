@@ -16,7 +16,9 @@ MPN_REFINERS: Mapping[str, str] = {
 """Refinement by the trained message passing network, and how it selects neighbours."""
 UNTRAINED_REFINERS = ("aqe", "dba", "gcr", "diffusion", "gnn", "k_reciprocal")
 """Refinement without trained weights."""
-REFINERS = ("none", *MPN_REFINERS, *UNTRAINED_REFINERS)
+TRAINED_REFINER = "refiner"
+"""Refinement by the refiner that the command `refine` trained for a run."""
+REFINERS = ("none", *MPN_REFINERS, *UNTRAINED_REFINERS, TRAINED_REFINER)
 """Refinements of this package."""
 _EARLIER = {"knn": "mpn", "cluster": "mpn_cluster"}
 """Names of version 0.1.0."""
@@ -45,8 +47,8 @@ class EvaluateConfig:
     refine: str = "none"
     """Also score descriptors refined without labels: by message passing among the nearest (mpn),
     the k-reciprocal neighbours (mpn_k_reciprocal) or those in the same k-means cluster
-    (mpn_cluster); without trained weights by aqe, dba, gcr, diffusion, gnn or k_reciprocal; or by
-    FILE.py:NAME."""
+    (mpn_cluster); without trained weights by aqe, dba, gcr, diffusion, gnn or k_reciprocal; by
+    the refiner of the run (refiner); or by FILE.py:NAME."""
     refine_size: Annotated[int, Range(1, 100_000)] = 7
     """Images in a neighbourhood of message passing, with the refined one; 1 changes nothing."""
     refine_k: Annotated[int | None, Range(0, 100_000)] = None

@@ -28,7 +28,7 @@ def parse_overlays(files: Sequence[Path], overrides: Sequence[str]) -> Config:
     for overlay in overlays:
         if not overlay.is_file():
             raise ConfigError(
-                f"{overlay} is not a file; give an overlay such as experiments/baselines/*"
+                f"{overlay} is not a file; give an overlay such as baselines/proxy_anchor"
             )
     words = [word for overlay in overlays for word in ("--config", str(overlay))]
     try:

@@ -1,4 +1,4 @@
-"""Experiment files that were renamed: old paths are read under their new ones, with a warning."""
+"""Paths of experiment files as users name them: files, shipped experiments, and old names."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
+
+from ibc_pyg.config.shipped import shipped, shipped_matches
 
 _logger = logging.getLogger(__name__)
 
@@ -22,32 +24,46 @@ def current_path(path: Path) -> Path:
     """Return the path under which an experiment file is found today.
 
     Args:
-        path: A file, as the user named it.
+        path: A file, or the name of a shipped experiment, as the user gave it.
 
     Returns:
-        `path`, or its new name if there is no such file and there is one of the new name; a
-        warning then names both, once for each path.
+        `path`, if there is such a file; else the file of its new name, with a warning that names
+        both, once for each path; else the shipped experiment of that name; else `path`.
     """
-    new = _renamed(path)
-    if new == path or path.exists() or not new.is_file():
+    if _is_file(path):
         return path
-    _warn(path, new)
-    return new
+    new = _renamed(path)
+    found = new if _is_file(new) else shipped(new)
+    if found is None:
+        return path
+    if new != path:
+        _warn(path, new)
+    return found
 
 
 def expand_renamed(paths: Sequence[Path]) -> list[Path]:
-    """Replace each pattern that names a renamed folder by the files that it matches there.
+    """Replace each pattern that names a renamed or a shipped folder by the files in it.
 
-    A shell hands over `experiments/graph_plus/*.yaml` as it stands, since nothing matches it.
+    A shell hands over `experiments/graph_plus/*.yaml` as it stands where nothing matches it.
     """
     expanded: list[Path] = []
     for path in paths:
         new = _renamed(path)
-        matches = sorted(new.parent.glob(new.name)) if "*" in path.name and new != path else []
-        if matches:
+        matches: list[Path] = []
+        if "*" in path.name:
+            matches = sorted(new.parent.glob(new.name)) or shipped_matches(new)
+        if matches and new != path:
             _warn(path, new)
         expanded += matches or [path]
     return expanded
+
+
+def _is_file(path: Path) -> bool:
+    """Return whether there is such a file; a folder of an experiment's name is not one."""
+    try:
+        return path.is_file()
+    except OSError:  # the name is too long
+        return False
 
 
 def _renamed(path: Path) -> Path:

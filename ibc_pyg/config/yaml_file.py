@@ -17,7 +17,7 @@ from ibc_pyg.config import Config
 from ibc_pyg.config.checks import check_key
 from ibc_pyg.config.fields import from_parsed, make_parser, refuse_classes
 from ibc_pyg.config.yaml_text import MAX_BYTES, load_document, load_text
-from ibc_pyg.errors import ConfigError, printable, reason
+from ibc_pyg.errors import ConfigError, printable, program, reason
 from ibc_pyg.files import read_bounded
 
 _TEXT_LISTS = frozenset(
@@ -126,8 +126,8 @@ def read_yaml(path: Path) -> Any:
 def _check_file(path: Path) -> None:
     if not _is_file(path):
         raise ConfigError(
-            f"{printable(path):.500} is not a file; give an experiment file such as those in "
-            "experiments/"
+            f"{printable(path):.500} is not a file, nor a shipped experiment, which "
+            f"`{program()} experiments` lists"
         )
     content = read_yaml(path)
     if content is not None and not isinstance(content, dict):

@@ -7,13 +7,14 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from ibc_pyg.config import EvaluateConfig
-from ibc_pyg.config.evaluate import UNTRAINED_REFINERS
-from ibc_pyg.errors import ConfigError
+from ibc_pyg.config.evaluate import TRAINED_REFINER, UNTRAINED_REFINERS
+from ibc_pyg.errors import ConfigError, RunError
 from ibc_pyg.evaluation.scores import as_run_error, score, score_lists
 from ibc_pyg.inference.extract import EvalDescriptors
 from ibc_pyg.inference.refine import refine
 from ibc_pyg.nn.model import IntraBatchModel
 from ibc_pyg.refinement import LISTS, Parameters, parameters_of, refine_vectors, rerank
+from ibc_pyg.refinement.learned.refiner import Refiner
 from ibc_pyg.refinement.parameters import UNUSED
 
 
@@ -42,6 +43,7 @@ def refined_descriptors(
     config: EvaluateConfig,
     *,
     seed: int,
+    refiner: Refiner | None = None,
 ) -> EvalDescriptors:
     """Refine descriptors with the settings of `config`; lists are refined when they are scored.
 
@@ -50,9 +52,10 @@ def refined_descriptors(
         descriptors: Unit-norm descriptors.
         config: Method and parameters.
         seed: Seed of k-means.
+        refiner: The trained refiner of the run, for the method `refiner`.
 
     Raises:
-        RunError: See `ibc_pyg.inference.refine.refine`.
+        RunError: See `ibc_pyg.inference.refine.refine`; or the refiner has another width.
         ConfigError: If a parameter does not apply.
     """
     if config.refine in UNTRAINED_REFINERS:
@@ -66,12 +69,29 @@ def refined_descriptors(
             gallery = replace(descriptors.candidates, vectors=found.gallery)
         queries = replace(queries, vectors=found.queries)
         return replace(descriptors, queries=queries, gallery=gallery, same=found.same)
-    if model is None:
+    if config.refine == TRAINED_REFINER and refiner is not None:
+        return _by_refiner(refiner, descriptors)
+    if model is None or config.refine == TRAINED_REFINER:
         raise ConfigError(
-            f"--refine {config.refine} needs a model; embeddings alone are refined by "
+            f"--refine {config.refine} needs a finished run; embeddings alone are refined by "
             f"{', '.join(UNTRAINED_REFINERS)}"
         )
     return refine(model, descriptors, config.refine, config.refine_size, seed=seed)
+
+
+def _by_refiner(refiner: Refiner, descriptors: EvalDescriptors) -> EvalDescriptors:
+    queries, pool = descriptors.queries, descriptors.gallery
+    width = queries.vectors.shape[1]
+    if width != refiner.channels:
+        raise RunError(f"the refiner is for {refiner.channels} dimensions, not {width}")
+    for part in (queries, descriptors.candidates):
+        if not bool(part.vectors.isfinite().all()):
+            raise RunError("the descriptors have NaN or infinite values; are the weights damaged?")
+    gallery = refiner.gallery(descriptors.candidates.vectors)
+    if pool is None:
+        return replace(descriptors, queries=replace(queries, vectors=gallery.vectors))
+    refined = replace(queries, vectors=refiner.queries(queries.vectors, gallery))
+    return replace(descriptors, queries=refined, gallery=replace(pool, vectors=gallery.vectors))
 
 
 def refine_and_score(
@@ -113,6 +133,8 @@ def refine_settings(config: EvaluateConfig) -> dict[str, Any]:
         unused = UNUSED.get(config.refine, ())
         found = {k: v for k, v in asdict(_parameters(config)).items() if k not in unused}
         return {"refine": config.refine} | {f"refine_{name}": v for name, v in found.items()}
+    if config.refine == TRAINED_REFINER:
+        return {"refine": config.refine}
     return {"refine": config.refine, "refine_size": config.refine_size}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ibc_pyg.config import EvaluateConfig
-from ibc_pyg.config.evaluate import UNTRAINED_REFINERS
+from ibc_pyg.config.evaluate import TRAINED_REFINER, UNTRAINED_REFINERS
 from ibc_pyg.data.table import ImageTable
 from ibc_pyg.errors import RunError
 from ibc_pyg.evaluation.refined import (
@@ -19,12 +19,15 @@ from ibc_pyg.evaluation.refined import (
     score_refined,
 )
 from ibc_pyg.evaluation.scores import score, score_reranked
+from ibc_pyg.files import file_digest
 from ibc_pyg.inference.ensemble import check_same_images, concatenate, mean_scores
 from ibc_pyg.inference.eval_set import EvalSet
 from ibc_pyg.inference.extract import ONE_VIEW, EvalDescriptors
 from ibc_pyg.inference.refine import check_refine
 from ibc_pyg.inference.test_time_views import Views
-from ibc_pyg.inference.trained import load_run
+from ibc_pyg.inference.trained import Trained, load_run
+from ibc_pyg.refinement.learned.files import load_refiner
+from ibc_pyg.refinement.learned.refiner import Refiner
 
 
 @dataclass(frozen=True)
@@ -156,11 +159,12 @@ def score_runs(paths: Sequence[Path], options: ScoreOptions) -> Evaluation:
             check_refine(trained.model, config.refine)
         except RunError as error:
             raise RunError(f"{name}: {error}") from None
+    refiners = [_refiner(trained, config) for trained in members]
     seeds = [trained.config.train.seed for trained in members]
     plain = [images.extract(options.views) for images in sets]
     refined = [
-        refined_descriptors(trained.model, descriptors, config, seed=seed)
-        for trained, descriptors, seed in zip(members, plain, seeds, strict=True)
+        refined_descriptors(trained.model, descriptors, config, seed=seed, refiner=refiner)
+        for trained, descriptors, seed, refiner in zip(members, plain, seeds, refiners, strict=True)
     ]
     runs = [
         _score(unrefined, each, config, options, seed)
@@ -191,6 +195,14 @@ def score_embeddings(descriptors: EvalDescriptors, options: ScoreOptions) -> tup
     if config.refine != "none":
         refined = refined_descriptors(None, descriptors, config, seed=0)
     return _score(descriptors, refined, config, options, 0), refine_text(config)
+
+
+def _refiner(trained: Trained, config: EvaluateConfig) -> Refiner | None:
+    """Open the refiner of a run if it is needed."""
+    if config.refine != TRAINED_REFINER:
+        return None
+    weights = trained.digest or file_digest(trained.run.weights)
+    return load_refiner(trained.run.path, weights=weights)
 
 
 def _settings(config: EvaluateConfig, options: ScoreOptions) -> EvaluateConfig:

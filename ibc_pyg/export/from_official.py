@@ -25,6 +25,9 @@ from ibc_pyg.files import write_atomically
 from ibc_pyg.nn.weights import fit_weights
 from ibc_pyg.runs.run_folder import RunFolder
 
+RELEASED = {100: "cub", 98: "cars", 11_318: "sop", 3_997: "inshop"}
+"""Data set by the number of its training classes, which is that of a released classifier."""
+
 
 def import_official(
     encoder: Path,
@@ -43,11 +46,14 @@ def import_official(
         heads: Number of attention heads of `mpn`, which its weights do not determine.
         out: The new run folder.
         last_stride: Whether the encoder was trained with stride 1 in its last stage.
-        fields: Further options, such as `--data.root`, which evaluation needs.
+        fields: Further options, such as `--data.root`, which evaluation needs. Without
+            `--data.name`, the data set is that of the benchmarks with as many training classes
+            as the classifier of the encoder has.
 
     Raises:
         RunError: If a file does not fit, naming its first such key; or `out` holds a run.
-        ConfigError: If `heads` is missing or does not divide the width.
+        ConfigError: If `heads` is missing or does not divide the width, or the data set is
+            neither given nor one of the benchmarks.
     """
     RunFolder(out).check_free()
     if (mpn is None) != (heads is None):
@@ -64,6 +70,13 @@ def import_official(
             )
         options |= _mpn_options(refiner, heads)
         weights |= _mpn_weights(refiner)
+    if not any(word.partition("=")[0] == "--data.name" for word in fields):
+        if network.num_classes not in RELEASED:
+            raise ConfigError(
+                f"{encoder} has {network.num_classes} classes, as none of the benchmarks in "
+                f"training; name its data set: --data.name NAME"
+            )
+        options["data.name"] = RELEASED[network.num_classes]
     config = parse_config(None, [*_as_arguments(options), *fields])
     _check(config, network, weights, encoder)
     run = RunFolder.create(out, config_yaml=config_to_yaml(config))
@@ -75,7 +88,6 @@ def _encoder_options(network: OfficialEncoder) -> dict[str, Any]:
     return {
         # The released weights were chosen on the test classes.
         "select": "test",
-        "data.name": "cub",
         "data.transform": "released",
         "model.backbone": network.architecture,
         "model.backbone_args.pooling": "max",

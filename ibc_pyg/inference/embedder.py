@@ -25,6 +25,7 @@ from ibc_pyg.data.transforms import Transform
 from ibc_pyg.data.transforms.pixels import fit_shape
 from ibc_pyg.errors import DatasetError, RunError
 from ibc_pyg.inference.embeddings import Embeddings, EmbeddingsWriter
+from ibc_pyg.inference.published import fetch, load_published
 from ibc_pyg.inference.trained import Trained
 from ibc_pyg.nn.model import IntraBatchModel
 from ibc_pyg.threads import map_ahead
@@ -38,7 +39,8 @@ class ModelSource:
     """Place of a model, from which it can be opened again.
 
     Attributes:
-        name: Absolute path of a run folder, or the name of a pretrained backbone.
+        name: Absolute path of a run folder or a published one, or the name of a pretrained
+            backbone.
         weights: Absolute path of the weights of a backbone; None for the published ones.
     """
 
@@ -133,6 +135,35 @@ class Embedder:
             class_names=None if record is None else record.class_names,
             image_shape=trained.image_shape,
             source=ModelSource(str(trained.run.path.resolve())),
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | os.PathLike[str], *, revision: str | None = None
+    ) -> Embedder:
+        """Open a published model, strictly and without a pickle.
+
+        Args:
+            name: A folder of `export --format hub`, or the name of a repository on the Hugging
+                Face hub, which is downloaded once.
+            revision: Branch, tag or commit on the hub; None takes the main branch.
+
+        Raises:
+            RunError: If a file is missing or damaged, or the weights do not fit.
+            ConfigError: If the repository cannot be downloaded, or a package is missing.
+        """
+        folder = Path(name)
+        if not folder.is_dir():
+            folder = fetch(os.fspath(name), revision)
+        published = load_published(folder)
+        names = published.stored.class_names
+        return cls(
+            published.model,
+            published.transform,
+            published.config,
+            class_names=None if names is None else tuple(names),
+            image_shape=published.image_shape,
+            source=ModelSource(str(folder.resolve())),
         )
 
     @property

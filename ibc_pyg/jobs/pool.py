@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -31,6 +32,9 @@ SERVER_ENVIRONMENT = {
     # Libraries warn while the server imports them, on the user's terminal.
     "PYTHONWARNINGS": "ignore",
 }
+
+PROGRESS_SECONDS = 15.0
+"""Time between two looks at the progress of a run."""
 
 Report = Callable[["Job", str], None]
 
@@ -99,7 +103,8 @@ def run_jobs(
         workers: Number of runs side by side.
         threads: CPU threads of each run; None divides the cores among the workers.
         trust_code: As in `ibc_pyg.builders.loss.build_loss`.
-        report: Called with each job and its status, from several threads.
+        report: Called with each job and its status, and from time to time with a line of its
+            progress, `train 20/400`; from several threads.
         gpus: GPUs, by the names that CUDA_VISIBLE_DEVICES takes, of which each run gets one; None
             takes those that torch sees.
 
@@ -245,8 +250,12 @@ class _Pool:
             self._running.add(process)
             if self._stop.is_set():
                 _signal(process)
+        line = ""
         # The process may leave children behind that keep the pipe open.
-        connection.wait([results, process.sentinel])
+        while not connection.wait([results, process.sentinel], PROGRESS_SECONDS):
+            if not check and (now := _progress(log)) not in ("", line):
+                line = now
+                self._report(job, line)
         try:
             outcome: Outcome | None = results.recv() if results.poll() else None
         except EOFError:
@@ -300,11 +309,19 @@ def _signal(process: BaseProcess) -> None:
         os.kill(process.pid, signal.SIGINT)
 
 
+def _progress(log: Path) -> str:
+    """Return the last line of a training that tells how far it is; empty before the first."""
+    lines = re.findall(r"^train +[\d,]+/.*$", _text(log), flags=re.MULTILINE)
+    return " ".join(lines[-1].split()) if lines else ""
+
+
 def _last_line(log: Path) -> str:
-    if not log.is_file():
-        return "killed"
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    lines = _text(log).strip().splitlines()
     return lines[-1] if lines else "killed"
+
+
+def _text(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
 
 
 @contextmanager

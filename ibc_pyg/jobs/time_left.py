@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable
 from ibc_pyg.console import duration
 
 _BEGUN = ("started", "resumed")
+_RUNNING = "train "
 
 
 class TimeLeft:
@@ -35,10 +36,13 @@ class TimeLeft:
         Args:
             run: Identity of the run.
             status: As the pool reports it; `started` and `resumed`, with or without more words,
-                begin a run, and any other status ends it.
+                begin a run, a line of its progress, `train 20/400`, changes nothing, and any
+                other status ends it.
         """
         with self._lock:
             now = self._clock()
+            if status.startswith(_RUNNING):
+                return status
             if status.startswith(_BEGUN):
                 self._begun[run] = now
                 return status

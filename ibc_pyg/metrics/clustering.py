@@ -83,9 +83,9 @@ def clustering_metrics(
     if not 1 <= clusters <= len(x):
         raise ValueError(f"k is {clusters}, expected 1 to {len(x)}, the number of embeddings")
     if swaps is None:
-        swaps = _SWAPS if clusters <= _SEARCH_UP_TO else 0
+        swaps = default_swaps(clusters)
     if passes is None:
-        passes = _PASSES if clusters <= _SEARCH_UP_TO else 0
+        passes = default_passes(clusters)
     for name, value, least in (
         ("restarts", restarts, 1),
         ("iterations", iterations, 1),
@@ -112,6 +112,16 @@ def clustering_metrics(
         "kmeans_inertia": inertia,
         "kmeans_on_gpu": float(on_gpu),
     }
+
+
+def default_swaps(clusters: int) -> int:
+    """Return the rounds of local search of `clustering_metrics` by default."""
+    return _SWAPS if clusters <= _SEARCH_UP_TO else 0
+
+
+def default_passes(clusters: int) -> int:
+    """Return the passes that move single points of `clustering_metrics` by default."""
+    return _PASSES if clusters <= _SEARCH_UP_TO else 0
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ibc_pyg.parallel.collectives import world_size
 
 
-class SyncBatchNorm(nn.SyncBatchNorm):
+class SyncBatchNorm(_BatchNorm):
     """Batch normalisation with the statistics of the global batch.
 
     In training with several processes, mean and variance are those of the rows of all processes,
@@ -29,6 +29,11 @@ class SyncBatchNorm(nn.SyncBatchNorm):
         ValueError: If the input has fewer than 2 dimensions.
     """
 
+    # Not derived from `nn.SyncBatchNorm`, which DistributedDataParallel refuses on a CPU; its
+    # forward pass needs these two.
+    process_group = None
+    _check_non_zero_input_channels = nn.SyncBatchNorm._check_non_zero_input_channels
+
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() < 2:
             raise ValueError(f"input must be [N, C] or [N, C, *], got {list(input.shape)}")
@@ -36,8 +41,10 @@ class SyncBatchNorm(nn.SyncBatchNorm):
     def forward(self, input: Tensor) -> Tensor:
         """Normalise each channel; returns a tensor shaped as `input`."""
         out: Tensor
-        if input.is_cuda or not self.training or world_size() == 1:
+        if not self.training or world_size() == 1:
             out = super().forward(input)
+        elif input.is_cuda:
+            out = nn.SyncBatchNorm.forward(cast(nn.SyncBatchNorm, self), input)
         else:
             out = self._over_processes(input)
         return out
@@ -78,7 +85,7 @@ def synchronise_batch_norm(module: nn.Module) -> nn.Module:
     if not isinstance(module, _BatchNorm) or isinstance(module, SyncBatchNorm):
         return module
     synchronised = SyncBatchNorm.__new__(SyncBatchNorm)
-    synchronised.__setstate__({**module.__dict__, "process_group": None})  # type: ignore[no-untyped-call]
+    synchronised.__setstate__(dict(module.__dict__))  # type: ignore[no-untyped-call]
     return synchronised
 
 

@@ -2,6 +2,7 @@
 
 from ibc_pyg.report.data import (
     AttentionMap,
+    BatchGraph,
     GalleryRow,
     MapPoints,
     Neighbour,
@@ -14,6 +15,7 @@ from ibc_pyg.report.projection import project_2d
 
 __all__ = [
     "AttentionMap",
+    "BatchGraph",
     "GalleryRow",
     "MapPoints",
     "Neighbour",

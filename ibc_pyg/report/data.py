@@ -93,6 +93,28 @@ class AttentionMap:
 
 
 @dataclass(frozen=True)
+class BatchGraph:
+    """A batch as a graph, with its strongest edges.
+
+    Attributes:
+        nodes: Picture and class of each node, `N` of them, equal classes side by side.
+        edges: Receiver, sender and attention weight, strongest first.
+        places: `[N, 2]` float, places of the nodes in [-1, 1].
+        mean: Mean weight of all edges between different nodes.
+    """
+
+    nodes: Sequence[Thumb]
+    edges: Sequence[tuple[int, int, float]]
+    places: npt.NDArray[np.float64]
+    mean: float
+
+    def strength(self, weight: float) -> float:
+        """Return where a weight lies between the mean of all edges and the strongest, in [0, 1]."""
+        top = self.edges[0][2] if self.edges else 0.0
+        return max(0.0, (weight - self.mean) / max(top - self.mean, 1e-12))
+
+
+@dataclass(frozen=True)
 class MapPoints:
     """Test descriptors in two dimensions.
 
@@ -139,6 +161,7 @@ class ReportData:
         gallery: Queries with their nearest neighbours.
         attention: Attention of one batch; None if there is no message passing.
         points: Map of the test descriptors.
+        graph: The same batch as a graph; None if there is no attention.
     """
 
     title: str
@@ -150,3 +173,4 @@ class ReportData:
     gallery: Sequence[GalleryRow] = ()
     attention: AttentionMap | None = None
     points: MapPoints | None = None
+    graph: BatchGraph | None = None

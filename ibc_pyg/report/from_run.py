@@ -12,9 +12,15 @@ import torch
 
 from ibc_pyg.config.yaml_file import config_to_yaml
 from ibc_pyg.data.images.decode import decode_image
-from ibc_pyg.data.loading.loader import Loading, eval_loader
 from ibc_pyg.data.splits import NOT_TESTED
 from ibc_pyg.errors import DatasetError
+from ibc_pyg.explain.batch import (
+    BatchAttention,
+    batch_attention,
+    circle,
+    mean_edge,
+    strongest_edges,
+)
 from ibc_pyg.files import read_json
 from ibc_pyg.inference.eval_set import EvalSet
 from ibc_pyg.inference.extract import EvalDescriptors
@@ -22,6 +28,7 @@ from ibc_pyg.metrics import nearest_neighbours
 from ibc_pyg.metrics.names import metric_names
 from ibc_pyg.report import (
     AttentionMap,
+    BatchGraph,
     GalleryRow,
     MapPoints,
     Neighbour,
@@ -35,6 +42,7 @@ from ibc_pyg.report import (
 
 QUERIES = 12
 NEIGHBOURS = 10
+GRAPH_EDGES = 100
 MAP_POINTS = 1000
 MAP_CLASSES = 12
 MAP_THUMBS = 60
@@ -81,20 +89,23 @@ def report_data(images: EvalSet) -> ReportData:
     if images.splits.test is None:
         return base
     descriptors = images.descriptors()
-    thumbnails = _Thumbnails(images)
+    thumbnails = Thumbnails(images)
     rows = np.union1d(descriptors.queries.rows, descriptors.candidates.rows)
     gallery = _gallery(images, descriptors, thumbnails)
+    batch = batch_attention(images, rows)
+    graph = batch_graph(batch, thumbnails)
     points = _points(images, descriptors, thumbnails)
     return replace(
         base,
         facts=_facts(images, summary, len(rows)) | thumbnails.facts(),
         gallery=gallery,
-        attention=_attention(images, descriptors),
+        attention=attention_map(batch),
+        graph=graph,
         points=points,
     )
 
 
-class _Thumbnails:
+class Thumbnails:
     """Small pictures of the images, or a blank one for each that cannot be read."""
 
     def __init__(self, images: EvalSet) -> None:
@@ -154,7 +165,7 @@ def _facts(images: EvalSet, summary: Mapping[str, Any], tested: int | None) -> d
 
 
 def _gallery(
-    images: EvalSet, descriptors: EvalDescriptors, thumbnails: _Thumbnails
+    images: EvalSet, descriptors: EvalDescriptors, thumbnails: Thumbnails
 ) -> list[GalleryRow]:
     table = images.table
     queries, searched = descriptors.queries, descriptors.candidates
@@ -182,44 +193,27 @@ def _gallery(
     return rows
 
 
-@torch.no_grad()
-def _attention(images: EvalSet, descriptors: EvalDescriptors) -> AttentionMap | None:
-    """Return the last step's attention over one PK batch of test images, if they can be read."""
-    trained, table = images.trained, images.table
-    config, mpn = trained.config, trained.model.mpn
-    if mpn is None or config.model.graph != "complete":
+def attention_map(batch: BatchAttention | None) -> AttentionMap | None:
+    """Return the attention of a batch as the report shows it."""
+    return None if batch is None else AttentionMap(batch.weights, batch.labels, batch.null_share)
+
+
+def batch_graph(batch: BatchAttention | None, thumbnails: Thumbnails) -> BatchGraph | None:
+    """Return the strongest edges of a batch with small pictures of its nodes."""
+    if batch is None:
         return None
-    layer = mpn.steps[-1].conv
-    if not getattr(layer, "has_attention", False):
-        return None
-    rows = np.union1d(descriptors.queries.rows, descriptors.candidates.rows)
-    rng = np.random.default_rng(config.train.seed)
-    classes = rng.permutation(np.unique(table.labels[rows]))[: config.data.classes_per_batch]
-    batch_rows = np.concatenate(
+    return BatchGraph(
         [
-            rows[table.labels[rows] == label][: config.data.images_per_class]
-            for label in np.sort(classes)
-        ]
-    )
-    trained.model.eval()
-    try:
-        data = images.data
-        loading = Loading(device=trained.device)
-        loader = eval_loader(data.table, batch_rows, data.transform, len(batch_rows), loading)
-        batch = next(iter(loader))
-    except DatasetError:
-        return None
-    output = trained.model(batch.images, return_attention=True)
-    weights = output.attention[-1].float().cpu().numpy()  # [H, N, N]
-    has_null = config.model.conv == "IntraBatchConv" and config.model.null_node
-    return AttentionMap(
-        weights,
-        [table.class_names[label] for label in table.labels[batch_rows]],
-        null_share=(1 - weights.sum(-1)).clip(0, 1) if has_null else None,  # [H, N]
+            Thumb(thumbnails(row), label)
+            for row, label in zip(batch.rows.tolist(), batch.labels, strict=True)
+        ],
+        strongest_edges(batch.weights, GRAPH_EDGES),
+        circle(batch.labels),
+        mean_edge(batch.weights),
     )
 
 
-def _points(images: EvalSet, descriptors: EvalDescriptors, thumbnails: _Thumbnails) -> MapPoints:
+def _points(images: EvalSet, descriptors: EvalDescriptors, thumbnails: Thumbnails) -> MapPoints:
     """Return the points of a map: all images of some classes, and some of the others."""
     table, searched = images.table, descriptors.candidates
     rng = np.random.default_rng(images.trained.config.train.seed)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ibc_pyg.files import make_folder, write_atomically
 from ibc_pyg.report.data import ReportData
+from ibc_pyg.report.figures.batch_graph import SIDE, graph_view
 from ibc_pyg.report.figures.curves import draw_charts
 from ibc_pyg.report.figures.descriptor_map import draw_map
 from ibc_pyg.report.figures.heat_map import attention_view
@@ -47,4 +48,6 @@ def render(data: ReportData) -> str:
         charts=draw_charts(data.history),
         attention=attention_view(data.attention),
         map=draw_map(data.points),
+        graph=graph_view(data.graph),
+        graph_side=SIDE,
     )

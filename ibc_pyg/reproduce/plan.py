@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ibc_pyg.compare.runs import tracked
+from ibc_pyg.config.shipped import shipped_folder
 from ibc_pyg.config.yaml_file import parse_config
-from ibc_pyg.errors import ConfigError
 from ibc_pyg.jobs.pool import Job
 from ibc_pyg.reproduce.paper import BENCHMARKS, Benchmark
 
-EXPERIMENTS = Path("experiments")
 METHOD, TWIN, CROSS_ENTROPY, RELEASED = "method", "no messages", "cross-entropy", "as released"
 REFINE = ("--evaluate.refine", "k_reciprocal")
 
@@ -63,14 +62,13 @@ def make_plan(
             test classes.
 
     Raises:
-        ConfigError: If the experiment files are not here, or a field is wrong.
+        ConfigError: If a field is wrong.
     """
-    base = EXPERIMENTS / f"{name}.yaml"
-    if not base.is_file():
-        raise ConfigError(f"{base} is not a file; run this in the folder of run.py")
+    experiments = shipped_folder()
+    base = experiments / f"{name}.yaml"
 
     def layer(file: str) -> list[str]:
-        return ["--config", str(EXPERIMENTS / file)]
+        return ["--config", str(experiments / file)]
 
     rows: dict[str, tuple[Path, list[str]]] = {
         METHOD: (base, [*REFINE]),
@@ -78,7 +76,7 @@ def make_plan(
         CROSS_ENTROPY: (base, layer("baselines/ce.yaml")),
     }
     if as_released:
-        rows[RELEASED] = (EXPERIMENTS / "paper" / f"{name}.yaml", [*REFINE])
+        rows[RELEASED] = (experiments / "paper" / f"{name}.yaml", [*REFINE])
     jobs = []
     for seed in range(seeds):
         for row, (experiment, own) in rows.items():

@@ -9,13 +9,14 @@ from pathlib import Path
 from ibc_pyg.errors import ConfigError, RunError, printable
 from ibc_pyg.inference.embedder import Embedder, ModelSource
 from ibc_pyg.inference.pretrained import load_pretrained
+from ibc_pyg.inference.published import is_published
 from ibc_pyg.inference.trained import load_run
 from ibc_pyg.retrieval.fingerprint import Fingerprint
 
 _logger = logging.getLogger(__name__)
 
 Model = Embedder | str | os.PathLike[str]
-"""An opened model, a run folder, or the name of a pretrained backbone."""
+"""An opened model, a run folder, a published folder, or the name of a pretrained backbone."""
 
 
 def open_model(
@@ -43,6 +44,8 @@ def open_model(
         raise ConfigError(
             f"--weights are those of a pretrained backbone, and {printable(folder)} has its own"
         )
+    if is_published(folder):
+        return Embedder.from_pretrained(folder)
     return Embedder.of(load_run(folder, trust_code=trust_code))
 
 

@@ -156,6 +156,20 @@ class IndexReader:
         with self._catalogue.reading() as sql:
             return labels_in_use(sql)
 
+    def nearest(self, vectors: Vectors, k: int) -> NearestRows:
+        """Find the rows most similar to vectors; as `search`, without names.
+
+        Args:
+            vectors: Float32 `[Q, D]`, finite.
+            k: Rows per query, >= 1; all there are if there are fewer.
+        """
+        with self._snapshot() as (sql, stored):
+            allowed = allowed_rows(sql, len(stored), None)
+            generation = read_state(sql).generation
+            return self._searcher.search(
+                stored, generation, AnnSettings.of(sql), vectors, k, allowed
+            )
+
     def verify(self) -> list[str]:
         """Examine vectors, catalogue and approximate search; return what is wrong, if anything.
 
@@ -211,6 +225,11 @@ class IndexReader:
         """All files, ascending by row."""
         with self._catalogue.reading() as sql:
             return list(entries(sql))
+
+    def files(self) -> Iterator[Entry]:
+        """Yield all files, ascending by row, without a list of them."""
+        with self._catalogue.reading() as sql:
+            yield from entries(sql)
 
     @property
     def sources(self) -> list[Source]:

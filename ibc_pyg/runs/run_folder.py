@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ibc_pyg.errors import RunError, printable
+from ibc_pyg.errors import RunError, printable, program
 from ibc_pyg.files import read_json, refuse_link, write_atomically, write_json
 from ibc_pyg.runs.environment import environment
 from ibc_pyg.runs.source_record import CODE, CODE_RECORD, record_sources
@@ -43,8 +43,11 @@ RUN_FILES = frozenset(
 _OTHERS = frozenset({"failed.json", "wandb"})
 """Names that a sweep and the library of W&B add to a run."""
 
-_LATER = frozenset({"failed.json", "model.onnx", "query.png"})
+_LATER = frozenset({"failed.json", "model.onnx", "model.pt2", "query.png", "refiner.safetensors"})
 """Names of files that commands add to a finished run."""
+
+_FOLDERS = frozenset({"checkpoints", CODE, "published", "timm"})
+"""Names of folders of a run, those of `export` included."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class RunFolder:
     @property
     def resume_command(self) -> str:
         """The command that goes on with the run, for messages."""
-        return f"python run.py train --resume {shlex.quote(str(self.path))}"
+        return f"{program()} train --resume {shlex.quote(str(self.path))}"
 
     @property
     def config(self) -> Path:
@@ -184,9 +187,9 @@ class RunFolder:
         Raises:
             RunError: Naming the first that is.
         """
-        for name in sorted(RUN_FILES | _LATER):
+        for name in sorted(RUN_FILES | _LATER | _FOLDERS):
             path = self.path / name
-            folder = name in ("checkpoints", CODE)
+            folder = name in _FOLDERS
             if path.exists() and not (path.is_dir() if folder else path.is_file()):
                 kind = "a folder" if folder else "a file"
                 raise RunError(f"{printable(path)} is not {kind}; remove it")

@@ -16,7 +16,7 @@ from ibc_pyg.retrieval.index import Index
 from ibc_pyg.serve.errors import RefusedError, busy
 from ibc_pyg.serve.guard import LOOPBACK, Guard
 from ibc_pyg.serve.limits import Limits
-from ibc_pyg.serve.routes import Server, add_routes
+from ibc_pyg.serve.routes import Server, Turns, add_routes
 from ibc_pyg.serve.searches import BusyError, Searches
 from ibc_pyg.serve.statistics import Statistics
 
@@ -60,7 +60,7 @@ def create_app(
     )
     names = tuple(hosts)
     app.add_middleware(Guard, limits=limits, statistics=statistics, hosts=names, token=token)
-    add_routes(app, Server(searches, limits, statistics))
+    add_routes(app, Server(searches, limits, statistics, Turns(2 * limits.batch)))
     _add_errors(app)
     return app
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.resources import files
@@ -29,7 +30,7 @@ from ibc_pyg.serve.answers import (
 )
 from ibc_pyg.serve.errors import RefusedError
 from ibc_pyg.serve.limits import Limits
-from ibc_pyg.serve.searches import Search, Searches
+from ibc_pyg.serve.searches import BusyError, Search, Searches
 from ibc_pyg.serve.statistics import Statistics
 from ibc_pyg.serve.thumbnails import SIDES, thumbnail
 from ibc_pyg.serve.uploads import check_picture
@@ -55,6 +56,22 @@ _Row = Annotated[int, Path(ge=0, lt=2**63, description="Row in the index")]
 _Label = Annotated[list[str], Query(description="Only pictures of these classes")]
 
 
+class Turns:
+    """Requests with a picture: more than two batches at once would only take cores from the model.
+
+    Args:
+        most: Requests that are worked on.
+
+    Attributes:
+        free: How many more may be worked on.
+        waiting: Requests that wait for that.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.free = asyncio.Semaphore(most)
+        self.waiting = 0
+
+
 @dataclass(frozen=True)
 class Server:
     """What the routes work with.
@@ -63,15 +80,36 @@ class Server:
         searches: The thread that searches.
         limits: Bounds of requests.
         statistics: Counts.
+        turns: Requests with a picture that may be worked on.
         pool: Threads that decode pictures.
     """
 
     searches: Searches
     limits: Limits
     statistics: Statistics
+    turns: Turns
     pool: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(decoding_threads(), "decode")
     )
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait until the pictures of two batches or fewer are decoded or wait for the model.
+
+        Raises:
+            BusyError: If too many requests wait for that.
+        """
+        if self.turns.waiting >= self.limits.queue:
+            raise BusyError
+        self.turns.waiting += 1
+        try:
+            await self.turns.free.acquire()
+        finally:
+            self.turns.waiting -= 1
+        try:
+            yield
+        finally:
+            self.turns.free.release()
 
     async def decoded(self, body: bytes) -> Tensor:
         """Decode a picture to the input of the network.
@@ -130,11 +168,12 @@ def _add_searches(app: FastAPI, server: Server) -> None:
         """Find the pictures most similar to the one in the body."""
         body = await request.body()
         wanted = server.checked_k(k)
-        pixels = await server.decoded(body)
-        digest = hashlib.sha256(body).digest()
-        found = await server.searches.answer(
-            Search(pixels, digest=digest, k=wanted, labels=tuple(label))
-        )
+        async with server.turn():
+            pixels = await server.decoded(body)
+            digest = hashlib.sha256(body).digest()
+            found = await server.searches.answer(
+                Search(pixels, digest=digest, k=wanted, labels=tuple(label))
+            )
         return search_answer(found[0])
 
     @app.post(
@@ -209,7 +248,8 @@ def _add_state(app: FastAPI, server: Server) -> None:
     def metrics() -> PlainTextResponse:
         """Return counts and times for Prometheus."""
         text = server.statistics.text(
-            queue=server.searches.waiting, pictures=len(server.searches.index)
+            queue=server.searches.waiting + server.turns.waiting,
+            pictures=len(server.searches.index),
         )
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ibc_pyg.config.renamed import current_path
 from ibc_pyg.config.yaml_file import read_yaml
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.sweep import MOST_TRIALS
@@ -70,7 +71,7 @@ def read_sweep(path: Path) -> Sweep:
         ConfigError: If it is not in W&B's format, needs W&B's server, or would select by the test
             classes.
     """
-    content = read_yaml(path)
+    content = read_yaml(current_path(path))
     if not isinstance(content, Mapping):
         raise ConfigError(f"{path} must hold a sweep: method, metric, parameters")
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 from collections.abc import Collection
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -18,7 +17,7 @@ from ibc_pyg.config import Config
 from ibc_pyg.config.plugged import plugged_code
 from ibc_pyg.config.yaml_file import config_to_yaml
 from ibc_pyg.console import info
-from ibc_pyg.errors import RunError
+from ibc_pyg.errors import RunError, program
 from ibc_pyg.evaluation.refined import refine_and_score
 from ibc_pyg.evaluation.scores import score, score_raw_pixels
 from ibc_pyg.files import make_folder, read_json, write_json
@@ -218,8 +217,11 @@ def _eval_set(training: Training) -> EvalSet:
 
 def _resume_hint(run: RunFolder) -> str:
     count = world_size()
-    start = "python" if count == 1 else f"torchrun --nproc_per_node {count}"
-    command = f"{start} run.py train --resume {shlex.quote(str(run.path))}"
+    command = run.resume_command
+    if count > 1:
+        script = program().replace("python run.py", "run.py").replace("ibc-pyg", "-m ibc_pyg")
+        rest = command.removeprefix(program())
+        command = f"torchrun --nproc_per_node {count} {script}{rest}"
     if not list_checkpoints(run.checkpoints):
         return f"stopped before the first checkpoint; start again: {command}"
     return f"stopped; resume: {command}"

@@ -178,3 +178,8 @@ def test_names_of_files_do_not_act_on_the_terminal(capsys, tmp_path):
     assert line.isprintable()
     assert r"a\x1b[31m\u202e\udce9 .yaml" in line
     assert fails(capsys, "nonsense\x1b[31m").isprintable()
+
+
+def test_help_of_a_field_lists_the_fields(capsys):
+    assert run(["train", "--loss.terms.help"]) == 0
+    assert "--loss.terms " in capsys.readouterr().out

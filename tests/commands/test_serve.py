@@ -1,5 +1,6 @@
 """The command `serve`: bad input in one line, a server that answers and ends, and its page."""
 
+import asyncio
 import json
 import re
 import signal
@@ -13,6 +14,7 @@ import pytest
 
 import ibc_pyg
 from ibc_pyg.cli import run
+from ibc_pyg.commands.serve import listening
 from tests.helpers.index_pictures import FINISHED_RUN, save_pictures
 from tests.helpers.served import served
 
@@ -65,6 +67,26 @@ def test_the_server_answers_and_ends_with_an_interrupt(index):
     server.send_signal(signal.SIGINT)
     out, err = server.communicate(timeout=30)
     assert (out, err) == ("", "stopped\n")
+
+
+def test_small_answers_are_sent_at_once():
+    """Without TCP_NODELAY each answer waits 40 ms for the client's delayed acknowledgement."""
+
+    async def accepted():
+        found = asyncio.get_running_loop().create_future()
+        with listening("127.0.0.1", 0) as listener:
+            address = listener.getsockname()
+            server = await asyncio.start_server(lambda _, to: found.set_result(to), sock=listener)
+            async with server:
+                _, client = await asyncio.open_connection(*address)
+                writer = await found
+                there = writer.get_extra_info("socket")
+                option = there.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+                writer.close()
+                client.close()
+        return option
+
+    assert asyncio.run(accepted())
 
 
 def test_the_page_names_every_option_and_its_python_runs(capsys, index, monkeypatch, tmp_path):

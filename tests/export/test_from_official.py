@@ -57,7 +57,14 @@ def files(tmp_path):
     return tmp_path
 
 
-FIELDS = ["--data.allow_partial", "true", "--data.transform_args", "{image_size: 64}"]
+FIELDS = [
+    "--data.name",
+    "cub",
+    "--data.allow_partial",
+    "true",
+    "--data.transform_args",
+    "{image_size: 64}",
+]
 
 
 def test_outputs_of_the_run_equal_those_of_the_modules(files):
@@ -113,11 +120,27 @@ def test_evaluate_search_and_report_open_the_folder(files, capsys):
     assert "R@1" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("classes", "name"), [(100, "cub"), (98, "cars")])
+def test_the_number_of_classes_names_the_data_set(classes, name, tmp_path, capsys):
+    encoder = OfficialEncoder("resnet18", classes, embed_dim=8, neck=False)
+    torch.save(randomised(encoder, encoder_name), tmp_path / "E.pth")
+    words = ["--encoder", str(tmp_path / "E.pth"), "--out", str(tmp_path / "run")]
+    assert run(["import-official", *words]) == 0
+    assert f"data set: {name} (give its folder" in capsys.readouterr().out
+    assert load_run(tmp_path / "run").config.data.name == name
+
+
+def test_an_unknown_data_set_has_to_be_named(files):
+    with pytest.raises(ConfigError, match=r"5 classes.*--data\.name"):
+        import_official(files / "E.pth", None, None, files / "run")
+    assert not (files / "run").exists()
+
+
 def test_invalid_arguments(files):
     with pytest.raises(ConfigError, match="--mpn and --heads are needed together"):
         import_official(files / "E.pth", files / "G.pth", None, files / "run")
     with pytest.raises(ConfigError, match="divide"):
-        import_official(files / "E.pth", files / "G.pth", 7, files / "run")
+        import_official(files / "E.pth", files / "G.pth", 7, files / "run", fields=FIELDS)
     with pytest.raises(RunError, match="key"):
         import_official(files / "G.pth", None, None, files / "run")
     torch.save(mpn_state(channels=32), files / "narrow.pth")

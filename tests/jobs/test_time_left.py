@@ -21,3 +21,10 @@ def test_the_mean_time_of_what_ended_is_taken_for_the_rest():
     left.note("d", "started")
     left.note("d", "finished")
     assert left.note("e", "finished") == "finished; 6 of 6 done"
+
+
+def test_a_line_of_progress_is_neither_a_begin_nor_an_end():
+    left = TimeLeft(2, 1, clock=lambda: 0.0)
+    left.note("a", "started")
+    assert left.note("a", "train 20/400 loss 3.1") == "train 20/400 loss 3.1"
+    assert left.note("a", "finished").startswith("finished; 1 of 2 done")

@@ -169,3 +169,16 @@ def test_code_that_was_edited_while_runs_were_trained_is_refused(config, tmp_pat
     assert f"{file}:Own was edited" in outcome.message
     assert not outcome.final  # a sweep trains it once the file is restored
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_in_progress_is_reported_with_its_steps(config, tmp_path, monkeypatch):
+    monkeypatch.setattr("ibc_pyg.jobs.pool.PROGRESS_SECONDS", 0.01)
+    said = []
+    assert (
+        run_jobs([Job("a", tmp_path / "a", config)], workers=1, threads=1, report=say(said)) == []
+    )
+    assert [said[0], said[-1]] == [("a", "started"), ("a", "finished")]
+    lines = [line for _, line in said[1:-1]]
+    assert lines
+    assert len(set(lines)) == len(lines)
+    assert all(line.startswith("train ") and " loss " in line for line in lines)

@@ -44,7 +44,9 @@ def test_the_table_has_the_mean_and_interval_of_finished_seeds(tmp_path):
     plan = make_plan("cub", tmp_path, [], seeds=3, as_released=False)
     for job, score in zip(plan.rows()["method"][:2], (0.6, 0.7), strict=True):
         job.path.mkdir(parents=True)
-        write_json(job.path / "summary.json", {"R@1": score, "refined": {"R@1": score + 0.1}})
+        scores = {"R@1": score, "refined": {"R@1": score + 0.1}}
+        common = {"queries": 9.0, "select": "val", "seed": 0, "train_seconds": 1.0}
+        write_json(job.path / "summary.json", common | scores)
     lines = to_markdown(plan).splitlines()
     # t of 0.975 with one degree of freedom is 12.706; the standard error is 5.
     assert "| method | 2 | 65.0 ± 63.5 | - | - | - | - |" in lines

@@ -40,6 +40,9 @@ def test_search_click_and_filter(browser, pictures_index, width):
         expect(page.locator("#hits li")).to_have_count(12)
         expect(page.locator("#hits .mark").first).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        cut = "all => all.filter((each) => each.scrollWidth > each.clientWidth).length"
+        expect(page.locator("#hits .strangers").first).to_contain_text("1 in")
+        assert page.locator("#hits .strangers").evaluate_all(cut) == 0
         second = page.locator("#hits button").nth(1)
         name = second.locator(".name").inner_text()
         second.focus()
@@ -48,8 +51,11 @@ def test_search_click_and_filter(browser, pictures_index, width):
         expect(page.locator("#hits .name", has_text=name)).to_have_count(0)
         page.select_option("#label", "pear")
         expect(page.locator("#hits .label", has_text="pear")).to_have_count(12)
+        expect(page.locator("#vote")).to_be_empty()
         page.go_back()
         page.set_input_files("#file", {"name": "a.png", "mimeType": "image/png", "buffer": b"no"})
         expect(page.locator("#status.error")).to_contain_text("not a picture")
+        page.select_option("#k", "6")
+        expect(page.locator("#hits li")).to_have_count(6)
         assert [url for url in asked if not url.startswith((server.url, "blob:", "data:"))] == []
         assert [text for text in errors if "415" not in text] == []

@@ -31,7 +31,7 @@ CASES = {
     "inshop": ("inshop.yaml", [*AT_32_PIXELS, *HELD_OUT]),
     "inshop, as released": ("paper/inshop.yaml", [*AT_32_PIXELS, "--train.reload_best_at", "[1]"]),
     "omniglot": ("omniglot.yaml", []),
-    "grocery_store": ("grocery_store.yaml", AT_32_PIXELS),
+    "grocery_store": ("grocery_store.yaml", [*AT_32_PIXELS, "--model.weights", "null"]),
     "folder": ("pictures.yaml", AT_32_PIXELS),
     "csv": ("pictures.yaml", [*AT_32_PIXELS, "--data.name", "csv"]),
 }
@@ -77,7 +77,7 @@ def test_sample_verify_train_evaluate(case, tmp_path, capsys):
 @pytest.mark.slow
 def test_grocery_store_from_imagenet_on_real_photographs(shared, tmp_path, capsys):
     """A few steps keep what ImageNet brings: frozen features find 4 of 5 at full size."""
-    weights = shared / "weights" / "mobilenet_v2_0.35_imagenet.pt"
+    weights = shared / "weights" / "efficientnet_lite0_timm.safetensors"
     out = tmp_path / "run"
     succeeds(
         capsys, "train", EXPERIMENTS / "grocery_store.yaml", "--out", out,

@@ -155,7 +155,7 @@ def test_a_picture_that_cannot_be_read_is_not_searched_with(run, tmp_path):
 def test_a_run_of_a_gpu_is_used_without_one(run, tmp_path, caplog):
     copy = RunFolder(Path(shutil.copytree(run.path, tmp_path / "copy")))
     text = copy.config.read_text()
-    copy.config.write_text(text.replace("device: auto", "device: cuda:1"))
+    copy.config.write_text(text.replace("device: cpu", "device: cuda:1"))
     assert text != copy.config.read_text()
     trained = load_run(copy.path)
     assert trained.fabric.device.type == "cpu"

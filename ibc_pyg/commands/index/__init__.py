@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from ibc_pyg.commands.index import content, look, shards, state
+from ibc_pyg.commands.index import content, duplicates, look, order, shards, state
 
 NAME = "index"
 HELP = "build an index of pictures, keep it up to date, examine it"
@@ -19,7 +19,7 @@ HELP = "build an index of pictures, keep it up to date, examine it"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the actions and their arguments."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    for part in (content, shards, state, look):
+    for part in (content, shards, state, look, duplicates, order):
         part.add_actions(actions)
 
 

@@ -68,6 +68,7 @@ def add_actions(actions: Actions) -> None:
 def _build(arguments: argparse.Namespace) -> int:
     from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import info
+    from ibc_pyg.errors import program
     from ibc_pyg.retrieval.index import Index
 
     check_batch_size(arguments)
@@ -87,7 +88,7 @@ def _build(arguments: argparse.Namespace) -> int:
         progress=out,
     ) as index:
         print_report(index, out)
-        info(out, f"{len(index):,} pictures; search: python run.py search {index.path} PICTURE")
+        info(out, f"{len(index):,} pictures; search: {program()} search {index.path} PICTURE")
     return 0
 
 

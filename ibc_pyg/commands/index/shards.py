@@ -61,6 +61,7 @@ def add_actions(actions: Any) -> None:
 def _plan(arguments: argparse.Namespace) -> int:
     from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import info
+    from ibc_pyg.errors import program
     from ibc_pyg.retrieval.shards.job import plan_job
 
     check_batch_size(arguments)
@@ -77,14 +78,14 @@ def _plan(arguments: argparse.Namespace) -> int:
     )
     out = console()
     info(out, f"{job.source}: {job.pictures:,} files in {len(job.lists):,} parts")
-    info(out, f"embed them, in any number of processes: python run.py index work {job.folder}")
+    info(out, f"embed them, in any number of processes: {program()} index work {job.folder}")
     return 0
 
 
 def _work(arguments: argparse.Namespace) -> int:
     from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import info
-    from ibc_pyg.errors import UserError
+    from ibc_pyg.errors import UserError, program
     from ibc_pyg.parallel.processes import on_its_own
     from ibc_pyg.retrieval.shards.job import Job
     from ibc_pyg.retrieval.shards.share import Share
@@ -108,13 +109,14 @@ def _work(arguments: argparse.Namespace) -> int:
         f"share {share.index}/{share.count}: {report.done:,} parts done, {report.kept:,} were "
         f"there; {report.embedded:,} embedded, {report.skipped:,} skipped",
     )
-    info(out, f"when all are done: python run.py index merge {arguments.job} --out INDEX")
+    info(out, f"when all are done: {program()} index merge {arguments.job} --out INDEX")
     return 0
 
 
 def _merge(arguments: argparse.Namespace) -> int:
     from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import info
+    from ibc_pyg.errors import program
     from ibc_pyg.retrieval.ann.record import AnnSettings
     from ibc_pyg.retrieval.shards.job import Job
     from ibc_pyg.retrieval.shards.merge import merge_job
@@ -123,5 +125,5 @@ def _merge(arguments: argparse.Namespace) -> int:
     settings, out = AnnSettings(arguments.ann or "auto", recall), console()
     report = merge_job(Job.open(arguments.job), arguments.out, settings, console=out)
     info(out, f"{arguments.out}: {report}")
-    info(out, f"search: python run.py search {arguments.out} PICTURE")
+    info(out, f"search: {program()} search {arguments.out} PICTURE")
     return 0

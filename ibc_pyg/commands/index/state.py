@@ -120,6 +120,7 @@ def _rebuild(arguments: argparse.Namespace) -> int:
 def _refine(arguments: argparse.Namespace) -> int:
     from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import info
+    from ibc_pyg.errors import program
     from ibc_pyg.refinement import parameters_of
     from ibc_pyg.retrieval.index import Index
 
@@ -135,7 +136,7 @@ def _refine(arguments: argparse.Namespace) -> int:
             return 0
         info(
             out,
-            f"{len(index):,} pictures refined by {record}; search: python run.py search "
+            f"{len(index):,} pictures refined by {record}; search: {program()} search "
             f"{index.path} PICTURE --refine {record.method}",
         )
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from ibc_pyg.errors import UserError
+from ibc_pyg.errors import UserError, program
 
 FIELDS = ("--data.root", "--data.on_error", "--data.workers", "--data.cache")
 
@@ -30,5 +30,5 @@ def data_fields(fields: Sequence[str], command: str) -> list[str]:
     """
     for word in fields:
         if word.startswith("-") and word.partition("=")[0] not in FIELDS:
-            raise UserError(f"unknown argument {word}; see `run.py {command} --help`")
+            raise UserError(f"unknown argument {word}; see `{program()} {command} --help`")
     return list(fields)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ibc_pyg.errors import ConfigError, did_you_mean, first_line
+from ibc_pyg.nn.backbones.packaged import in_timm_names, packaged_weights
 from ibc_pyg.nn.backbones.pooling import Pooling, make_pooling
 from ibc_pyg.nn.backbones.published import (
     PRETRAINED,
@@ -101,9 +102,10 @@ def make_timm(
             weights of 'pretrained'.
         in_channels: 3, or 1 for grey images.
         embedding_dim: Width D of an embedding.
-        weights: 'pretrained' downloads the weights that timm has; a local file with timm's key
-            names (its classifier is ignored) or with those of a whole `TimmBackbone`; None
-            initialises at random.
+        weights: 'pretrained' downloads the weights that timm has, or takes those of an installed
+            package, see `packaged_weights`; a local file with timm's key names or those of
+            efficientnet_pytorch (its classifier is ignored) or with those of a whole
+            `TimmBackbone`; None initialises at random.
         args: Arguments of `TimmBackbone` and of timm's network, such as `img_size`.
 
     Raises:
@@ -121,6 +123,8 @@ def make_timm(
             f"model.backbone_args: {named[0]} is refused: weights are named by model.weights alone"
         )
     own, others = split_args(TimmBackbone, args)
+    if weights == PRETRAINED and (file := packaged_weights(name)) is not None:
+        weights = str(file)
     pretrained = weights == PRETRAINED
     try:
         with _quiet_hub():
@@ -134,10 +138,13 @@ def make_timm(
         ) from error
     names = model.pretrained_cfg.get("classifier") or ()
     classifiers = (names,) if isinstance(names, str) else names
+    state = None
+    if weights is not None and not pretrained:
+        state = in_timm_names(read_backbone_weights(weights), model, weights)
     return make_published(
         TimmBackbone,
         model,
-        None if weights is None or pretrained else read_backbone_weights(weights),
+        state,
         weights,
         fresh=tuple(f"{name}." for name in classifiers),
         embedding_dim=embedding_dim,

@@ -56,7 +56,7 @@ def picture_gallery(rows: Sequence[GalleryRow]) -> npt.NDArray[np.uint8]:
             _tile(axis, left, top, item, f"{mark} {item.similarity:.2f}", colour)
     axis.set(xlim=(0, columns * WIDTH), ylim=(len(rows) * HEIGHT, 0), aspect="equal")
     axis.set_axis_off()
-    return _pixels(figure)
+    return pixels_of(figure)
 
 
 @literal_text()
@@ -71,8 +71,8 @@ def picture_attention(attention: AttentionMap) -> npt.NDArray[np.uint8]:
     columns = math.ceil(math.sqrt(len(maps)))
     figure, axes = _grid(math.ceil(len(maps) / columns), columns, width=4.0, height=4.2)
     for axis, heat_map in zip(chain.from_iterable(axes), maps, strict=False):
-        _map(axis, heat_map, ends)
-    return _pixels(figure)
+        draw_map(axis, heat_map, ends)
+    return pixels_of(figure)
 
 
 def _grid(
@@ -111,7 +111,8 @@ def _tile(axis: Axes, column: int, row: int, thumb: Thumb, caption: str, colour:
     )
 
 
-def _map(axis: Axes, heat_map: HeatMap, ends: npt.NDArray[np.int64]) -> None:
+def draw_map(axis: Axes, heat_map: HeatMap, ends: npt.NDArray[np.int64]) -> None:
+    """Draw an attention map with lines after the given nodes."""
     nodes = len(heat_map.square)
     shades = heat_map.square.astype(np.float32)  # [N, N]
     if heat_map.null is not None:
@@ -133,7 +134,8 @@ def _map(axis: Axes, heat_map: HeatMap, ends: npt.NDArray[np.int64]) -> None:
     )
 
 
-def _pixels(figure: Figure) -> npt.NDArray[np.uint8]:
+def pixels_of(figure: Figure) -> npt.NDArray[np.uint8]:
+    """Return a figure as RGB, uint8 `[H, W, 3]`."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()  # [H, W, 3]

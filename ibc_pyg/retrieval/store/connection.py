@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from ibc_pyg.errors import RunError, printable, reason
+from ibc_pyg.errors import RunError, printable, program, reason
 from ibc_pyg.files import refuse_link, sync_folder
 from ibc_pyg.retrieval.store.schema import APPLICATION, FORMAT, SCHEMA, check_schema
 
@@ -41,7 +41,7 @@ class Connection:
         if not path.is_file():
             raise RunError(
                 f"{printable(path.parent)} is not an index: it has no {path.name}; build one: "
-                "python run.py index build MODEL IMAGES --out INDEX"
+                f"{program()} index build MODEL IMAGES --out INDEX"
             )
         if write:
             refuse_link(path)

@@ -2,6 +2,7 @@
 
 const $ = (id) => document.getElementById(id);
 let query = null; // {file} or {row, name}
+let shown = null; // the query of the hits on the page
 let asked = 0;
 
 function say(text, error = false) {
@@ -34,18 +35,21 @@ async function search() {
       : await ask(`api/similar/${query.row}?${parameters}`);
     if (mine === asked) show(found);
   } catch (error) {
-    if (mine === asked) say(error.message[0].toUpperCase() + error.message.slice(1) + ".", true);
+    if (mine !== asked) return;
+    query = shown; // class and number of hits go on applying to what is shown
+    say(error.message[0].toUpperCase() + error.message.slice(1) + ".", true);
   } finally {
     if (mine === asked) $("hits").classList.remove("waiting");
   }
 }
 
 function show(found) {
+  shown = query;
   const picture = $("query-picture");
   if (picture.src.startsWith("blob:")) URL.revokeObjectURL(picture.src);
   picture.src = query.file ? URL.createObjectURL(query.file) : `api/image/${query.row}`;
   $("query-name").textContent = query.name;
-  const vote = found.vote;
+  const vote = $("label").value ? null : found.vote; // one class has all votes
   $("vote").textContent = vote ? `Vote: ${vote.label} (${Math.round(100 * vote.share)} % of the votes)` : "";
   $("hits").replaceChildren(...found.hits.map(hitElement));
   $("result").hidden = false;
@@ -63,7 +67,7 @@ function hitElement(hit) {
   part(".name").textContent = hit.copies.length ? `${hit.name} and ${hit.copies.length} more` : hit.name;
   part(".name").title = hit.path;
   part(".strangers").textContent =
-    hit.strangers_text === null ? "" : `strangers score this high: ${hit.strangers_text}`;
+    hit.strangers_text === null ? "" : `strangers: ${hit.strangers_text}`;
   part(".mark").hidden = !hit.identical;
   part("button").addEventListener("click", () => {
     history.pushState({ row: hit.row, name: hit.name }, "", `#${hit.row}`);
@@ -118,6 +122,7 @@ ask("api/about")
     const count = about.pictures.toLocaleString("en");
     $("about").textContent = `${count} pictures · ${about.model}`;
     $("label").append(...about.labels.map((label) => new Option(label, label)));
+    $("calibrated").hidden = !about.calibrated;
     $("label").closest("label").hidden = !about.labels.length;
     const row = location.hash.slice(1);
     if (/^\d+$/.test(row)) start({ row, name: `picture ${row}` });

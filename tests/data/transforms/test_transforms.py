@@ -1,4 +1,6 @@
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -288,3 +290,10 @@ def test_colour_can_be_given_as_in_a_file():
 def test_wrong_settings_are_named(name, arguments, says):
     with pytest.raises(ConfigError, match=says):
         transform_preset(name, **arguments)
+
+
+def test_the_page_lists_every_preset():
+    page = Path(__file__).resolve().parents[3] / "docs" / "data.md"
+    _, _, section = page.read_text().partition("## Presets of augmentation\n")
+    listed = re.findall(r"^\| `(\w+)` \|", section.partition("\n## ")[0], flags=re.MULTILINE)
+    assert sorted(listed) == sorted(preset_names())

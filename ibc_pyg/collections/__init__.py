@@ -1,0 +1,1 @@
+"""Order in collections of pictures: duplicates, leaks, groups, label errors, maps."""

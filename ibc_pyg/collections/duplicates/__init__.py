@@ -1,0 +1,1 @@
+"""Copies of pictures: exact ones by content, edited ones by pixels."""

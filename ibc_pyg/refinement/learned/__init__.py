@@ -1,0 +1,1 @@
+"""Refiner trained on neighbourhoods of training classes."""
