@@ -299,7 +299,7 @@ def test_embeddings_exclude_options_of_runs(capsys, tmp_path, runs):
     capsys.readouterr()
     assert "one or the other" in fails(capsys, runs["a"], "--embeddings", file)
     refined = fails(capsys, "--embeddings", file, "--refine", "mpn")
-    assert "--refine mpn needs a model; embeddings alone are refined by aqe" in refined
+    assert "--refine mpn needs a finished run; embeddings alone are refined by aqe" in refined
     for option in (["--flip"], ["--crops", "5"], ["--refine-size", "2"],
                    ["--save-embeddings", "x.npz"]):  # fmt: skip
         assert f"{option[0]} needs a model" in fails(capsys, "--embeddings", file, *option)

@@ -50,5 +50,6 @@ def test_a_mistake_is_told_once_and_ends_every_process():
     ended = torchrun(2, "compare", str(ROOT / "experiments" / "glyphs.yaml"), "--out", "nowhere")
     told = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
     assert told == [
-        "error: compare runs in one process: start it without torchrun; only train supports several"
+        "error: compare runs in one process: start it without torchrun; "
+        "only train and index work support several"
     ]

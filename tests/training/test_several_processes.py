@@ -256,5 +256,6 @@ def test_other_commands_refuse_several_processes(monkeypatch, capsys):
     finally:
         signal.signal(signal.SIGTERM, earlier)
     assert capsys.readouterr().err == (
-        "error: data runs in one process: start it without torchrun; only train supports several\n"
+        "error: data runs in one process: start it without torchrun; "
+        "only train and index work support several\n"
     )
