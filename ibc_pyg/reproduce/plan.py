@@ -13,7 +13,8 @@ from ibc_pyg.jobs.pool import Job
 from ibc_pyg.reproduce.paper import BENCHMARKS, Benchmark
 
 METHOD, TWIN, CROSS_ENTROPY, RELEASED = "method", "no messages", "cross-entropy", "as released"
-REFINE = ("--evaluate.refine", "k_reciprocal")
+REFINE = ("--evaluate.refine", "mpn_k_reciprocal")
+"""As the released code can refine test images."""
 
 
 @dataclass(frozen=True)

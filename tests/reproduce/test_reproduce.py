@@ -4,6 +4,7 @@ import pytest
 
 from ibc_pyg.cli import run
 from ibc_pyg.commands import reproduce
+from ibc_pyg.config.evaluate import MPN_REFINERS
 from ibc_pyg.data.sample import make_sample
 from ibc_pyg.files import read_json, write_json
 from ibc_pyg.reproduce.paper import BENCHMARKS
@@ -21,6 +22,14 @@ SMALL = [
 
 def test_sets_of_the_command_are_those_of_the_paper():
     assert tuple(BENCHMARKS) == reproduce.SETS
+
+
+def test_rows_with_message_passing_are_refined_by_it(tmp_path):
+    plan = make_plan("cub", tmp_path, [], seeds=1, as_released=True)
+    refined = {job.name: job.config.evaluate.refine in MPN_REFINERS for job in plan.jobs}
+    assert refined == {
+        "method": True, "no messages": True, "cross-entropy": False, "as released": True,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
