@@ -55,10 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: LearnedEdges)",
     )
     for name in _COUNTS:
-        add(f"--{name}", type=int, metavar="N", help="see docs/refinement.md")
+        add(f"--{name}", type=int, metavar="N", help="see docs/refiner.md")
     for name in _NUMBERS:
         flag = f"--{name.replace('_', '-')}"
-        add(flag, type=float, metavar="X", help="see docs/refinement.md")
+        add(flag, type=float, metavar="X", help="see docs/refiner.md")
     add_trust_code(parser, "the run")
     add_data_fields(parser)
 

@@ -21,7 +21,7 @@ _METRICS = ("R@1", "MAP@R", "RP", "NMI")
 
 @dataclass(frozen=True)
 class CardExtras:
-    """What a card says beside its run.
+    """Facts of a card that its run does not hold.
 
     Attributes:
         license: Identifier of the licence of the weights.

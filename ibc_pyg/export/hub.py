@@ -33,7 +33,6 @@ from ibc_pyg.files import make_folder, write_atomically, write_json
 from ibc_pyg.inference.embedder import Embedder
 from ibc_pyg.inference.published import (
     CONFIG,
-    REFINER,
     WEIGHTS,
     PublishedConfig,
     is_published,
@@ -41,6 +40,7 @@ from ibc_pyg.inference.published import (
     load_published,
 )
 from ibc_pyg.inference.trained import Trained
+from ibc_pyg.runs.run_folder import REFINER
 
 FORMS = ("onnx", "timm")
 """Optional parts of a folder."""
@@ -49,7 +49,7 @@ _ONNX = ("onnx", "onnxscript", "onnxruntime")
 
 @dataclass(frozen=True)
 class PublishedFolder:
-    """What was written.
+    """Result of a publication.
 
     Attributes:
         path: The folder.

@@ -19,10 +19,10 @@ from ibc_pyg.nn.backbones.timm_backbone import PREFIX
 from ibc_pyg.nn.model import IntraBatchModel
 from ibc_pyg.nn.weights import fit_weights, read_weights
 from ibc_pyg.parallel.fabric import make_fabric
+from ibc_pyg.runs.run_folder import REFINER
 
 FORMAT = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-REFINER = "refiner.safetensors"
 LIBRARY = "ibc-pyg"
 
 

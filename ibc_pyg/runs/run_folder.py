@@ -43,7 +43,9 @@ RUN_FILES = frozenset(
 _OTHERS = frozenset({"failed.json", "wandb"})
 """Names that a sweep and the library of W&B add to a run."""
 
-_LATER = frozenset({"failed.json", "model.onnx", "model.pt2", "query.png", "refiner.safetensors"})
+REFINER = "refiner.safetensors"
+"""File of the trained refiner of a run."""
+_LATER = frozenset({"failed.json", "model.onnx", "model.pt2", "query.png", REFINER})
 """Names of files that commands add to a finished run."""
 
 _FOLDERS = frozenset({"checkpoints", CODE, "published", "timm"})

@@ -57,7 +57,7 @@ class VectorsRequest(BaseModel):
 
 
 class AboutAnswer(BaseModel):
-    """What is served."""
+    """Index and model that are served."""
 
     pictures: int
     labels: list[str]

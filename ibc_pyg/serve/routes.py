@@ -74,7 +74,7 @@ class Turns:
 
 @dataclass(frozen=True)
 class Server:
-    """What the routes work with.
+    """State that the routes share.
 
     Attributes:
         searches: The thread that searches.

@@ -30,7 +30,7 @@ class BusyError(Exception):
 
 @dataclass(frozen=True)
 class Search:
-    """What a request asks for.
+    """Search of a request.
 
     Attributes:
         pixels: A decoded picture, `[1, S, S, C]`; None if there are vectors.

@@ -23,7 +23,7 @@ from ibc_pyg.builders.schedule import own_schedule
 from ibc_pyg.config import Config
 from ibc_pyg.config.evaluate import REFINERS, TRAINED_REFINER
 from ibc_pyg.data.sampling import PKSampler, SamplerSettings, make_sampler
-from ibc_pyg.errors import ConfigError
+from ibc_pyg.errors import ConfigError, program
 from ibc_pyg.evaluation.own_metrics import check_metrics
 from ibc_pyg.evaluation.refined import check_refine_options
 from ibc_pyg.inference.own_refiner import check_refiner
@@ -161,7 +161,7 @@ def _check_evaluation(config: Config, data: Data) -> None:
     if evaluate.refine == TRAINED_REFINER:
         raise ConfigError(
             "evaluate.refine = refiner needs a trained refiner; train the run without it, then: "
-            "run.py refine RUN_DIR, run.py evaluate RUN_DIR --refine refiner"
+            f"{program()} refine RUN_DIR, {program()} evaluate RUN_DIR --refine refiner"
         )
     if evaluate.refine not in REFINERS:
         check_refiner(evaluate.refine, evaluate.refine_size, separate=separate)

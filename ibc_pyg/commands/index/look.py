@@ -91,6 +91,7 @@ def _export(arguments: argparse.Namespace) -> int:
 def _push(arguments: argparse.Namespace) -> int:
     from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import info
+    from ibc_pyg.errors import program
     from ibc_pyg.retrieval.index import Index
     from ibc_pyg.retrieval.qdrant.client import connected
     from ibc_pyg.retrieval.qdrant.push import push
@@ -104,6 +105,6 @@ def _push(arguments: argparse.Namespace) -> int:
         info(out, f"{report.others:,} points are not in {arguments.index}: {done}")
     info(
         out,
-        f"search: python run.py search --qdrant {arguments.qdrant} --collection {name} PICTURE",
+        f"search: {program()} search --qdrant {arguments.qdrant} --collection {name} PICTURE",
     )
     return 0

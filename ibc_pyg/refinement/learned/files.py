@@ -13,13 +13,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from ibc_pyg.errors import ConfigError, RunError, reason
+from ibc_pyg.errors import ConfigError, RunError, program, reason
 from ibc_pyg.files import check_safetensors, parse_json, write_atomically
 from ibc_pyg.refinement.learned.config import RefinerConfig
 from ibc_pyg.refinement.learned.refiner import Refiner
-
-REFINER = "refiner.safetensors"
-"""File of the refiner in the folder of a run."""
+from ibc_pyg.runs.run_folder import REFINER
 
 _FORMAT = "1"
 _WIDEST = 65_536
@@ -56,7 +54,7 @@ def save_refiner(
 def load_refiner(path: Path, *, weights: str | None = None) -> Refiner:
     """Read a refiner without unpickling; its settings are checked before anything is made.
 
-    A graph layer of the user is imported, as in a run whose code is trusted.
+    Nothing is imported: a refiner cannot name a graph layer of the user.
 
     Args:
         path: The file, or the folder of its run.
@@ -67,7 +65,7 @@ def load_refiner(path: Path, *, weights: str | None = None) -> Refiner:
     """
     file = path / REFINER if path.is_dir() else path
     if not file.is_file():
-        raise RunError(f"there is no {file}; train a refiner: python run.py refine {file.parent}")
+        raise RunError(f"there is no {file}; train a refiner: {program()} refine {file.parent}")
     try:
         check_safetensors(file)
         with safe_open(file, framework="pt") as opened:
@@ -76,11 +74,13 @@ def load_refiner(path: Path, *, weights: str | None = None) -> Refiner:
     except (OSError, SafetensorError) as error:
         raise RunError(f"{file} cannot be read: {reason(error)}") from error
     if metadata.get("kind") != "refiner" or metadata.get("format") != _FORMAT:
-        raise RunError(f"{file} is not a refiner of this version; train it again: run.py refine")
+        raise RunError(
+            f"{file} is not a refiner of this version; train it again: {program()} refine"
+        )
     if weights is not None and metadata.get("weights_sha256") != weights:
         raise RunError(
             f"{file} was trained for other weights than those of the run now; train it again: "
-            f"python run.py refine {file.parent}"
+            f"{program()} refine {file.parent}"
         )
     channels, share, config = _settings(file, metadata)
     with torch.random.fork_rng(devices=[]):

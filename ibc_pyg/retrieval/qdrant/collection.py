@@ -1,4 +1,4 @@
-"""What a collection of Qdrant says about the index in it."""
+"""Record of an index in the metadata of a collection of Qdrant."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ _BATCH = 256
 
 @dataclass
 class PushReport:
-    """What an upload did.
+    """Counts of an upload.
 
     Attributes:
         uploaded: Points that were new or have changed.

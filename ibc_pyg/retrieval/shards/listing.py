@@ -1,4 +1,4 @@
-"""What a job embeds: folders, lists, data sets, tar files, and URLs of these."""
+"""Pictures of a job: in folders, lists, data sets, tar files, and at URLs of these."""
 
 from __future__ import annotations
 

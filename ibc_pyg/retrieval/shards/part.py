@@ -20,7 +20,7 @@ from ibc_pyg.retrieval.update.scan import Listed
 
 @dataclass(frozen=True)
 class PartHeader:
-    """What a part belongs to.
+    """Job and model that a part belongs to.
 
     Attributes:
         job: Digest of the job.

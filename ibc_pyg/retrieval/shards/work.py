@@ -33,7 +33,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass
 class WorkReport:
-    """What a worker did.
+    """Counts of a worker.
 
     Attributes:
         done: Parts written.
