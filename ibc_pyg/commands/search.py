@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ibc_pyg.commands.index.options import add_model, open_index, refuse_parameters
+from ibc_pyg.commands.index.options import (
+    add_model,
+    check_weights,
+    open_index,
+    refuse_parameters,
+)
 from ibc_pyg.commands.options.data_fields import add_data_fields, data_fields
 from ibc_pyg.commands.options.numbers import whole
 from ibc_pyg.commands.options.refine import add_refine_parameters, refine_parameters
@@ -144,8 +149,7 @@ def _in_collection(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
         raise UserError(f"{fields[0]} is of a run, and has no effect on a collection; omit it")
     if arguments.refine is not None:
         raise UserError("--refine needs an index, and has no effect on a collection; omit it")
-    if arguments.weights is not None and arguments.model is None:
-        raise UserError("--weights goes with --model; give both")
+    check_weights(arguments)
     refuse_parameters(refine_parameters(arguments), "a collection")
     check_outputs([arguments.json, arguments.html], inputs=arguments.queries)
     with connected(arguments.qdrant) as client:

@@ -47,14 +47,21 @@ class ModelSource:
     name: str
     weights: str | None = None
 
-    def check(self) -> None:
-        """Check the types of values that were read from a file.
+    @classmethod
+    def of(cls, values: object) -> ModelSource | None:
+        """Make a place of the values of a file; None of None.
 
         Raises:
-            TypeError: If one is wrong.
+            TypeError: If a value is missing, unknown or not text.
         """
-        if not (isinstance(self.name, str) and isinstance(self.weights, str | None)):
+        if values is None:
+            return None
+        if not isinstance(values, dict):
+            raise TypeError("the place of the model is no mapping")
+        place = cls(**values)
+        if not (isinstance(place.name, str) and isinstance(place.weights, str | None)):
             raise TypeError("the place of the model is not text")
+        return place
 
 
 _MIXED = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}

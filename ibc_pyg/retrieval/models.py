@@ -49,18 +49,29 @@ def open_model(
     return Embedder.of(load_run(folder, trust_code=trust_code))
 
 
-def reopen_model(source: ModelSource | None, folder: Path, *, trust_code: bool) -> Embedder:
-    """Open the model of an index where it was when the index was built.
+def reopen_model(
+    given: Model | None,
+    source: ModelSource | None,
+    folder: Path,
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    trust_code: bool = False,
+) -> Embedder:
+    """Open the model that is given, or else that of an index, where it was at the build.
 
     Args:
+        given: The model, if it is not where it was.
         source: The model, as recorded.
         folder: The index.
+        weights: Local weights of a pretrained backbone that is given.
         trust_code: As for `ibc_pyg.load`.
 
     Raises:
         RunError: If it is not there any more.
         UserError: If it cannot be opened.
     """
+    if given is not None:
+        return open_model(given, weights=weights, trust_code=trust_code)
     name = printable(folder)
     if source is None:
         raise RunError(f"{name} does not know where its model is; give the model: --model MODEL")

@@ -20,7 +20,7 @@ from ibc_pyg.retrieval.export import check_format, export
 from ibc_pyg.retrieval.fingerprint import Fingerprint
 from ibc_pyg.retrieval.hits import Hit
 from ibc_pyg.retrieval.lookup import Where, allowed_rows, hits_of, wanted_labels
-from ibc_pyg.retrieval.models import Model, check_same_model, open_model, reopen_model
+from ibc_pyg.retrieval.models import Model, check_same_model, reopen_model
 from ibc_pyg.retrieval.nearest import Mask, NearestRows
 from ibc_pyg.retrieval.queries import Queries, read_queries
 from ibc_pyg.retrieval.refined.record import RefinedRecord
@@ -40,7 +40,7 @@ from ibc_pyg.retrieval.store.catalogue import (
 from ibc_pyg.retrieval.store.checks import problems
 from ibc_pyg.retrieval.store.connection import Connection
 from ibc_pyg.retrieval.store.entries import Entry, entries
-from ibc_pyg.retrieval.store.roots import Source, folder_of, root_folders, roots
+from ibc_pyg.retrieval.store.roots import Source, is_url, places, roots
 from ibc_pyg.retrieval.store.vectors import Vectors, map_vectors, vector_file
 from ibc_pyg.retrieval.store.writer import CATALOGUE
 
@@ -145,11 +145,11 @@ class IndexReader:
         return lists
 
     def file_of(self, row: int) -> Path | None:
-        """Return a file of a row; None if there is no such row, or all its files were removed."""
+        """Return a file of a row; None if there is none on this machine, or they were removed."""
         with self._catalogue.reading() as sql:
             names = names_of_row(sql, row)
-            folders = root_folders(sql)
-            return folder_of(folders, names[0].root) / names[0].path if names else None
+            place = places(sql)(names[0].root, names[0].path) if names else None
+            return None if place is None or is_url(place) else Path(place)
 
     def labels(self) -> list[str]:
         """Return the classes of the pictures that can be found, sorted."""
@@ -165,10 +165,7 @@ class IndexReader:
         """
         with self._snapshot() as (sql, stored):
             allowed = allowed_rows(sql, len(stored), None)
-            generation = read_state(sql).generation
-            return self._searcher.search(
-                stored, generation, AnnSettings.of(sql), vectors, k, allowed
-            )
+            return self._find(sql, stored, vectors, k, allowed)
 
     def verify(self) -> list[str]:
         """Examine vectors, catalogue and approximate search; return what is wrong, if anything.
@@ -223,8 +220,7 @@ class IndexReader:
     @property
     def catalogue(self) -> list[Entry]:
         """All files, ascending by row."""
-        with self._catalogue.reading() as sql:
-            return list(entries(sql))
+        return list(self.files())
 
     def files(self) -> Iterator[Entry]:
         """Yield all files, ascending by row, without a list of them."""
@@ -301,13 +297,9 @@ class IndexReader:
         with self._catalogue.reading() as sql:
             text = read_meta(sql, "source")
         try:
-            found = json.loads(str(text))
-            source = None if found is None else ModelSource(**found)
-            if source is not None:
-                source.check()
+            return ModelSource.of(json.loads(str(text)))
         except (ValueError, TypeError) as error:
             raise RunError(f"{printable(self.path)} is damaged: its model is not named") from error
-        return source
 
     def close(self) -> None:
         """Close the files."""
@@ -329,9 +321,9 @@ class IndexReader:
         return f"Index({printable(self.path)}, {len(self):,} pictures, {self.fingerprint})"
 
     def _open_model(self) -> Embedder:
-        if self._given is not None:
-            return open_model(self._given, weights=self._weights, trust_code=self._trust_code)
-        return reopen_model(self.model_source, self.path, trust_code=self._trust_code)
+        source = self.model_source if self._given is None else None
+        weights, trust_code = self._weights, self._trust_code
+        return reopen_model(self._given, source, self.path, weights=weights, trust_code=trust_code)
 
     def _find(
         self,
@@ -340,8 +332,8 @@ class IndexReader:
         queries: Vectors,
         k: int,
         allowed: Mask | None,
-        refine: str | None,
-        parameters: Parameters | None,
+        refine: str | None = None,
+        parameters: Parameters | None = None,
     ) -> NearestRows:
         """Search one state of the index, with refined vectors if `refine` names a method."""
         generation, settings = read_state(sql).generation, AnnSettings.of(sql)

@@ -14,6 +14,7 @@ from ibc_pyg.commands.index.options import (
     check_batch_size,
     open_index,
     print_report,
+    wanted_recall,
 )
 from ibc_pyg.commands.options.process import keep_freed_memory
 
@@ -84,7 +85,7 @@ def _build(arguments: argparse.Namespace) -> int:
         trust_code=arguments.trust_code,
         batch_size=arguments.batch_size,
         ann=arguments.ann or "auto",
-        recall=0.95 if arguments.recall is None else arguments.recall,
+        recall=wanted_recall(arguments),
         progress=out,
     ) as index:
         print_report(index, out)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ibc_pyg.retrieval.index import Index
 
 ANN_KINDS = ("auto", "exact", "ivf", "hnsw")
+RECALL = 0.95
 PARTS = ("all", "train", "test", "query", "gallery")
 
 
@@ -64,23 +65,34 @@ def add_ann(parser: argparse.ArgumentParser) -> None:
         "--recall",
         type=float,
         metavar="R",
-        help="recall@10 that is wanted of an approximate search (default: 0.95)",
+        help=f"recall@10 that is wanted of an approximate search (default: {RECALL})",
     )
+
+
+def wanted_recall(arguments: argparse.Namespace) -> float:
+    """Return `--recall`, or its default."""
+    return RECALL if arguments.recall is None else arguments.recall
 
 
 def open_index(arguments: argparse.Namespace) -> Index:
     """Open the index that the arguments name."""
-    from ibc_pyg.errors import UserError
     from ibc_pyg.retrieval.index import Index
 
-    if arguments.weights is not None and arguments.model is None:
-        raise UserError("--weights goes with --model; give both")
+    check_weights(arguments)
     return Index.open(
         arguments.index,
         arguments.model,
         weights=arguments.weights,
         trust_code=arguments.trust_code,
     )
+
+
+def check_weights(arguments: argparse.Namespace) -> None:
+    """Refuse `--weights` without the `--model` that they are of."""
+    from ibc_pyg.errors import UserError
+
+    if arguments.weights is not None and arguments.model is None:
+        raise UserError("--weights goes with --model; give both")
 
 
 def refuse_parameters(given: Mapping[str, object], what: str) -> None:

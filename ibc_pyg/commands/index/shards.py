@@ -12,6 +12,8 @@ from ibc_pyg.commands.index.options import (
     add_pictures,
     add_weights,
     check_batch_size,
+    check_weights,
+    wanted_recall,
 )
 from ibc_pyg.commands.options.numbers import whole
 from ibc_pyg.commands.options.process import keep_freed_memory
@@ -85,14 +87,13 @@ def _plan(arguments: argparse.Namespace) -> int:
 def _work(arguments: argparse.Namespace) -> int:
     from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import info
-    from ibc_pyg.errors import UserError, program
+    from ibc_pyg.errors import program
     from ibc_pyg.parallel.processes import on_its_own
     from ibc_pyg.retrieval.shards.job import Job
     from ibc_pyg.retrieval.shards.share import Share
     from ibc_pyg.retrieval.shards.work import open_job_model, work_on, worker_device
 
-    if arguments.weights is not None and arguments.model is None:
-        raise UserError("--weights goes with --model; give both")
+    check_weights(arguments)
     given = arguments.shard
     share = Share.from_environment() if given is None else Share.parse(given)
     keep_freed_memory()
@@ -121,8 +122,7 @@ def _merge(arguments: argparse.Namespace) -> int:
     from ibc_pyg.retrieval.shards.job import Job
     from ibc_pyg.retrieval.shards.merge import merge_job
 
-    recall = 0.95 if arguments.recall is None else arguments.recall
-    settings, out = AnnSettings(arguments.ann or "auto", recall), console()
+    settings, out = AnnSettings(arguments.ann or "auto", wanted_recall(arguments)), console()
     report = merge_job(Job.open(arguments.job), arguments.out, settings, console=out)
     info(out, f"{arguments.out}: {report}")
     info(out, f"search: {program()} search {arguments.out} PICTURE")

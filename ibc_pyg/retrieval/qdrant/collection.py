@@ -67,9 +67,7 @@ def read_record(client: QdrantClient, collection: str) -> CollectionRecord:
     metadata = client.get_collection(collection).config.metadata or {}
     try:
         values = metadata[KEY]
-        place = None if values["place"] is None else ModelSource(**values["place"])
-        if place is not None:
-            place.check()
+        place = ModelSource.of(values["place"])
         fingerprint = Fingerprint.from_json(values["model"])
         threshold, complete = int(values["indexing_threshold"]), bool(values["complete"])
         return CollectionRecord(fingerprint, place, threshold, complete)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from ibc_pyg.inference.embedder import Embedder
 from ibc_pyg.retrieval.fingerprint import Fingerprint
 from ibc_pyg.retrieval.hits import Hit
 from ibc_pyg.retrieval.lookup import Where, wanted_labels
-from ibc_pyg.retrieval.models import Model, open_model, reopen_model
+from ibc_pyg.retrieval.models import Model, reopen_model
 from ibc_pyg.retrieval.nearest import unit
 from ibc_pyg.retrieval.qdrant.client import refuse_folder
 from ibc_pyg.retrieval.qdrant.collection import CollectionRecord, check_model, read_record
@@ -45,11 +46,8 @@ def open_collection(
     """
     refuse_folder(client)
     record = read_record(client, collection)
-    if model is None:
-        place = Path(f"collection {collection}")
-        embedder = reopen_model(record.place, place, trust_code=trust_code)
-    else:
-        embedder = open_model(model, weights=weights, trust_code=trust_code)
+    name = Path(f"collection {collection}")
+    embedder = reopen_model(model, record.place, name, weights=weights, trust_code=trust_code)
     check_model(collection, record.fingerprint, Fingerprint.of(embedder))
     return record, embedder
 
@@ -100,7 +98,7 @@ def search_collection(
         ).points
         hits = [_hit(each, digest, labels) for each in found]
         hits.sort(key=lambda each: (-each.similarity, each.row))
-        lists.append([_ranked(each, rank) for rank, each in enumerate(hits, 1)])
+        lists.append([replace(each, rank=rank) for rank, each in enumerate(hits, 1)])
     return lists
 
 
@@ -129,7 +127,3 @@ def _hit(point: ScoredPoint, digest: bytes | None, labels: Sequence[str | None] 
         raise RunError(
             f"the point {printable(str(point.id))} was not made by index push"
         ) from error
-
-
-def _ranked(hit: Hit, rank: int) -> Hit:
-    return Hit(rank, hit.similarity, hit.path, hit.label, hit.row, hit.identical, hit.copies)

@@ -123,9 +123,7 @@ class Job:
         batch_size, pictures = numbers
         if not (isinstance(batch_size, int) and isinstance(pictures, int) and batch_size > 0):
             raise TypeError
-        opened = ModelSource(**place) if isinstance(place, dict) else None
-        if opened is not None:
-            opened.check()
+        opened = ModelSource.of(place)
         model = Fingerprint.from_json(json.dumps(values["model"])).to_json()
         return cls(folder, model, opened, Source(**source), batch_size, pictures, tuple(lists))
 

@@ -18,7 +18,7 @@ from ibc_pyg.errors import RunError, UserError, printable
 from ibc_pyg.files import open_input
 from ibc_pyg.inference.embedder import Embedder
 from ibc_pyg.retrieval.fingerprint import Fingerprint
-from ibc_pyg.retrieval.models import Model, open_model, reopen_model
+from ibc_pyg.retrieval.models import Model, reopen_model
 from ibc_pyg.retrieval.shards.job import Job, PathLike
 from ibc_pyg.retrieval.shards.part import Found, PartContent, PartHeader, read_header, write_part
 from ibc_pyg.retrieval.shards.share import Share
@@ -66,10 +66,7 @@ def open_job_model(
     Raises:
         RunError: If it is another one than that of the plan; both are named.
     """
-    if model is None:
-        embedder = reopen_model(job.place, job.folder, trust_code=trust_code)
-    else:
-        embedder = open_model(model, weights=weights, trust_code=trust_code)
+    embedder = reopen_model(model, job.place, job.folder, weights=weights, trust_code=trust_code)
     given = Fingerprint.of(embedder)
     if given.digest != job.fingerprint.digest:
         raise RunError(

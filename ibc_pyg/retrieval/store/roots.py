@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -65,22 +65,6 @@ def roots(sql: Cursor) -> list[tuple[int, Source]]:
         file = None if file is None else os.fsdecode(file)
         found.append((number, Source(kind, os.fsdecode(path), file, part)))
     return found
-
-
-def folder_of(folders: Mapping[int, Path], root: int) -> Path:
-    """Return the folder of a root.
-
-    Raises:
-        RunError: If there is no such root.
-    """
-    if root not in folders:
-        raise damaged(f"there is no root {root}")
-    return folders[root]
-
-
-def root_folders(sql: Cursor) -> dict[int, Path]:
-    """Return the folder of each root."""
-    return {number: Path(source.root) for number, source in roots(sql)}
 
 
 def places(sql: Cursor) -> Callable[[int, str], str]:

@@ -12,7 +12,7 @@ from ibc_pyg.console import Progress
 from ibc_pyg.errors import RunError
 from ibc_pyg.inference.embedder import Embedder
 from ibc_pyg.retrieval.store.catalogue import digest_of_row, names_of_row, unused_rows
-from ibc_pyg.retrieval.store.roots import TARS, folder_of, is_url, root_folders, roots
+from ibc_pyg.retrieval.store.roots import TARS, is_url, places, roots
 from ibc_pyg.retrieval.store.vectors import Vectors
 from ibc_pyg.retrieval.store.writer import StoreWriter
 from ibc_pyg.retrieval.update.feed import FileRead, read_files
@@ -52,15 +52,13 @@ def reembed(
     wanted: list[tuple[int, bytes]] = []  # row and hash
     files: list[Listed] = []
     with writer.catalogue.reading() as sql:
-        folders = root_folders(sql)
+        place = places(sql)
         unused = set(unused_rows(sql))
         for row in range(writer.state.rows):
             if row not in unused:
                 name = names_of_row(sql, row)[0]
                 wanted.append((row, digest_of_row(sql, row)))
-                files.append(
-                    Listed(str(folder_of(folders, name.root) / name.path), None, None, None)
-                )
+                files.append(Listed(place(name.root, name.path), None, None, None))
     kept: list[int] = []
     sums: list[int] = []
 
