@@ -9,20 +9,10 @@ import torch
 
 from ibc_pyg.cli import run
 from ibc_pyg.commands import COMMANDS
+from tests.helpers.command_line import fails
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "torchvision", "torch_geometric", "faiss", "sklearn", "matplotlib", "wandb")
-
-
-def fails(capsys, *arguments):
-    """Run a command that must fail; return its error line."""
-    code = run([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    lines = captured.err.strip().splitlines()
-    assert code == 2, captured.err
-    assert len(lines) == 1, captured.err
-    assert lines[0].startswith("error: ")
-    return lines[0]
 
 
 @pytest.mark.parametrize("command", [None, *(command.NAME for command in COMMANDS)])

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 import ibc_pyg
 from ibc_pyg.cli import run
+from tests.helpers.command_line import fails, works
 from tests.helpers.index_pictures import FINISHED_RUN, save_picture, save_pictures
 
 
@@ -24,22 +25,6 @@ def path(photos, tmp_path, capsys):
     arguments = ("build", FINISHED_RUN, photos, "--out", tmp_path / "photos.index")
     assert "24 added (24 embedded)" in works(capsys, "index", *arguments)
     return tmp_path / "photos.index"
-
-
-def works(capsys, *words):
-    code = run([str(word) for word in words])
-    captured = capsys.readouterr()
-    assert code == 0, captured.err
-    return captured.out
-
-
-def fails(capsys, *words):
-    code = run([str(word) for word in words])
-    captured = capsys.readouterr()
-    assert code == 2, captured.out
-    assert captured.err.startswith("error: ")
-    assert captured.err.count("\n") == 1
-    return captured.err
 
 
 def test_the_life_of_an_index(path, photos, tmp_path, capsys):

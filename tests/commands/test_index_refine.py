@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ibc_pyg.cli import run
+from tests.helpers.command_line import fails, works
 from tests.helpers.index_pictures import FINISHED_RUN, save_picture, save_pictures
 
 
@@ -13,22 +13,6 @@ def path(tmp_path, capsys):
     save_pictures(tmp_path / "photos", 24)
     works(capsys, "index", "build", FINISHED_RUN, tmp_path / "photos", "--out", tmp_path / "index")
     return tmp_path / "index"
-
-
-def works(capsys, *words):
-    code = run([str(word) for word in words])
-    captured = capsys.readouterr()
-    assert code == 0, captured.err
-    return captured.out
-
-
-def fails(capsys, *words):
-    code = run([str(word) for word in words])
-    captured = capsys.readouterr()
-    assert code == 2, captured.out
-    assert captured.err.startswith("error: ")
-    assert captured.err.count("\n") == 1
-    return captured.err
 
 
 def test_from_refinement_to_a_stale_index(path, tmp_path, capsys):

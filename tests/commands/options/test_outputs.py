@@ -13,6 +13,7 @@ from ibc_pyg.config.yaml_file import config_to_yaml
 from ibc_pyg.errors import UserError
 from ibc_pyg.runs.run_folder import RUN_FILES, RunFolder
 from ibc_pyg.training.run import train
+from tests.helpers.command_line import fails
 from tests.helpers.digits_run import quick, quiet
 
 SHORT = ("--train.epochs", "1", "--train.lr_milestones", "[]", "--train.evaluate_every", "0",
@@ -33,13 +34,6 @@ def picture(tmp_path):
 
 def content(folder):
     return {each: each.read_bytes() for each in folder.rglob("*") if each.is_file()}
-
-
-def fails(capsys, *words):
-    assert cli([str(word) for word in words]) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    return error
 
 
 def test_no_command_writes_over_what_it_reads(run, picture, tmp_path, capsys):
