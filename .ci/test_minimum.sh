@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 venv=.venv-minimum
 [ -x $venv/bin/python ] || "${PYTHON:-python3}" -m venv $venv
 $venv/bin/pip install --quiet packaging
-$venv/bin/python .ci/minimum_versions.py cpu hub losses map onnx parquet qdrant serve shards timm test \
+$venv/bin/python .ci/minimum_versions.py cpu docs hub losses map onnx parquet qdrant serve shards timm test \
     > $venv/pins.txt
 $venv/bin/pip install --quiet --only-binary :all: -r $venv/pins.txt
 $venv/bin/pip install --quiet --no-deps -e .

@@ -27,24 +27,8 @@ MOVED = {
 }
 """Files at the top of the repository, and their pages."""
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml", ".csv": "text"}
-GUIDES = {
-    "serve.md": "Serve",
-    "publish.md": "Publish a model",
-    "collections.md": "Collections of pictures",
-    "scale.md": "Large data and several machines",
-}
-"""Guides that follow those of mkdocs.yml in the navigation, where they exist."""
 _LINK = re.compile(r"(\]\()([^)#\s]+)((?:#[^)]*)?\))")
 _IMAGE = re.compile(r'(src(?:set)?=")(?!https?:)([^"]+)(")')
-
-
-def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Add the guides that exist to the navigation."""
-    (guides,) = [part["Guides"] for part in config.nav or [] if "Guides" in part]
-    for page, title in GUIDES.items():
-        if (ROOT / "docs" / page).is_file() and {title: page} not in guides:
-            guides.append({title: page})
-    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

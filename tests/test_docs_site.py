@@ -78,10 +78,7 @@ def test_pictures_show_the_recorded_values(results):
         draw().canvas.draw()
 
 
-@pytest.mark.slow
 def test_the_site_builds_and_its_links_lead_somewhere(tmp_path):
-    pytest.importorskip("mkdocs")
-    pytest.importorskip("mkdocstrings")
     built = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)],
         cwd=ROOT, capture_output=True, text=True,
