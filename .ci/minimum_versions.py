@@ -17,10 +17,11 @@ PROJECT = tomllib.loads(
 
 
 def pin(text: str) -> str:
-    """Return `name==VERSION` of the lower bound of a requirement."""
+    """Return `name[extras]==VERSION` of the lower bound of a requirement."""
     requirement = Requirement(text)
     (lowest,) = [bound.version for bound in requirement.specifier if bound.operator == ">="]
-    return f"{requirement.name}=={lowest}"
+    extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+    return f"{requirement.name}{extras}=={lowest}"
 
 
 def main(extras: list[str]) -> None:

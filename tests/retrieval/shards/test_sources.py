@@ -8,6 +8,7 @@ import fsspec
 import numpy as np
 import pytest
 import webdataset
+from moto.server import ThreadedMotoServer
 from rich.console import Console
 
 import ibc_pyg
@@ -274,9 +275,7 @@ def test_parts_are_of_lists(tars, memory, tmp_path):
 @pytest.fixture
 def s3(monkeypatch):
     """An S3 server of moto on this machine, with an empty bucket."""
-    server = pytest.importorskip("moto.server")
-    pytest.importorskip("s3fs")
-    served = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    served = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     served.start()
     host, port = served.get_host_and_port()
     for name, value in (
