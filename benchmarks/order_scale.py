@@ -28,6 +28,7 @@ from ibc_pyg.collections.duplicates.candidates import by_hash, by_neighbours, un
 from ibc_pyg.collections.duplicates.groups import complete_groups
 from ibc_pyg.collections.duplicates.judge import THRESHOLD, Judge
 from ibc_pyg.collections.duplicates.small import SIDE, SmallPictures
+from ibc_pyg.collections.neighbours import STEP, release
 from ibc_pyg.metrics.clustering import KMeansSettings, default_passes, default_swaps, kmeans
 from ibc_pyg.retrieval.fingerprint import Fingerprint
 from ibc_pyg.retrieval.index import Index
@@ -137,9 +138,10 @@ def duplicates(args: argparse.Namespace, folder: Path, stages: Stages) -> None:
     vectors = index.vectors
     number = round(args.part * len(contents))
     lists = []
-    for start in range(0, number, 4096):
-        own = np.arange(start, min(start + 4096, number))
+    for start in range(0, number, STEP):
+        own = np.arange(start, min(start + STEP, number))
         found = index.nearest(np.ascontiguousarray(vectors[contents.rows[own]]), 17)
+        release(vectors)
         lists.append((own, contents.places(found.rows, len(vectors))))
     near = list(by_neighbours(lists, small, mirrored=True))
     stages.done("neighbours by descriptor", args.part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -11,7 +12,8 @@ import numpy.typing as npt
 from ibc_pyg.collections.contents import Contents, Rows
 from ibc_pyg.retrieval.reader import IndexReader
 
-_QUERIES = 4096
+STEP = 512
+"""Queries at a time; the rows that are compared again for them are read from the disk."""
 
 Done = Callable[[int], None]
 """Called with the number of pictures done."""
@@ -46,13 +48,23 @@ def neighbours(
     """
     vectors = index.vectors
     k = min(k, len(contents) - 1)
-    for start in range(0, len(contents), _QUERIES) if k > 0 else ():
-        rows = contents.rows[start : start + _QUERIES]
+    for start in range(0, len(contents), STEP) if k > 0 else ():
+        rows = contents.rows[start : start + STEP]
         found = index.nearest(np.ascontiguousarray(vectors[rows]), k + 1)
         # Of equal vectors another one may come first, or the picture itself be cut off.
         other = found.rows != rows[:, None]  # [Q, k + 1]
         other[other.all(1), -1] = False
         places = contents.places(found.rows[other].reshape(len(rows), k), len(vectors))  # [Q, k]
+        release(vectors)
         yield Neighbours(start, places, found.similarities[other].reshape(len(rows), k))
         if done is not None:
             done(start + len(rows))
+
+
+def release(vectors: npt.NDArray[np.float32]) -> None:
+    """Give back the memory of vectors that were read from a map; they are read again if needed."""
+    base: object = vectors
+    while base is not None and not isinstance(base, mmap.mmap):
+        base = getattr(base, "base", None)
+    if base is not None and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
