@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
+from torch import Tensor
 
 from ibc_pyg.data.images.pictures import read_picture
 from ibc_pyg.data.transforms.pixels import fit_shape
@@ -65,6 +67,16 @@ def describe_pictures(embedder: Embedder, files: Sequence[Path]) -> dict[str, An
             for file, vector in zip(files, np.asarray(vectors), strict=True)
         ],
     }
+
+
+def network_of(module: Callable[[Tensor], Tensor]) -> Network:
+    """Return a module of torch as a function of arrays, without gradient."""
+
+    def network(pixels: Array) -> Array:
+        with torch.no_grad():
+            return np.asarray(module(torch.from_numpy(pixels)))
+
+    return network
 
 
 def torch_pixels(embedder: Embedder, files: Sequence[Path]) -> Array:

@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import save
+from torch import Tensor
 
 from ibc_pyg.errors import ConfigError, RunError, printable, shown
 from ibc_pyg.export.card import CardExtras, model_card
 from ibc_pyg.export.descriptor import descriptor_of, preprocessing
 from ibc_pyg.export.golden import (
-    Array,
+    Network,
     check_parity,
     describe_pictures,
+    network_of,
     pillow_pixels,
     torch_pixels,
     write_pictures,
@@ -98,14 +100,9 @@ def publish(
         pictures = write_pictures(draft / "golden")
         embedder = Embedder.from_pretrained(draft).to("cpu")
         golden = describe_pictures(embedder, pictures)
-
-        def network(pixels: Array) -> Array:
-            with torch.no_grad():
-                return np.asarray(module(torch.from_numpy(pixels)))
-
         pixels = pillow_pixels(pictures, spec)
         parity["torch"] = {
-            "difference": check_parity(network, embedder, pictures, pixels),
+            "difference": check_parity(network_of(module), embedder, pictures, pixels),
             "grey levels": float(np.abs(pixels - torch_pixels(embedder, pictures)).max()),
         }
         if "onnx" in forms:
@@ -122,7 +119,6 @@ def publish(
         write_json(draft / "golden" / "golden.json", {**golden, "parity": parity})
         card = model_card(trained, stored, parity, notes, extras or CardExtras())
         write_atomically(draft / "README.md", card.encode())
-        load_published(draft)
     return PublishedFolder(path, parity, notes)
 
 
@@ -198,16 +194,14 @@ def _write_onnx(
         parity[f"onnx int8 ({int8})"] = retrieval_of(trained, onnx_network(small))
 
 
-def _timm(folder: Path, spec: dict[str, Any]) -> Any:
+def _timm(folder: Path, spec: dict[str, Any]) -> Network:
     """Return the folder of timm as a function from pixels to descriptors."""
     import timm
 
     network = timm.create_model(f"local-dir:{folder.resolve()}", pretrained=True).eval()
     mean, std = (torch.tensor(spec[key]).view(1, -1, 1, 1) for key in ("mean", "std"))
 
-    def describe(pixels: Array) -> Array:
-        with torch.no_grad():
-            raw = network((torch.from_numpy(pixels) / 255 - mean) / std)  # [B, D]
-            return np.asarray(torch.nn.functional.normalize(raw, dim=-1))
+    def describe(pixels: Tensor) -> Tensor:
+        return torch.nn.functional.normalize(network((pixels / 255 - mean) / std), dim=-1)  # [B, D]
 
-    return describe
+    return network_of(describe)

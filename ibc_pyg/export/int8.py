@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ibc_pyg.data.images.decode import decode_image
-from ibc_pyg.data.table import Rows
+from ibc_pyg.data.table import ImageTable, Rows
 from ibc_pyg.errors import ConfigError, RunError, first_line
 from ibc_pyg.export.golden import Network
 from ibc_pyg.files import write_atomically
@@ -53,7 +53,7 @@ def quantise(trained: Trained, source: Path, path: Path, kind: Int8) -> Path:
                 data = EvalSet(trained).data
                 rng = np.random.default_rng(trained.config.train.seed)
                 rows = rng.permutation(data.splits.train)[:_CALIBRATION]
-                batches = _pixels(trained, rows, 1)
+                batches = _pixels(trained, data.table, rows, 1)
 
                 class Reader(q.CalibrationDataReader):  # type: ignore[misc]
                     def get_next(self) -> dict[str, Any] | None:
@@ -77,8 +77,13 @@ def retrieval_of(trained: Trained, network: Network) -> dict[str, float]:
     """
     data = EvalSet(trained).data
     parts, labels = data.splits.tested(), data.table.labels
-    queries = _describe(trained, parts.queries, network)
-    gallery = None if parts.gallery is None else _describe(trained, parts.gallery, network)
+
+    def describe(rows: Rows) -> npt.NDArray[np.float32]:
+        batches = _pixels(trained, data.table, rows, _BATCH)
+        return np.concatenate([network(batch) for batch in batches])  # [n, D]
+
+    queries = describe(parts.queries)
+    gallery = None if parts.gallery is None else describe(parts.gallery)
     scores = retrieval_metrics(
         queries,
         labels[parts.queries],
@@ -89,15 +94,12 @@ def retrieval_of(trained: Trained, network: Network) -> dict[str, float]:
     return {name: scores[name] for name in ("R@1", "MAP@R")}
 
 
-def _describe(trained: Trained, rows: Rows, network: Network) -> npt.NDArray[np.float32]:
-    return np.concatenate([network(batch) for batch in _pixels(trained, rows, _BATCH)])
-
-
-def _pixels(trained: Trained, rows: Rows, size: int) -> Iterator[npt.NDArray[np.float32]]:
+def _pixels(
+    trained: Trained, table: ImageTable, rows: Rows, size: int
+) -> Iterator[npt.NDArray[np.float32]]:
     """Yield pixels `[B, C, S, S]` of pictures of the data set."""
     import torch
 
-    table = EvalSet(trained).data.table
     for start in range(0, len(rows), size):
         images = [
             torch.from_numpy(table.images[row]).permute(2, 0, 1)  # [C, H, W]

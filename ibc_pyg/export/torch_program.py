@@ -7,12 +7,11 @@ import json
 import warnings
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from ibc_pyg.errors import RunError, first_line, printable
 from ibc_pyg.export.descriptor import descriptor_of, example_of, preprocessing
-from ibc_pyg.export.golden import Array, check_run
+from ibc_pyg.export.golden import check_run, network_of
 from ibc_pyg.files import write_atomically
 from ibc_pyg.inference.trained import Trained
 
@@ -48,11 +47,6 @@ def export_torch(trained: Trained, path: Path) -> float:
             f"{printable(trained.run.path)} cannot be exported: {first_line(error)}"
         ) from error
     stored = torch.export.load(io.BytesIO(content.getvalue())).module()
-
-    def network(pixels: Array) -> Array:
-        with torch.no_grad():
-            return np.asarray(stored(torch.from_numpy(pixels)))
-
-    worst = check_run(trained, network)
+    worst = check_run(trained, network_of(stored))
     write_atomically(path, content.getvalue())
     return worst
