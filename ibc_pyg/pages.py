@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -47,6 +48,11 @@ def content_policy(script: str = "") -> str:
         f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
         f"script-src {scripts}; base-uri 'none'; form-action 'none'"
     )
+
+
+def colours() -> str:
+    """Return the style sheet of the colours and type of every page."""
+    return files("ibc_pyg").joinpath("templates/colours.css").read_text()
 
 
 def picture_uri(image: Image.Image, side: int = THUMB_SIDE) -> str:

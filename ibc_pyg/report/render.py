@@ -10,7 +10,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 import ibc_pyg
-from ibc_pyg.pages import content_policy, page_environment
+from ibc_pyg.pages import colours, content_policy, page_environment
 from ibc_pyg.report.figures.encode import is_small, palette_uri, thumb_uri
 from ibc_pyg.report.figures.heat_map import PALETTES
 from ibc_pyg.report.metrics import format_metric
@@ -28,10 +28,11 @@ def render_page(template: str, title: str, **content: Any) -> str:
         title: Title of the page.
         content: Variables of the template.
     """
-    css, script = (
+    own, script = (
         Markup(files("ibc_pyg.report").joinpath("templates", name).read_text("utf-8"))
         for name in ("report.css", "report.js")
     )
+    css = Markup(colours()) + own
     return (
         _environment()
         .get_template(template)

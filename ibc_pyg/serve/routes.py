@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ibc_pyg.data.images.cpu_count import decoding_threads
 from ibc_pyg.errors import DatasetError
+from ibc_pyg.pages import colours
 from ibc_pyg.serve.answers import (
     AboutAnswer,
     ErrorAnswer,
@@ -148,7 +149,9 @@ def _add_page(app: FastAPI) -> None:
         return Response(content, media_type=kind, headers={"Cache-Control": "no-cache"})
 
     for address, (name, kind) in _STATIC.items():
-        endpoint = partial(send, folder.joinpath(name).read_bytes(), kind)
+        content = folder.joinpath(name).read_text()
+        content = colours() + content if kind == "text/css" else content
+        endpoint = partial(send, content.encode(), kind)
         app.add_api_route(address, endpoint, methods=["GET"], include_in_schema=False)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ibc_pyg.data.images.decode import decode_image
+from ibc_pyg.data.images.decode import decode_image, to_pillow
 from ibc_pyg.errors import DatasetError
 from ibc_pyg.serve.errors import RefusedError
 
@@ -32,7 +32,7 @@ def thumbnail(file: Path, side: int) -> bytes:
 @lru_cache(_KEPT)
 def _encoded(file: Path, side: int, changed: int) -> bytes:
     pixels = decode_image(file, shrink_to=side)  # [3, H, W]
-    image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+    image = to_pillow(pixels)
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     out = io.BytesIO()
     image.save(out, "JPEG", quality=85)

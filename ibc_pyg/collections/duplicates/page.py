@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from ibc_pyg.collections.duplicates.best import Quality
 from ibc_pyg.collections.duplicates.result import SHOWN, Duplicates
-from ibc_pyg.collections.page.page import View, views, write_page
+from ibc_pyg.collections.page.page import views, write_page
+from ibc_pyg.retrieval.page.view import View
 
 PAIRS = 8
 """Sample pairs of a band."""

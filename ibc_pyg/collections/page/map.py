@@ -16,7 +16,7 @@ from PIL import Image
 from ibc_pyg.collections.layout import Layout
 from ibc_pyg.collections.page.page import script_file, write_page
 from ibc_pyg.data.images.cpu_count import decoding_threads
-from ibc_pyg.data.images.decode import decode_image
+from ibc_pyg.data.images.decode import decode_image, to_pillow
 from ibc_pyg.errors import DatasetError, printable
 from ibc_pyg.pages import data_uri
 from ibc_pyg.threads import map_ahead
@@ -95,7 +95,7 @@ def _tile(path: str, side: int) -> Image.Image:
         pixels = decode_image(Path(path), shrink_to=side)  # [3, H, W]
     except DatasetError:
         return Image.new("RGB", (side, side), _BLANK)
-    image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+    image = to_pillow(pixels)
     short = min(image.size)
     left, top = (image.width - short) // 2, (image.height - short) // 2
     square = image.crop((left, top, left + short, top + short))

@@ -4,50 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
 from jinja2 import Environment
 from markupsafe import Markup
-from PIL import Image
 
 import ibc_pyg
 from ibc_pyg.data.images.cpu_count import decoding_threads
-from ibc_pyg.data.images.decode import decode_image
-from ibc_pyg.errors import DatasetError
 from ibc_pyg.files import write_atomically
-from ibc_pyg.pages import content_policy, page_environment, picture_uri
+from ibc_pyg.pages import content_policy, page_environment
+from ibc_pyg.retrieval.page.page import style
+from ibc_pyg.retrieval.page.view import View, view
 
 SIDE = 160
 """Pixels of the longer side of a picture."""
-
-
-@dataclass(frozen=True)
-class View:
-    """A picture of a page.
-
-    Attributes:
-        uri: Data URI; None if the file is missing or cannot be read.
-        name: Name of the file.
-        folder: Its folder.
-    """
-
-    uri: str | None
-    name: str
-    folder: str
-
-
-def view(path: str, side: int = SIDE) -> View:
-    """Return a picture file for a page, upright and scaled down."""
-    place = Path(path)
-    try:
-        pixels = decode_image(place, shrink_to=side)  # [3, H, W]
-    except DatasetError:
-        return View(None, place.name, str(place.parent))
-    image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
-    return View(picture_uri(image, side), place.name, str(place.parent))
 
 
 def views(paths: Sequence[str], side: int = SIDE) -> dict[str, View]:
@@ -77,8 +49,7 @@ def write_page(
         RunError: If the file cannot be written; an earlier one is kept.
     """
     own = files("ibc_pyg.collections.page").joinpath("templates")
-    shared = files("ibc_pyg.retrieval.page").joinpath("templates/search.css")
-    css = shared.read_text() + own.joinpath("collections.css").read_text()
+    css = style() + own.joinpath("collections.css").read_text()
     page = (
         _environment()
         .get_template(template)

@@ -113,6 +113,11 @@ def decode_with_pillow(data: bytes, *, shrink_to: int | None = None) -> Tensor:
         raise UndecodableError(f"truncated or damaged ({reason(error)})") from None
 
 
+def to_pillow(pixels: Tensor) -> Image.Image:
+    """Return pixels, uint8 `[3, H, W]`, as an RGB image of Pillow."""
+    return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+
+
 def picture_pixels(image: Image.Image) -> Tensor:
     """Return the pixels of an open Pillow image, converted as by `decode_image`.
 

@@ -10,15 +10,13 @@ from pathlib import Path
 
 from jinja2 import Environment
 from markupsafe import Markup
-from PIL import Image
 
 import ibc_pyg
-from ibc_pyg.data.images.decode import decode_image
-from ibc_pyg.data.images.pictures import Picture, read_picture
-from ibc_pyg.errors import DatasetError
+from ibc_pyg.data.images.pictures import Picture
 from ibc_pyg.files import write_atomically
-from ibc_pyg.pages import content_policy, page_environment, picture_uri
+from ibc_pyg.pages import colours, content_policy, page_environment
 from ibc_pyg.retrieval.hits import Hit, Vote, rate
+from ibc_pyg.retrieval.page.view import view
 
 SIDE = 224
 """Pixels of the longer side of a picture."""
@@ -39,15 +37,6 @@ class Answer:
     vote: Vote | None = None
 
 
-@dataclass(frozen=True)
-class _View:
-    """A picture of the page: its data URI, None if it cannot be shown, its name and its folder."""
-
-    uri: str | None
-    name: str
-    folder: str
-
-
 def write_page(path: Path, answers: Sequence[Answer], title: str, notes: Sequence[str]) -> None:
     """Write the page of a search.
 
@@ -64,9 +53,9 @@ def write_page(path: Path, answers: Sequence[Answer], title: str, notes: Sequenc
     Raises:
         RunError: If the file cannot be written; an earlier one is kept.
     """
-    css = Markup(files("ibc_pyg.retrieval.page").joinpath("templates/search.css").read_text())
+    css = Markup(style())
     rows = [
-        (_view(each.query), [(hit, _view(hit.path)) for hit in each.hits], each.vote)
+        (view(each.query, SIDE), [(hit, view(hit.path, SIDE)) for hit in each.hits], each.vote)
         for each in answers
     ]
     page = (
@@ -84,23 +73,14 @@ def write_page(path: Path, answers: Sequence[Answer], title: str, notes: Sequenc
     write_atomically(path, page.encode())
 
 
+def style() -> str:
+    """Return the style sheet of hits."""
+    own = files("ibc_pyg.retrieval.page").joinpath("templates/search.css")
+    return colours() + own.read_text()
+
+
 @cache
 def _environment() -> Environment:
     environment = page_environment("ibc_pyg.retrieval.page")
     environment.filters["rate"] = rate
     return environment
-
-
-def _view(picture: Picture) -> _View:
-    name, folder = "picture", ""
-    if isinstance(picture, str | Path):
-        name, folder = Path(picture).name, str(Path(picture).parent)
-    try:
-        if isinstance(picture, str | Path):
-            pixels = decode_image(picture, shrink_to=SIDE)  # [3, H, W]
-        else:
-            pixels = read_picture(picture, name)  # [3, H, W]
-    except DatasetError:
-        return _View(None, name, folder)
-    image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
-    return _View(picture_uri(image, SIDE), name, folder)
