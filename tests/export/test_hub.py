@@ -1,12 +1,14 @@
 """Published folders: strict loading, equal descriptors, a valid card, replacement in one step."""
 
 import json
+import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +29,9 @@ from ibc_pyg.inference.trained import load_run
 from ibc_pyg.retrieval.calibration import thresholds
 from ibc_pyg.runs.run_folder import RunFolder
 from tests.helpers.index_pictures import FINISHED_RUN
+from tests.helpers.model_hub import model_hub
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -234,3 +239,45 @@ def test_another_folder_is_not_replaced(folder, tmp_path):
     with pytest.raises(RunError, match="not a published folder"):
         publish(load_run(folder.parent / "run"), tmp_path)
     assert (tmp_path / "mine.txt").exists()
+
+
+PUSHED = """
+import sys
+from pathlib import Path
+import numpy as np
+from ibc_pyg import Embedder
+from ibc_pyg.export.hub import push_to_hub
+
+folder = Path(sys.argv[1])
+push_to_hub(folder, "owner/model")
+vectors = [
+    np.asarray(Embedder.from_pretrained(each).embed(folder / "golden"))
+    for each in (folder, "owner/model")
+]
+np.testing.assert_array_equal(*vectors)
+"""
+
+
+def test_a_pushed_folder_is_loaded_by_its_name(folder, tmp_path):
+    with model_hub() as hub:
+        environment = {
+            **os.environ,
+            "HF_ENDPOINT": hub.address,
+            "HF_HOME": str(tmp_path / "cache"),
+            "HF_TOKEN": "hf_test",
+            "HF_HUB_DISABLE_XET": "1",
+            "PYTHONPATH": str(ROOT),
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", PUSHED, str(folder)],
+            env=environment, cwd=tmp_path, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert (hub.created["organization"], hub.created["name"]) == ("owner", "model")
+        assert hub.created.get("visibility", "private") == "private"
+        local = {
+            each.relative_to(folder).as_posix(): each.read_bytes()
+            for each in folder.rglob("*")
+            if each.is_file()
+        }
+        assert hub.files == local
