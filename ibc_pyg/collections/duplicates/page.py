@@ -72,13 +72,14 @@ def write_duplicates_page(path: Path, found: Duplicates, title: str) -> None:
             bool(copies[i]),
         )
 
+    groups = "group" if len(found.groups) == 1 else "groups"
     write_page(
         path,
         "duplicates.html.j2",
         title,
         [
             f"{found.files:,} files, {found.pictures:,} different contents; "
-            f"{len(found.groups):,} groups of duplicates with "
+            f"{len(found.groups):,} {groups} of duplicates with "
             f"{sum(len(group.paths) for group in found.groups):,} files."
         ],
         shown=SHOWN,

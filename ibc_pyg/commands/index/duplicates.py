@@ -73,7 +73,9 @@ def print_groups(found: Any, out: Any) -> None:
     if len(found.groups) > _SHOWN:
         info(out, f"and {len(found.groups) - _SHOWN:,} more groups")
     files = sum(len(group.paths) for group in found.groups)
-    info(out, f"{len(found.groups):,} groups of {files:,} files among {found.files:,}")
+    number = len(found.groups)
+    groups = "group" if number == 1 else "groups"
+    info(out, f"{number:,} {groups} of {files:,} files among {found.files:,}")
     if found.unread:
         info(
             out,
