@@ -85,6 +85,17 @@ def plugged_code(config: Config, *, opening: bool = False) -> frozenset[str]:
     )
 
 
+def plugged_sources(config: Config) -> frozenset[str]:
+    """Return the names of all code of the user in a configuration, of entry points too.
+
+    A run records the source of each, and refuses it once it has changed.
+
+    Args:
+        config: The experiment.
+    """
+    return frozenset(each.name for each in plugged(config))
+
+
 def _names(config: Config) -> Iterator[tuple[str, str, str]]:
     """Yield kind, field and value of each field that may refer to code."""
     data, model, train = config.data, config.model, config.train
