@@ -127,7 +127,7 @@ class Index(IndexReader):
             import_faiss()  # before hours of work
         source, folder = find_source(images, root, part), Path(path)
         check_folder(folder, source)
-        listed = list_source(source)
+        listed = list_source(source, trust_code=True)  # the caller named it
         if not listed:
             raise RunError(f"{source} has no pictures")
         embedder = open_model(model, weights=weights, trust_code=trust_code)
@@ -173,7 +173,7 @@ class Index(IndexReader):
                     "it was moved: index relocate"
                 )
         embedded = self._reembed(batch_size, progress) if reembed else 0
-        self._update(chosen, batch_size, progress)
+        self._update(chosen, batch_size, progress, trust=images is not None)
         self.report.embedded += embedded
         return self.report
 
@@ -357,11 +357,14 @@ class Index(IndexReader):
         progress: bool | Console,
         listed: list[Listed] | None = None,
         settings: AnnSettings | None = None,
+        *,
+        trust: bool = False,
     ) -> None:
+        trust = trust or self._trust_code
         self.report, work = SyncReport(), self._work(batch_size, progress)
         with self._writing() as writer:
             for source in sources:
-                self.report += sync_source(writer, source, work, listed)
+                self.report += sync_source(writer, source, work, listed, trust_code=trust)
             if not writer.state.complete:
                 with writer.commit() as sql:
                     write_meta(sql, complete=1)
