@@ -107,7 +107,7 @@ class Index(IndexReader):
             model: An embedder of `ibc_pyg.load`, a run folder, or the name of a pretrained
                 backbone: `timm:NAME`, or one of torchvision such as `resnet50`.
             images: A folder, a CSV file `path,label[,split]`, or, with `root`, the name of a data
-                set. The class of a picture in a folder is the name of the folder it is in.
+                set or `FILE.py:NAME`. The class of a picture in a folder is the folder's name.
             path: The folder of the index: missing, empty, or of an interrupted build.
             root: Folder of the data set.
             part: Images of a CSV file or a data set: all, train, test, query or gallery.
@@ -153,7 +153,8 @@ class Index(IndexReader):
         through the network only if its content is new. Removed pictures stay out.
 
         Args:
-            images: One of the sources of the index; None takes all.
+            images: One of the sources of the index; None takes all. A data set of the user's code
+                is listed where it is named here, or the index was opened with `trust_code`.
             root: Folder of a data set; see `build`.
             part: As for `build`.
             reembed: First embed all pictures again, if the model is another one.

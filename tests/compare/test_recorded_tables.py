@@ -18,10 +18,10 @@ METRICS = ("R@1", "MAP@R", "RP", "NMI")
 
 
 def differences(table, metric):
-    """Every difference once: those with the reference, then further pairs."""
+    """Every difference that has a test, once; one seed has none."""
     reference = table.get("reference") or table["rows"][0]["name"]
     for row in table["rows"]:
-        if metric in row["differences"]:
+        if metric in row["differences"] and len(row["seeds"]) > 1:
             yield row["differences"][metric]
         for other, found in row.get("pairs", {}).items():
             if other == reference:
