@@ -92,3 +92,30 @@ def test_curves_end_at_the_values_of_the_seeds():
         for row in table["rows"]:
             for seed, value in zip(row["seeds"], row["values"]["R@1"], strict=True):
                 assert last[row["name"], seed] == pytest.approx(value, abs=1e-6)
+
+
+def best_trials(name):
+    """Return rate, temperature and score of the best trial of each method, the first of equals."""
+    best = {}
+    for line in csv.DictReader((RESULTS / name / "trials.csv").open()):
+        if line["status"] != "finished":
+            continue
+        found = (float(line["val/R@1"]), line["train.lr"], line["loss.temperature"])
+        if line["method"] not in best or found[0] > best[line["method"]][0]:
+            best[line["method"]] = found
+    return {
+        method: [f"{float(rate):.4f}", temperature, f"{100 * score:.1f}"]
+        for method, (score, rate, temperature) in best.items()
+    }
+
+
+def test_the_further_trials_are_those_of_methods_with_the_highest_rate_drawn():
+    lines = (RESULTS / "omniglot_higher_rates" / "best.md").read_text().splitlines()[2:]
+    shown = {
+        cells[0]: cells[1:]
+        for cells in ([c.strip() for c in line.strip("|").split("|")] for line in lines)
+    }
+    before, further = (best_trials(f"omniglot_{name}") for name in ("baselines", "higher_rates"))
+    assert shown == {name: before[name] + further[name] for name in further}
+    highest = max(cells[0] for cells in before.values())
+    assert set(further) == {name for name, cells in before.items() if cells[0] == highest}
