@@ -106,6 +106,7 @@ def _galleries(
 ) -> list[Gallery]:
     """Embed training classes by the networks that the options ask for."""
     from ibc_pyg.api import train
+    from ibc_pyg.builders.plugged import check_code
     from ibc_pyg.inference.trained import load_run
     from ibc_pyg.refinement.learned.galleries import (
         fold_config,
@@ -118,6 +119,8 @@ def _galleries(
     if not folders and arguments.folds == 1:
         return [training_gallery(trained)]
     if not folders:
+        # The folds are trained, which imports more than opening the run did.
+        check_code(trained.config, trained.run.path, trust=trust)
         run = trained.run.path.resolve()
         for fold in range(arguments.folds):
             folder = run.with_name(f"{run.name}-folds") / f"fold-{fold}-of-{arguments.folds}"

@@ -25,6 +25,8 @@ _logger = logging.getLogger(__name__)
 LONGEST = 60
 """Most characters of a row's text in a figure."""
 KINDS = ("pdf", "png")
+_MARKED = 20
+"""Most points of a curve that are marked."""
 # Fonts as outlines that editors and the checks of publishers read, not as bitmaps of type 3.
 _FONTS = {"pdf.fonttype": 42}
 
@@ -113,7 +115,8 @@ def draw_estimates(
 def draw_curves(points: Sequence[CurvePoint], texts: Mapping[str, str]) -> Figure | None:
     """Draw the learning curves: one panel for each quantity, one colour for each setting.
 
-    Thin lines are runs; a thick line is their mean, at the steps that all of them have.
+    Thin lines are runs; a thick line is their mean, at the steps that all of them have. Few points
+    are marked, since a single one is no line.
 
     Args:
         points: Points of all curves.
@@ -138,17 +141,23 @@ def draw_curves(points: Sequence[CurvePoint], texts: Mapping[str, str]) -> Figur
             style = ("-", "--", ":", "-.")[settings.index(setting) // 10 % 4]
             for run in runs.values():
                 steps, values = [each.step for each in run], [each.value for each in run]
-                axis.plot(steps, values, color=colour, linestyle=style, linewidth=0.6, alpha=0.4)
+                thin = {"linewidth": 0.6, "alpha": 0.4, "marker": _marker(steps), "markersize": 3}
+                axis.plot(steps, values, color=colour, linestyle=style, **thin)
             steps, values = _mean_curve(list(runs.values()))
             # A label with a leading underscore would be left out of the legend.
             label = " " + printable(texts.get(setting, setting))[:LONGEST]
-            axis.plot(steps, values, color=colour, linestyle=style, linewidth=1.8, label=label)
+            thick = {"linewidth": 1.8, "marker": _marker(steps), "markersize": 5, "label": label}
+            axis.plot(steps, values, color=colour, linestyle=style, **thick)
         axis.set_xlabel("step")
         axis.set_title(what)
         axis.grid(alpha=0.3)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure
+
+
+def _marker(steps: Sequence[int]) -> str:
+    return "o" if len(steps) <= _MARKED else ""
 
 
 def _mean_curve(runs: Sequence[Sequence[CurvePoint]]) -> tuple[list[int], list[float]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ibc_pyg.compare.runs import scores_of
 from ibc_pyg.config import Config
-from ibc_pyg.config.plugged import plugged_code
+from ibc_pyg.config.plugged import plugged_sources
 from ibc_pyg.config.yaml_file import config_from_yaml, config_to_dict
 from ibc_pyg.errors import RunError, printable
 from ibc_pyg.runs.resume import first_difference
@@ -86,7 +86,7 @@ def read_rows(rows: Sequence[FoundRow]) -> dict[FoundRow, list[dict[str, Any]]]:
 
 def _open(path: Path) -> _Run:
     config = config_from_yaml(RunFolder.open(path).config)
-    sources, named = read_sources(path), plugged_code(config)
+    sources, named = read_sources(path), plugged_sources(config)
     code = frozenset((name, sources[name].sha256) for name in named if name in sources)
     return _Run(path, config, code)
 

@@ -155,7 +155,38 @@ def make_rows(
                 (labels or {}).get(name, ""),
             )
         )
-    return _corrected(rows)
+    return corrected(rows, reference)
+
+
+def corrected(rows: Sequence[Row], reference: str) -> list[Row]:
+    """Return the rows with p-values corrected for all differences of the same metric.
+
+    Args:
+        rows: The rows.
+        reference: Name of the row that the others are compared with. A pair with it is the same
+            difference again, and counts once.
+    """
+    tables = [
+        table
+        for row in rows
+        for table in (
+            row.differences,
+            *(found for name, found in row.pairs.items() if name != reference),
+        )
+    ]
+    found: list[dict[str, Difference]] = [{} for _ in tables]
+    for metric in dict.fromkeys(name for table in tables for name in table):
+        places = [at for at, table in enumerate(tables) if metric in table]
+        tested = holm([tables[at][metric] for at in places])
+        for at, difference in zip(places, tested, strict=True):
+            found[at][metric] = difference
+    rest = iter(found)
+    result = []
+    for row in rows:
+        mine = next(rest)
+        pairs = {name: mine if name == reference else next(rest) for name in row.pairs}
+        result.append(replace(row, differences=mine, pairs=pairs))
+    return result
 
 
 def parse_labels(given: Sequence[str], names: Sequence[str]) -> dict[str, str]:
@@ -204,20 +235,4 @@ def _compared(summaries: Sequence[Mapping[str, Any]]) -> list[str]:
         name
         for name in (*HEADLINES, *names)
         if summaries and all(name in summary for summary in summaries)
-    ]
-
-
-def _corrected(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows with p-values corrected for all differences of the same metric."""
-    tables = [table for row in rows for table in (row.differences, *row.pairs.values())]
-    corrected: list[dict[str, Difference]] = [{} for _ in tables]
-    for metric in dict.fromkeys(name for table in tables for name in table):
-        places = [at for at, table in enumerate(tables) if metric in table]
-        found = holm([tables[at][metric] for at in places])
-        for at, difference in zip(places, found, strict=True):
-            corrected[at][metric] = difference
-    rest = iter(corrected)
-    return [
-        replace(row, differences=next(rest), pairs={name: next(rest) for name in row.pairs})
-        for row in rows
     ]

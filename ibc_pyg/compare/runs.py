@@ -10,7 +10,7 @@ from typing import Any
 
 from ibc_pyg.compare.grid import GridPoint
 from ibc_pyg.config import Config
-from ibc_pyg.config.plugged import plugged_code
+from ibc_pyg.config.plugged import plugged_sources
 from ibc_pyg.config.yaml_file import config_from_yaml, config_to_dict, parse_config
 from ibc_pyg.data.splits import NOT_TESTED
 from ibc_pyg.errors import RunError
@@ -193,7 +193,7 @@ def check_settings(jobs: Iterable[Job]) -> None:
                 f"{job.path} is a run with {name} = {before}, not {now}; choose another --out, "
                 "or remove it"
             )
-        check_sources(job.path, plugged_code(job.config))
+        check_sources(job.path, plugged_sources(job.config))
 
 
 def read_results(runs: Sequence[GridRun]) -> dict[GridPoint, list[dict[str, Any]]]:

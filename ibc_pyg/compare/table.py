@@ -49,7 +49,8 @@ def write_tables(comparison: Comparison, out: Path) -> list[Path]:
 def to_markdown(comparison: Comparison) -> str:
     """Return the table with its command and machine, in percent."""
     rows, names = comparison.rows, comparison.metrics
-    head = ["setting", *names, f"R@1 against {comparison.against}", *_COST, "training time"]
+    cost = _COST if _sized(comparison) else ()
+    head = ["setting", *names, f"R@1 against {comparison.against}", *cost, "training time"]
     lines = _markdown_lines(
         head,
         (
@@ -57,7 +58,7 @@ def to_markdown(comparison: Comparison) -> str:
                 row.text,
                 *(_value(name, row.metrics.get(name), comparison.show) for name in names),
                 _difference("R@1", row.differences.get("R@1")),
-                *_cost_cells(row),
+                *(_cost_cells(row) if cost else ()),
                 f"{row.seconds:.0f} s",
             ]
             for row in rows
@@ -147,6 +148,11 @@ def to_csv(rows: Sequence[Row]) -> str:
 _COST = ("trainable parameters", "multiply-adds of a step")
 
 
+def _sized(comparison: Comparison) -> bool:
+    """Return whether the parameters of a row are known."""
+    return any(row.parameters is not None for row in comparison.rows)
+
+
 def _cost_cells(row: Row) -> list[str]:
     """Return the trainable parameters and the multiply-adds of a row, in millions."""
     return [
@@ -172,19 +178,19 @@ def _difference(name: str, value: Difference | None) -> str:
 
 
 def _to_html(comparison: Comparison) -> str:
-    names = comparison.metrics
+    names, cost = comparison.metrics, _COST if _sized(comparison) else ()
     rows = [
         [
             row.text,
             *(_value(name, row.metrics.get(name), comparison.show) for name in names),
             *(_difference(name, row.differences.get(name)) for name in names),
-            *_cost_cells(row),
+            *(_cost_cells(row) if cost else ()),
             f"{row.seconds:.0f} s",
         ]
         for row in comparison.rows
     ]
     differences = [f"{name}, difference" for name in names]
-    head = ["setting", *names, *differences, *_COST, "training time"]
+    head = ["setting", *names, *differences, *cost, "training time"]
     tables = [{"head": head, "rows": rows}]
     if pairs := _pair_cells(comparison):
         tables.append({"head": ["paired difference", *names], "rows": pairs})

@@ -62,7 +62,7 @@ def plugged(config: Config) -> list[Plugged]:
     names = entry_point_names()
     found = []
     for kind, field, name in _names(config):
-        if _is_code(kind, name):
+        if is_code(kind, name):
             found.append(Plugged(KINDS[kind], field, name, name))
         elif name in names:
             found.append(Plugged(KINDS[kind], field, name, str(entry_point(name))))
@@ -83,6 +83,17 @@ def plugged_code(config: Config, *, opening: bool = False) -> frozenset[str]:
         for each in plugged(config)
         if not each.is_entry_point and (each.kind.opens or not opening)
     )
+
+
+def plugged_sources(config: Config) -> frozenset[str]:
+    """Return the names of all code of the user in a configuration, of entry points too.
+
+    A run records the source of each, and refuses it once it has changed.
+
+    Args:
+        config: The experiment.
+    """
+    return frozenset(each.name for each in plugged(config))
 
 
 def _names(config: Config) -> Iterator[tuple[str, str, str]]:
@@ -110,7 +121,8 @@ def _names(config: Config) -> Iterator[tuple[str, str, str]]:
         yield "tracker", f"track.trackers.{number}", name
 
 
-def _is_code(kind: str, name: str) -> bool:
+def is_code(kind: str, name: str) -> bool:
+    """Return whether a name in the field of a kind refers to code of the user by file or module."""
     if is_reference(name):
         return True
     return kind == "graph layer" and "." in name and not name.startswith(_OURS)

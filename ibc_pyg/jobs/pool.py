@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 
 from ibc_pyg.config import Config
-from ibc_pyg.config.plugged import plugged_code
+from ibc_pyg.config.plugged import plugged_sources
 from ibc_pyg.jobs.devices import Placement, visible_gpus
 from ibc_pyg.jobs.worker import Order, Outcome, work
 from ibc_pyg.runs.source_record import digests
@@ -123,7 +123,7 @@ def run_jobs(
         return []
     threads = threads or max(1, (os.cpu_count() or 1) // workers)
     pool = _Pool(threads, trust_code, report, _placement(gpus, workers))
-    pool.code = digests({name for job in pending for name in plugged_code(job.config)})
+    pool.code = digests({name for job in pending for name in plugged_sources(job.config)})
     return _side_by_side(pool, pool.run, pending, workers)
 
 
@@ -230,6 +230,7 @@ class _Pool:
     ) -> Outcome | None:
         """Run or check a job in a process; None if it died."""
         log.unlink(missing_ok=True)
+        names = plugged_sources(job.config) & self.code.keys()
         order = Order(
             job.path,
             job.config,
@@ -240,7 +241,7 @@ class _Pool:
             threads=self._threads,
             trust_code=self._trust_code,
             start_method=multiprocessing.get_start_method(),
-            code={name: self.code[name] for name in plugged_code(job.config) if name in self.code},
+            code={name: self.code[name] for name in sorted(names)},
         )
         results, sender = self._context.Pipe(duplex=False)
         process = self._context.Process(target=work, args=(order, self._stop, sender))

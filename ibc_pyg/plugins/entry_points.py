@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
 GROUP = "ibc_pyg.plugins"
 
@@ -18,5 +18,16 @@ def entry_point(name: str) -> str | None:
     Nothing is imported. Where several packages add one name, the first of their references in
     alphabetical order is returned.
     """
-    found = sorted(each.value for each in entry_points(group=GROUP, name=name))
-    return found[0].partition("[")[0].strip() if found else None
+    found = _find(name)
+    return None if found is None else found.value.partition("[")[0].strip()
+
+
+def entry_point_package(name: str) -> tuple[str, str] | None:
+    """Return name and version of the installed package that adds a name; None without one."""
+    package = getattr(_find(name), "dist", None)
+    return None if package is None else (package.name, package.version)
+
+
+def _find(name: str) -> EntryPoint | None:
+    found = entry_points(group=GROUP, name=name)
+    return min(found, key=lambda each: each.value, default=None)

@@ -107,7 +107,7 @@ class Index(IndexReader):
             model: An embedder of `ibc_pyg.load`, a run folder, or the name of a pretrained
                 backbone: `timm:NAME`, or one of torchvision such as `resnet50`.
             images: A folder, a CSV file `path,label[,split]`, or, with `root`, the name of a data
-                set. The class of a picture in a folder is the name of the folder it is in.
+                set or `FILE.py:NAME`. The class of a picture in a folder is the folder's name.
             path: The folder of the index: missing, empty, or of an interrupted build.
             root: Folder of the data set.
             part: Images of a CSV file or a data set: all, train, test, query or gallery.
@@ -127,7 +127,7 @@ class Index(IndexReader):
             import_faiss()  # before hours of work
         source, folder = find_source(images, root, part), Path(path)
         check_folder(folder, source)
-        listed = list_source(source)
+        listed = list_source(source, trust_code=True)  # the caller named it
         if not listed:
             raise RunError(f"{source} has no pictures")
         embedder = open_model(model, weights=weights, trust_code=trust_code)
@@ -153,7 +153,8 @@ class Index(IndexReader):
         through the network only if its content is new. Removed pictures stay out.
 
         Args:
-            images: One of the sources of the index; None takes all.
+            images: One of the sources of the index; None takes all. A data set of the user's code
+                is listed where it is named here, or the index was opened with `trust_code`.
             root: Folder of a data set; see `build`.
             part: As for `build`.
             reembed: First embed all pictures again, if the model is another one.
@@ -173,7 +174,7 @@ class Index(IndexReader):
                     "it was moved: index relocate"
                 )
         embedded = self._reembed(batch_size, progress) if reembed else 0
-        self._update(chosen, batch_size, progress)
+        self._update(chosen, batch_size, progress, trust=images is not None)
         self.report.embedded += embedded
         return self.report
 
@@ -357,11 +358,14 @@ class Index(IndexReader):
         progress: bool | Console,
         listed: list[Listed] | None = None,
         settings: AnnSettings | None = None,
+        *,
+        trust: bool = False,
     ) -> None:
+        trust = trust or self._trust_code
         self.report, work = SyncReport(), self._work(batch_size, progress)
         with self._writing() as writer:
             for source in sources:
-                self.report += sync_source(writer, source, work, listed)
+                self.report += sync_source(writer, source, work, listed, trust_code=trust)
             if not writer.state.complete:
                 with writer.commit() as sql:
                     write_meta(sql, complete=1)

@@ -1,8 +1,9 @@
 """Source of the plugged code that a run uses: a copy of each file, hashes, and versions.
 
-A plugged class or function is named `FILE.py:NAME`, `package.module:NAME` or, if it is a graph
-layer, `package.module.NAME`. Of a file, the run keeps a copy in `code/`; of a module, its
-hash and the version of its package. What the code itself imports is not kept.
+A plugged class or function is named `FILE.py:NAME`, `package.module:NAME`, by an entry point or, if
+it is a graph layer, `package.module.NAME`. Of a file, the run keeps a copy in `code/`; of a module,
+also that behind an entry point, its hash and the version of its package. What the code itself
+imports is not kept.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from ibc_pyg.files import (
     write_atomically,
     write_json,
 )
-from ibc_pyg.plugins.reference import named_file, named_module
+from ibc_pyg.plugins.entry_points import entry_point, entry_point_package
+from ibc_pyg.plugins.reference import is_reference, named_file, named_module
 
 CODE = "code"
 """Folder of the copies, in the folder of the run."""
@@ -42,6 +44,7 @@ class Source:
         copy: Name of the copy in `code/`; None for a module.
         package: Distribution that a module is of; None without one.
         version: Version of that distribution.
+        target: `package.module:NAME` behind an entry point; None for other references.
     """
 
     file: str | None
@@ -49,6 +52,7 @@ class Source:
     copy: str | None = None
     package: str | None = None
     version: str | None = None
+    target: str | None = None
 
 
 def current_source(reference: str) -> Source:
@@ -56,12 +60,12 @@ def current_source(reference: str) -> Source:
     file = named_file(reference)
     if file is not None:
         return Source(str(file), _digest(file))
-    module = named_module(reference) or ""
-    package = next(iter(metadata.packages_distributions().get(module.partition(".")[0], ())), None)
-    version = None if package is None else metadata.version(package)
+    target = None if is_reference(reference) else entry_point(reference)
+    module = named_module(target or reference) or ""
+    package, version = (entry_point_package(reference) if target else None) or _package(module)
     origin = _origin(module)
     digest = None if origin is None else _digest(Path(origin))
-    return Source(origin, digest, None, package, version)
+    return Source(origin, digest, None, package, version, target)
 
 
 def record_sources(run: Path, references: Iterable[str]) -> None:
@@ -156,6 +160,12 @@ def changed_source(run: Path, references: Iterable[str]) -> str | None:
     kept = read_sources(run)
     for reference in sorted(set(references) & kept.keys()):
         before, now = kept[reference], current_source(reference)
+        if before.target is not None and before.target != now.target:
+            return (
+                f"{printable(reference)} is now {printable(now.target or 'missing')}, but "
+                f"{printable(run)} was made with {printable(before.target)}; give a new --out, or "
+                f"install the package that adds it"
+            )
         if before.package is not None and before.version != now.version:
             return (
                 f"{before.package} {now.version} is installed, but {printable(run)} was made with "
@@ -200,6 +210,12 @@ def _digest(file: Path) -> str | None:
         return file_digest(file)
     except OSError:
         return None
+
+
+def _package(module: str) -> tuple[str | None, str | None]:
+    """Return name and version of the distribution that a module is of; None without one."""
+    package = next(iter(metadata.packages_distributions().get(module.partition(".")[0], ())), None)
+    return package, None if package is None else metadata.version(package)
 
 
 def _origin(module: str) -> str | None:

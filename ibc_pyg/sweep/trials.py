@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ibc_pyg.config.plugged import plugged_code
+from ibc_pyg.config.plugged import plugged_sources
 from ibc_pyg.config.yaml_file import config_to_yaml
 from ibc_pyg.errors import RunError
 from ibc_pyg.files import read_json, write_atomically, write_json
@@ -60,7 +60,7 @@ def has_failed(job: Job) -> bool:
     """
     if job.finished or not _failed(job).is_file():
         return False
-    if changed_source(job.path, plugged_code(job.config)) is not None:
+    if changed_source(job.path, plugged_sources(job.config)) is not None:
         return False
     return read_json(_failed(job)).get("config") == config_to_yaml(job.config)
 

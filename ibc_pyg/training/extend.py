@@ -11,7 +11,7 @@ from rich.console import Console
 
 from ibc_pyg.builders.plugged import check_code
 from ibc_pyg.config import Config
-from ibc_pyg.config.plugged import plugged_code
+from ibc_pyg.config.plugged import plugged_sources
 from ibc_pyg.config.yaml_file import config_from_yaml, config_to_dict, config_to_yaml
 from ibc_pyg.errors import ConfigError, RunError, printable
 from ibc_pyg.files import read_json, write_json
@@ -55,7 +55,7 @@ def extend(
     config = with_found_root(run, config_from_yaml(run.config))
     _check(run, config, epochs)
     check_code(config, path, trust=trust_code, known=known_code)
-    check_sources(path, plugged_code(config))
+    check_sources(path, plugged_sources(config))
     longer = replace(config, train=replace(config.train, epochs=config.train.epochs + epochs))
     RunFolder(out).check_free()
     make_fabric(config.train)  # starts the processes, of which one copies

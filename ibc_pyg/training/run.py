@@ -14,7 +14,7 @@ from rich.console import Console
 from ibc_pyg.builders.data_changes import check_same_data
 from ibc_pyg.builders.plugged import check_code, with_kept_code
 from ibc_pyg.config import Config
-from ibc_pyg.config.plugged import plugged_code
+from ibc_pyg.config.plugged import plugged_sources
 from ibc_pyg.config.yaml_file import config_to_yaml
 from ibc_pyg.console import info
 from ibc_pyg.errors import RunError, program
@@ -79,7 +79,7 @@ def train(config: Config, out: Path, console: Console, *, trust_code: bool = Fal
     run = RunFolder(Path(broadcast_from_main(lambda: str(out))))
     run_on_main(lambda: make_folder(run.path))
     with locked(run.path), explain_lost_process():
-        text, code = config_to_yaml(config), plugged_code(config)
+        text, code = config_to_yaml(config), plugged_sources(config)
         run_on_main(lambda: RunFolder.create(run.path, config_yaml=text, code=code))
         return _work(experiment, run, console, None)
 
@@ -122,7 +122,7 @@ def _resume(
     interrupted = find_interrupted(path, wanted)
     run, config = interrupted.run, interrupted.config
     check_code(config, path, trust=trust_code, known=known_code)
-    check_sources(path, plugged_code(config))
+    check_sources(path, plugged_sources(config))
     if run.summary.is_file():
         run.read_summary()
         if config.track.report and not run.report.is_file():

@@ -50,12 +50,19 @@ def test_curves_with_their_mean_at_common_steps(tmp_path):
     assert list(mean.get_xdata()) == [1, 3]
     assert list(mean.get_ydata()) == pytest.approx([0.6, 0.8])
     assert (list(thin.get_xdata()), list(thin_too.get_xdata())) == ([1, 2, 3], [1, 3])
+    lone = figure.axes[0].get_lines()[-1]
+    assert (len(lone.get_xdata()), lone.get_marker()) == (1, "o"), "a single point is seen"
     assert figure.legends[0].get_texts()[0].get_text() == " own"
     paths = write_figure(lambda: draw_curves(points, {}), tmp_path / "curves")
     assert [path.name for path in paths] == ["curves.pdf", "curves.png"]
     assert paths[0].read_bytes().startswith(b"%PDF")
     with Image.open(paths[1]) as picture:
         assert picture.format == "PNG"
+
+
+def test_long_curves_are_lines_without_marks():
+    points = [CurvePoint("own", 0, step, "train/loss", step) for step in range(100)]
+    assert {line.get_marker() for line in draw_curves(points, {}).axes[0].get_lines()} == {""}
 
 
 def test_no_curves_no_figure(tmp_path):

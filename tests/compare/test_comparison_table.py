@@ -139,7 +139,9 @@ def test_what_follows_the_mean(tmp_path):
 def test_tests_are_corrected_for_all_differences_of_a_metric():
     drawn = np.random.default_rng(0).normal(0.7, 0.02, (4, 5))
     results = {Setting(f"s{at}"): summaries(values.tolist()) for at, values in enumerate(drawn)}
-    rows = make_rows(results, pairs=[("s3", "s1")])
+    # A pair with the reference is a difference that is in the table already.
+    rows = make_rows(results, pairs=[("s3", "s1"), ("s2", "s0")])
+    assert rows[2].pairs["s0"] == rows[2].differences
     found = [row.differences["R@1"] for row in rows[1:]] + [rows[3].pairs["s1"]["R@1"]]
     least = min(found, key=lambda each: each.p)
     assert least.p_holm == pytest.approx(min(1.0, 4 * least.p))

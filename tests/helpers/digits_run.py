@@ -1,11 +1,18 @@
 """A small run on scikit-learn's digits for several tests."""
 
 import io
+import os
+import signal
 
+import pytest
 from rich.console import Console
 
 from ibc_pyg.config.yaml_file import parse_config
+from ibc_pyg.runs.run_folder import RunFolder
+from ibc_pyg.training import fit
+from ibc_pyg.training.interrupt import TrainingInterrupted
 from ibc_pyg.training.monitor.speed import MEASURED
+from ibc_pyg.training.run import resume, train
 
 TIMED = MEASURED
 """Values of a record that depend on the machine."""
@@ -38,3 +45,22 @@ def records(run):
         {name: value for name, value in record.items() if name not in TIMED}
         for record in run.read_history()
     ]
+
+
+def interrupted_and_resumed(config, out, stop_at):
+    """Train with Ctrl-C in step `stop_at`, and go on; return the finished run."""
+    taken, step = 0, fit.train_step
+
+    def interrupted(experiment, batch):
+        nonlocal taken
+        taken += 1
+        if taken == stop_at:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(experiment, batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "train_step", interrupted)
+        with pytest.raises(TrainingInterrupted):
+            train(config, out, quiet())
+    resume(out, quiet())
+    return RunFolder.open(out)

@@ -15,6 +15,7 @@ from ibc_pyg.nn.conv.specs import SPECS
 from ibc_pyg.plugins import KINDS
 from ibc_pyg.training.run import train
 from tests.helpers.digits_run import quiet
+from tests.helpers.index_pictures import save_picture, save_pictures
 from tests.helpers.plugs import SMALL, naming
 
 OPENED = [name for name, kind in KINDS.items() if kind.opens]
@@ -83,6 +84,67 @@ def test_a_stranger_s_run_is_not_resumed(kind, stranger, capsys):
     assert not executed(file)
     assert cli.run(["train", "--resume", str(run), "--trust-code"]) == 2
     assert executed(file)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("command", ["refine", "extend"])
+def test_a_stranger_s_run_is_not_trained_again(kind, command, stranger, capsys):
+    run, file = stranger(kind)
+    words = {"refine": ["refine"], "extend": ["train", "--extend", "1"]}[command]
+    assert cli.run([*words, str(run)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    # A schedule of the user is not extended at all.
+    if (command, kind) != ("extend", "schedule"):
+        assert all(word in said for word in (str(run), str(file), "--trust-code"))
+    assert not executed(file)
+
+
+NEWER = {
+    "explain": ["query.png"],
+    "export": ["--format", "hub"],
+    "refine": ["--folds", "1"],
+    "index build": ["photos", "--out", "new.index"],
+    "index plan": ["photos", "--shards", "1", "--out", "job"],
+}
+
+
+@pytest.mark.parametrize("kind", OPENED)
+def test_a_stranger_s_run_is_not_opened_by_newer_commands(
+    kind, stranger, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    save_pictures(tmp_path / "photos", 3)
+    save_picture(tmp_path / "query.png", 99)
+    run, file = stranger(kind)
+    for command, words in NEWER.items():
+        assert cli.run([*command.split(), str(run), *words]) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1, command
+        assert all(word in said for word in (str(run), str(file), "--trust-code")), command
+    assert not executed(file)
+
+
+@pytest.mark.parametrize("kind", OPENED)
+def test_an_index_does_not_execute_the_code_of_its_model(
+    kind, finished, stranger, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    save_pictures(tmp_path / "photos", 3)
+    query = str(save_picture(tmp_path / "query.png", 99))
+    assert cli.run(["index", "build", str(finished), "photos", "--out", "own.index"]) == 0
+    run, file = stranger(kind)
+    model = ["--model", str(run)]
+    capsys.readouterr()
+    for words in (
+        ["search", "own.index", query],
+        ["index", "sync", "own.index", "--reembed"],
+        ["index", "add", "own.index", query],
+        ["serve", "own.index", "--port", "0"],
+    ):
+        assert cli.run([*words, *model]) == 2
+        assert "--trust-code" in capsys.readouterr().err, words
+    assert not executed(file)
 
 
 @pytest.mark.parametrize("kind", KINDS)

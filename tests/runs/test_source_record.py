@@ -1,10 +1,13 @@
 """Copies, hashes and versions of plugged code in a run folder."""
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 
+from ibc_pyg.config import Config, LossConfig, TermConfig
+from ibc_pyg.config.plugged import plugged_sources
 from ibc_pyg.errors import RunError
 from ibc_pyg.runs.source_record import (
     check_sources,
@@ -98,6 +101,54 @@ def test_a_loose_module_is_compared_by_its_content(tmp_path, run, monkeypatch):
     file.write_text("class Own: changed = 1\n")
     with pytest.raises(RunError, match=r"loose_module_of_a_test\.py has changed"):
         check_sources(run, [name])
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """Install a package that adds the name `our_loss`; return the files of its code and names."""
+    info = tmp_path / "our_package-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: our-package\nVersion: 1.0\n")
+    points = info / "entry_points.txt"
+    points.write_text("[ibc_pyg.plugins]\nour_loss = losses_of_a_test:Own\n")
+    code = tmp_path / "losses_of_a_test.py"
+    code.write_text("class Own: pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return code, points
+
+
+def test_the_code_behind_an_entry_point_is_recorded(package, run):
+    code, _ = package
+    config = Config(loss=LossConfig(terms=[TermConfig("our_loss")]))
+    names = plugged_sources(config)
+    record_sources(run, names)
+    source = read_sources(run)["our_loss"]
+    assert (source.package, source.version) == ("our-package", "1.0")
+    assert source.sha256 == hashlib.sha256(code.read_bytes()).hexdigest()
+    assert source.target == "losses_of_a_test:Own"
+    assert source.copy is None
+    check_sources(run, names)
+    before = digests(names)
+    code.write_text("class Own: changed = 1\n")
+    assert first_changed(before) == "our_loss"
+    with pytest.raises(RunError, match=r"losses_of_a_test\.py has changed .* new --out"):
+        check_sources(run, names)
+
+
+def test_another_version_or_target_of_an_entry_point_is_refused(package, run):
+    _, points = package
+    record_sources(run, ["our_loss"])
+    points.write_text("[ibc_pyg.plugins]\nour_loss = losses_of_a_test:Other\n")
+    with pytest.raises(RunError, match=r"our_loss is now losses_of_a_test:Other, but .*:Own"):
+        check_sources(run, ["our_loss"])
+    points.write_text("[ibc_pyg.plugins]\n")
+    with pytest.raises(RunError, match="our_loss is now missing"):
+        check_sources(run, ["our_loss"])
+    points.write_text("[ibc_pyg.plugins]\nour_loss = losses_of_a_test:Own\n")
+    metadata = points.with_name("METADATA")
+    metadata.write_text("Metadata-Version: 2.1\nName: our-package\nVersion: 2.0\n")
+    with pytest.raises(RunError, match=r"our-package 2\.0 is installed, but .* with 1\.0"):
+        check_sources(run, ["our_loss"])
 
 
 def test_without_plugged_code_there_is_no_record(own, run):

@@ -1,17 +1,13 @@
 """Trainings with a sample of the classes: resumed to the bit, and the same in several processes."""
 
-import os
-import signal
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
 from ibc_pyg.runs.run_folder import RunFolder
-from ibc_pyg.training import fit as fit_module
-from ibc_pyg.training.interrupt import TrainingInterrupted
-from ibc_pyg.training.run import resume, train
-from tests.helpers.digits_run import quick, quiet, records
+from ibc_pyg.training.run import train
+from tests.helpers.digits_run import interrupted_and_resumed, quick, quiet, records
 from tests.helpers.processes import run_processes, torchrun_environment
 
 SAMPLED = [
@@ -54,22 +50,8 @@ def test_all_classes_in_each_sample_are_the_full_heads(tmp_path):
 
 
 @pytest.mark.parametrize("stop_at", [3, 40])
-def test_an_interrupted_run_goes_on_to_the_bit(run, tmp_path, monkeypatch, stop_at):
-    taken, step = 0, fit_module.train_step
-
-    def interrupted(experiment, batch):
-        nonlocal taken
-        taken += 1
-        if taken == stop_at:
-            os.kill(os.getpid(), signal.SIGINT)
-        return step(experiment, batch)
-
-    monkeypatch.setattr(fit_module, "train_step", interrupted)
-    with pytest.raises(TrainingInterrupted):
-        train(quick(*SAMPLED), tmp_path / "cut", quiet())
-    monkeypatch.undo()
-    resume(tmp_path / "cut", quiet())
-    cut = RunFolder.open(tmp_path / "cut")
+def test_an_interrupted_run_goes_on_to_the_bit(run, tmp_path, stop_at):
+    cut = interrupted_and_resumed(quick(*SAMPLED), tmp_path / "cut", stop_at)
     assert cut.weights.read_bytes() == run.weights.read_bytes()
     assert records(cut) == records(run)
 

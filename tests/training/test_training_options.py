@@ -1,8 +1,5 @@
 """Everything that may be switched on in training, together; one line for mistakes."""
 
-import os
-import signal
-
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -11,12 +8,9 @@ from ibc_pyg.cli import run as cli
 from ibc_pyg.config.yaml_file import config_to_yaml
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.runs.checkpoint import load_newest
-from ibc_pyg.runs.run_folder import RunFolder
-from ibc_pyg.training import fit as fit_module
 from ibc_pyg.training.experiment import setup
-from ibc_pyg.training.interrupt import TrainingInterrupted
-from ibc_pyg.training.run import resume, train
-from tests.helpers.digits_run import quick, quiet, records
+from ibc_pyg.training.run import train
+from tests.helpers.digits_run import interrupted_and_resumed, quick, quiet, records
 
 EVERYTHING = (
     "--model.freeze", "[features.0]", "--model.gradient_checkpointing", "true",
@@ -34,22 +28,8 @@ def whole(tmp_path_factory):
 
 # In the frozen epochs, in the step that thaws, after the best weights came back.
 @pytest.mark.parametrize("stop_at", [5, 22, 40])
-def test_resume_is_exact(whole, tmp_path, monkeypatch, stop_at):
-    taken, step = 0, fit_module.train_step
-
-    def interrupted(experiment, batch):
-        nonlocal taken
-        taken += 1
-        if taken == stop_at:
-            os.kill(os.getpid(), signal.SIGINT)
-        return step(experiment, batch)
-
-    monkeypatch.setattr(fit_module, "train_step", interrupted)
-    with pytest.raises(TrainingInterrupted):
-        train(quick(*EVERYTHING), tmp_path / "cut", quiet())
-    monkeypatch.undo()
-    resume(tmp_path / "cut", quiet())
-    cut = RunFolder.open(tmp_path / "cut")
+def test_resume_is_exact(whole, tmp_path, stop_at):
+    cut = interrupted_and_resumed(quick(*EVERYTHING), tmp_path / "cut", stop_at)
     assert cut.weights.read_bytes() == whole.weights.read_bytes()
     assert records(cut) == records(whole)
     ours, theirs = load_newest(cut.checkpoints)[1], load_newest(whole.checkpoints)[1]

@@ -27,7 +27,11 @@ def add_actions(actions: Actions) -> None:
     build.add_argument(
         "model", metavar="MODEL", help="run folder, timm:NAME, or a network of torchvision"
     )
-    build.add_argument("images", metavar="IMAGES", help="folder, CSV file, or name of a data set")
+    build.add_argument(
+        "images",
+        metavar="IMAGES",
+        help="folder, CSV file, or a data set: its name, or FILE.py:NAME, which is executed",
+    )
     build.add_argument("--out", type=Path, required=True, metavar="INDEX", help="its folder")
     add_pictures(build)
     add_weights(build)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from ibc_pyg.config.checks import Range, check, check_ranges
-from ibc_pyg.plugins.reference import is_reference
+from ibc_pyg.config.plugged import INNER_LAYERS, is_code
 
 LEARNED_EDGES = "LearnedEdges"
 """Layer that averages the neighbours by the learned weights of the edges."""
@@ -48,9 +48,11 @@ class RefinerConfig:
         """Check ranges; raise ConfigError."""
         check_ranges("refiner", self)
         # The file of a refiner names its layer, and must not make anybody import code.
-        check(
-            "refiner.conv",
-            bool(self.conv) and not is_reference(self.conv),
-            "LearnedEdges, none, IntraBatchConv or the name of a layer in torch_geometric.nn",
-            self.conv,
-        )
+        inner = {f"refiner.conv_args.{key}": self.conv_args.get(key) for key in INNER_LAYERS}
+        for field_name, name in {"refiner.conv": self.conv, **inner}.items():
+            check(
+                field_name,
+                name != "" and not (isinstance(name, str) and is_code("graph layer", name)),
+                "LearnedEdges, none, IntraBatchConv or the name of a layer in torch_geometric.nn",
+                name,
+            )

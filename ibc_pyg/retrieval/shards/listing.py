@@ -44,7 +44,7 @@ def find_pictures(
         source, listed = _at_url(name.rstrip("/"), part)
     else:
         source = find_source(images, root, part)
-        listed = list_source(source)
+        listed = list_source(source, trust_code=True)
     if not listed:
         raise DatasetError(f"{source}: nothing is there to embed")
     return source, listed

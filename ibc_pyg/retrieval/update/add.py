@@ -49,7 +49,7 @@ def add_pictures(
     for source, members in _grouped(writer, files, label).items():
         report += add_files(writer, source, members, work)
     for source in sources:
-        report += sync_source(writer, source, work)
+        report += sync_source(writer, source, work, trust_code=True)
     return report
 
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ibc_pyg.data.images.pictures import list_pictures
-from ibc_pyg.data.registry import dataset_info, load_table
+from ibc_pyg.data.registry import DATASETS, dataset_info, load_table
 from ibc_pyg.data.sets.csv_list import read_csv
 from ibc_pyg.data.table import Role
-from ibc_pyg.errors import ConfigError, DatasetError, printable
+from ibc_pyg.errors import ConfigError, DatasetError, RunError, printable
+from ibc_pyg.plugins import entry_point, is_reference, named_file
 from ibc_pyg.retrieval.store.roots import LIST, PARTS, TARS, TREE, Part, Source, is_url
 
 
@@ -38,7 +39,8 @@ def find_source(
     """Return the source that a user means.
 
     Args:
-        images: A folder, a CSV file `path,label[,split]`, or with `root` the name of a data set.
+        images: A folder, a CSV file `path,label[,split]`, or with `root` the name of a data set or
+            a reference to code of the user that makes one.
         root: Folder of the data set.
         part: Which images of a CSV file or a data set.
 
@@ -49,10 +51,7 @@ def find_source(
     if part not in PARTS:
         raise ConfigError(f"part must be one of {', '.join(PARTS)}, not {part!r}")
     if root is not None:
-        info = dataset_info(os.fspath(images))
-        if not info.needs_root:
-            raise ConfigError(f"the data set {info.name} has no picture files; give one with files")
-        return Source(info.name, str(Path(root).resolve()), part=part)
+        return Source(_dataset(os.fspath(images)), str(Path(root).resolve()), part=part)
     path = Path(images).resolve()
     if path.is_dir():
         if part != "all":
@@ -65,10 +64,25 @@ def find_source(
             f"{printable(path)} is neither a folder nor a CSV file; single pictures are added to "
             "an index by `index add`"
         )
+    if is_reference(os.fspath(images)):
+        raise ConfigError(
+            f"the data set {printable(os.fspath(images))} needs the folder of its pictures: --root"
+        )
     raise DatasetError(
         f"there is no folder or CSV file {printable(path)}; a data set is given by its name and "
         "its root"
     )
+
+
+def _dataset(name: str) -> str:
+    """Return the kind of the source that a data set is; the file of a reference is absolute."""
+    if name not in DATASETS and (is_reference(name) or entry_point(name) is not None):
+        file = named_file(name)
+        return name if file is None else f"{file.resolve()}:{name.rpartition(':')[2]}"
+    info = dataset_info(name)
+    if not info.needs_root:
+        raise ConfigError(f"the data set {info.name} has no picture files; give one with files")
+    return info.name
 
 
 def is_list(file: str | os.PathLike[str]) -> bool:
@@ -76,15 +90,27 @@ def is_list(file: str | os.PathLike[str]) -> bool:
     return Path(file).suffix.lower() in (".csv", ".tsv", ".txt")
 
 
-def list_source(source: Source) -> list[Listed]:
+def list_source(source: Source, *, trust_code: bool) -> list[Listed]:
     """List the pictures of a source, in the order in which an index embeds them.
 
     Links to folders are not followed, links to files are. The class of a picture in a folder is
     the name of the folder it is in; pictures at the top have none.
 
+    Args:
+        source: The source.
+        trust_code: Whether code of the user that makes its data set may be imported: the user
+            named it, or trusts the index that does.
+
     Raises:
         DatasetError: If the folder, the file or the data set cannot be read.
+        RunError: If its code is not trusted.
     """
+    if is_reference(source.kind) and not trust_code:
+        raise RunError(
+            f"listing the pictures of {source} would import {printable(source.kind)}, which is no "
+            "part of ibc_pyg; if you trust that code, name it, as index build did, or add "
+            "--trust-code"
+        )
     if source.kind == TARS or is_url(source.root):
         raise DatasetError(
             f"{source} is not listed again: plan a new job with it (index plan), and merge that"

@@ -68,7 +68,12 @@ class _Plan:
 
 
 def sync_source(
-    writer: StoreWriter, source: Source, work: Work, listed: Sequence[Listed] | None = None
+    writer: StoreWriter,
+    source: Source,
+    work: Work,
+    listed: Sequence[Listed] | None = None,
+    *,
+    trust_code: bool = False,
 ) -> SyncReport:
     """Bring the names of one source up to date; it becomes a root if it is none yet.
 
@@ -77,10 +82,12 @@ def sync_source(
         source: The source.
         work: Settings.
         listed: Its pictures, if they have been listed already.
+        trust_code: As in `list_source`.
 
     Raises:
         DatasetError: If the source cannot be listed.
-        RunError: If it has no pictures any more, or the index cannot be written.
+        RunError: If its code is not trusted, it has no pictures any more, or the index cannot be
+            written.
     """
     with writer.catalogue.reading() as sql:
         root = next((number for number, each in roots(sql) if each == source), None)
@@ -90,7 +97,7 @@ def sync_source(
         files = list_files(Path(source.root), [(each.path, each.label) for each in known])
         listed = [each for each in files if each.size is not None]
     else:
-        listed = list_source(source) if listed is None else listed
+        listed = list_source(source, trust_code=trust_code) if listed is None else listed
         _check_not_empty(source, listed, known)
     if root is None:
         with writer.commit() as sql:

@@ -82,6 +82,10 @@ def test_a_gallery_smaller_than_the_lists_is_refined():
     assert bool(made().queries(unit(2, 1), refined).isfinite().all())
 
 
-def test_code_of_the_user_is_refused_as_a_layer():
+@pytest.mark.parametrize("name", ["layers.py:Mine", "layers:Mine", "layers.Mine"])
+def test_code_of_the_user_is_refused_as_a_layer(name):
     with pytest.raises(ConfigError, match=r"refiner\.conv must be LearnedEdges"):
-        RefinerConfig(conv="layers.py:Mine")
+        RefinerConfig(conv=name)
+    with pytest.raises(ConfigError, match=r"refiner\.conv_args\.conv must be LearnedEdges"):
+        RefinerConfig(conv="DirGNNConv", conv_args={"conv": name})
+    RefinerConfig(conv="DirGNNConv", conv_args={"conv": "torch_geometric.nn.SAGEConv"})
