@@ -23,6 +23,7 @@ MAY_CHANGE = frozenset(
         "data.on_error",
         "train.device",
         "train.threads",
+        "train.cudnn_benchmark",
         "train.on_divergence",
         "train.max_restarts",
     }

@@ -55,6 +55,17 @@ def test_steps_without_a_look_do_not_wait(emulated):
     assert not any(found["waits"]), found["waits"]
 
 
+def test_a_fused_step_is_that_of_single_tensors(emulated):
+    words = ["train", "--train.optimizer", "AdamW", "--track.statistics_every", "0"]
+    words += ["--track.every", "1"]
+    fused = emulated(*words)
+    plain = emulated(*words, "--train.optimizer_args", "{fused: false, foreach: false}")
+    assert (fused["kernels"], plain["kernels"]) == (["aten._fused_adamw_"], [])
+    assert fused["losses"][:10] == pytest.approx(plain["losses"][:10], rel=1e-4)
+    assert all(len(waits) == 1 for waits in fused["waits"]), fused["waits"]
+    assert fused["benchmark"]
+
+
 @pytest.mark.parametrize("name", ["imagenet", "glyphs"])
 def test_transforms_do_not_wait(emulated, name):
     found = emulated("transform", name)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ibc_pyg.builders import optimizer
 from ibc_pyg.cli import run as cli
 from ibc_pyg.config.yaml_file import config_from_yaml, config_to_dict, config_to_yaml, parse_config
 from ibc_pyg.data.registry import load_table
@@ -47,6 +48,23 @@ def cut(run, tmp_path_factory):
 
 def copy(path, tmp_path):
     return Path(shutil.copytree(path, tmp_path / "copy"))
+
+
+def test_a_checkpoint_of_a_gpu_goes_on_with_the_kernels_of_this_device(tmp_path, monkeypatch):
+    config = quick(
+        "--train.optimizer", "AdamW", "--train.epochs", "1", "--train.lr_milestones", "[]"
+    )
+    monkeypatch.setattr(optimizer, "_fused", lambda config, device: {"fused": True})
+    cut = train(config, tmp_path / "cut", quiet())
+    found = load_newest(cut.checkpoints)
+    assert [group["fused"] for group in found[1]["optimizer"]["param_groups"]] == [True, True]
+    monkeypatch.undo()
+    experiment = setup(config)
+    training = Training(experiment, cut, MultiTracker([]), quiet())
+    restore_state(training, found)
+    assert [group["fused"] for group in experiment.optimizer.param_groups] == [None, None]
+    for each in experiment.optimizer.state.values():
+        assert int(each["step"]) == training.progress.step
 
 
 @pytest.mark.parametrize("stop_at", [3, 29, 40])

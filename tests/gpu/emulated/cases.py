@@ -51,7 +51,15 @@ def train(*options):
         done = run.train(config, Path(folder) / "run", Console(quiet=True))
         history = done.read_history()
     between = [waits(emu.LOG[a:b]) for a, b in itertools.pairwise(marks[2:-1])]
-    return {"steps": len(marks), "waits": between, "loss": history[0]["train/loss"]}
+    losses = [record["train/loss"] for record in history if "train/loss" in record]
+    kernels = sorted(name for name in emu.COUNT if "._fused_a" in name or "._fused_sgd" in name)
+    return {
+        "steps": len(marks),
+        "waits": between,
+        "losses": losses,
+        "kernels": kernels,
+        "benchmark": torch.backends.cudnn.benchmark,
+    }
 
 
 def transform(name):
