@@ -21,6 +21,7 @@ MAY_CHANGE = frozenset(
         "data.workers",
         "data.cache",
         "data.on_error",
+        "evaluate.device",
         "train.device",
         "train.threads",
         "train.cudnn_benchmark",

@@ -66,6 +66,20 @@ def test_a_fused_step_is_that_of_single_tensors(emulated):
     assert fused["benchmark"]
 
 
+def test_retrieval_on_the_device_is_exactly_that_of_the_cpu(emulated):
+    for name, (expected, found, products) in emulated("retrieval").items():
+        assert found == expected, name
+        assert products > 0 or name == "collapsed"
+
+
+def test_descriptors_of_a_run_are_ranked_on_its_device_unless_asked_otherwise(emulated):
+    there = emulated("scores", "--train.lr", "0.01")
+    here = emulated("scores", "--train.lr", "0.01", "--evaluate.device", "cpu")
+    assert there.pop("products")[0] > 0
+    assert here.pop("products") == [0]
+    assert there == here
+
+
 @pytest.mark.parametrize("name", ["imagenet", "glyphs"])
 def test_transforms_do_not_wait(emulated, name):
     found = emulated("transform", name)

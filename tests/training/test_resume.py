@@ -100,11 +100,11 @@ def test_ctrl_c_while_evaluating_for_the_last_time(run, tmp_path, monkeypatch):
     scored = selection.score_retrieval
     epochs = []
 
-    def interrupted(*arguments):
+    def interrupted(*arguments, **options):
         epochs.append(len(epochs))
         if len(epochs) == 3:
             os.kill(os.getpid(), signal.SIGINT)
-        return scored(*arguments)
+        return scored(*arguments, **options)
 
     monkeypatch.setattr(selection, "score_retrieval", interrupted)
     with pytest.raises(TrainingInterrupted):
@@ -276,8 +276,8 @@ def test_best_weights_belong_to_the_checkpoint_that_training_goes_on_from(tmp_pa
     monkeypatch.setattr(selection, "save_weights", killed)
     scored = selection.score_retrieval
 
-    def rising(*arguments):
-        return scored(*arguments) | {"R@1": next(best_at_each["R@1"])}
+    def rising(*arguments, **options):
+        return scored(*arguments, **options) | {"R@1": next(best_at_each["R@1"])}
 
     monkeypatch.setattr(selection, "score_retrieval", rising)
     with pytest.raises(Killed):
