@@ -87,6 +87,10 @@ def test_transforms_do_not_wait(emulated, name):
     assert found["error"] < 1e-5
 
 
+def test_crops_are_scaled_without_a_wait(emulated):
+    assert emulated("crops") == {"waits": [], "error": 0.0}
+
+
 def test_tensors_of_losses_move_to_the_device(emulated):
     names = ["MarginLoss", "P2SGradLoss", "TupletMarginLoss", "MultiSimilarityLoss"]
     found = emulated("losses", *names)

@@ -81,6 +81,26 @@ def transform(name):
     return {"waits": logged, "error": error}
 
 
+def crops():
+    """Waits of the second batch of crops that are scaled on the device, and the error."""
+    made = transform_preset("imagenet", image_size=32, resize=36, scale_on_device=True)
+    generator = torch.Generator().manual_seed(0)
+    images = [
+        torch.randint(0, 256, (3, *size), dtype=torch.uint8, generator=generator)
+        for size in ((50, 70), (33, 35), (20, 90))
+    ]
+    draws = np.random.default_rng(0).random((3, made.num_draws))
+    cut, sizes = made.crops(images, draws)
+    expected = made.augment(images, draws)
+    with emu.EmuMode():
+        there = cut.to("cuda")
+        made.finish(made.scale_crops(there, sizes, draws), draws)
+        emu.reset()
+        out = made.finish(made.scale_crops(there, sizes, draws), draws)
+        logged = waits(emu.LOG)
+        return {"waits": logged, "error": float((out.cpu() - expected).abs().max())}
+
+
 def losses(*names):
     """The value of each loss on the device and on the CPU, or its error."""
     found = {}
