@@ -93,7 +93,7 @@ class Bare:
         self.model: nn.Module = nn.Sequential(backbone, head).to(self.fabric.device).train()
         # The same optimiser, its arguments included.
         whole = IntraBatchModel(backbone, None, [], head)
-        self.optimizer = build_optimizer(config.train, whole)
+        self.optimizer = build_optimizer(config.train, whole, device=self.fabric.device)
         if config.train.compile:
             self.model = torch.compile(self.model)
         mixed = config.train.precision == "16-mixed"

@@ -60,6 +60,7 @@ def test_every_command_has_a_row(capsys):
         "docs/performance.md",
         "docs/publish.md",
         "docs/refinement.md",
+        "docs/reproduce.md",
         "docs/results.md",
         "docs/collections.md",
         "docs/plugins.md",

@@ -22,15 +22,30 @@ UNSUPPORTED = {
     "SparseAdam": "it needs sparse gradients",
 }
 """Optimisers of torch.optim that cannot be used, with the reason."""
+FUSED = ("Adam", "AdamW", "SGD")
+"""Optimisers of torch.optim with one fused kernel for all weights on a GPU. For the others torch's
+default there is `foreach`, a few kernels for all weights."""
 
 
 def build_optimizer(
-    config: TrainConfig, model: IntraBatchModel, loss: IntraBatchLoss | None = None
+    config: TrainConfig,
+    model: IntraBatchModel,
+    loss: IntraBatchLoss | None = None,
+    *,
+    device: torch.device | str = "cpu",
 ) -> torch.optim.Optimizer:
     """Build the optimiser with one group for the backbone, one for the heads and one per loss term.
 
+    Args:
+        config: Name, arguments and learning rates.
+        model: The model.
+        loss: The loss, whose terms may have weights.
+        device: Where the weights will be; on a GPU those of `FUSED` are fused, unless
+            `config.optimizer_args` has `fused`, `foreach` or `differentiable`.
+
     Raises:
-        ConfigError: If its name or an argument is unknown, or it does not take these parameters.
+        ConfigError: If its name or an argument is unknown, it does not take these parameters, or a
+            fused one cannot clip scaled gradients.
     """
     backbone = list(model.backbone.parameters())
     own = {id(parameter) for parameter in backbone}
@@ -53,13 +68,15 @@ def build_optimizer(
                 {"name": term.name, "params": own_weights, "lr": config.lr * scale,
                  "lr_scale": scale}
             )  # fmt: skip
-    return _make(config, groups)
+    return _make(config, groups, torch.device(device))
 
 
-def _make(config: TrainConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+def _make(
+    config: TrainConfig, groups: list[dict[str, Any]], device: torch.device
+) -> torch.optim.Optimizer:
     name = config.optimizer
     if name in _names():
-        return _of_torch(config, getattr(torch.optim, name), groups)
+        return _of_torch(config, getattr(torch.optim, name), groups, device)
     plug = find_plug("optimiser", name)
     if plug is None:
         if name in UNSUPPORTED:
@@ -80,7 +97,10 @@ def _make(config: TrainConfig, groups: list[dict[str, Any]]) -> torch.optim.Opti
 
 
 def _of_torch(
-    config: TrainConfig, kind: type[torch.optim.Optimizer], groups: list[dict[str, Any]]
+    config: TrainConfig,
+    kind: type[torch.optim.Optimizer],
+    groups: list[dict[str, Any]],
+    device: torch.device,
 ) -> torch.optim.Optimizer:
     what = f"train.optimizer_args: {config.optimizer}"
     check_arguments(
@@ -90,8 +110,23 @@ def _of_torch(
     taken = named_arguments(kind)
     given = {"lr": config.lr, **_weight_decay(config)}
     supplied = {key: value for key, value in given.items() if key in taken}
+    supplied |= _fused(config, device)
     with argument_errors("train.optimizer_args", config.optimizer, config.optimizer_args):
         return kind(groups, **{**supplied, **config.optimizer_args})
+
+
+def _fused(config: TrainConfig, device: torch.device) -> dict[str, bool]:
+    # A fused step divides the scale out itself, too late for clipping.
+    clips_scaled = config.precision == "16-mixed" and config.clip_norm is not None
+    if clips_scaled and config.optimizer_args.get("fused"):
+        raise ConfigError(
+            "train.optimizer_args: fused cannot be combined with train.clip_norm and "
+            "train.precision = 16-mixed; leave one of them out"
+        )
+    chosen = config.optimizer_args.keys() & {"fused", "foreach", "differentiable"}
+    if device.type != "cuda" or config.optimizer not in FUSED or chosen or clips_scaled:
+        return {}
+    return {"fused": True}
 
 
 def _weight_decay(config: TrainConfig) -> dict[str, Any]:

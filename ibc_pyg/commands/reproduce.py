@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
         for row, jobs in plan.rows().items():
             info(out, f"{row}: {dry_run(jobs[0].config, out)}")
         return 0
-    load_images(plan.jobs[0].config.data)
+    images = len(load_images(plan.jobs[0].config.data))
     check_folder(folder, [job.path.parent for job in plan.jobs])
     check_settings(plan.jobs)
     make_folder(folder)
@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
         except KeyboardInterrupt:
             info(out, "stopped; the same command resumes")
             return 130
-        table = to_markdown(plan)
+        table = to_markdown(plan, images=images, fields=fields)
         write_atomically(folder / "paper.md", table.encode())
         for line in [*table.splitlines(), f"written: {folder / 'paper.md'}"]:
             info(out, line)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 from ibc_pyg.config.checks import Range, check_name, check_ranges
 
@@ -33,6 +33,8 @@ class EvaluateConfig:
     100, 1000 for sop."""
     batch_size: Annotated[int, Range(1, 65_536)] = 256
     """Images per forward pass."""
+    device: Literal["auto", "cpu"] = "auto"
+    """Where descriptors are ranked, with the same result. auto: the device of the run."""
     clustering: bool = True
     """Also compute NMI, AMI and ARI of k-means with as many clusters as test classes."""
     kmeans_restarts: Annotated[int, Range(1, 1000)] = 1

@@ -72,6 +72,8 @@ class TrainConfig:
     """Compile the training step with torch.compile; evaluation is not compiled."""
     channels_last: bool = False
     """Store images and kernels in channels-last memory format."""
+    cudnn_benchmark: bool = True
+    """On a GPU, let cuDNN choose each convolution's algorithm by measuring; no effect on a CPU."""
     device: str = "auto"
     """auto, cpu, cuda, or one GPU of several: cuda:1."""
     threads: Annotated[int, Range(0, 1024)] = 0

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+import torch
+
 from ibc_pyg.config import EvaluateConfig
 from ibc_pyg.config.evaluate import TRAINED_REFINER, UNTRAINED_REFINERS
 from ibc_pyg.errors import ConfigError, RunError
@@ -100,14 +102,20 @@ def refine_and_score(
     config: EvaluateConfig,
     *,
     seed: int,
+    device: torch.device | None = None,
 ) -> dict[str, Any]:
-    """Refine descriptors with the settings of `config` and score them."""
+    """Refine descriptors with the settings of `config` and score them; see `score`."""
     refined = refined_descriptors(model, descriptors, config, seed=seed)
-    return score_refined(refined, config, seed=seed)
+    return score_refined(refined, config, seed=seed, device=device)
 
 
 def score_refined(
-    refined: EvalDescriptors, config: EvaluateConfig, *, seed: int, ks: Sequence[int] | None = None
+    refined: EvalDescriptors,
+    config: EvaluateConfig,
+    *,
+    seed: int,
+    ks: Sequence[int] | None = None,
+    device: torch.device | None = None,
 ) -> dict[str, Any]:
     """Compute the metrics of what `refined_descriptors` returns, and add its settings.
 
@@ -115,7 +123,7 @@ def score_refined(
     """
     settings = refine_settings(config)
     if config.refine not in LISTS:
-        return settings | score(refined, config, seed=seed, ks=ks)
+        return settings | score(refined, config, seed=seed, ks=ks, device=device)
     x = refined.queries.vectors
     pool = None if refined.gallery is None else refined.gallery.vectors
     parameters = _parameters(config)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ibc_pyg.config import EvaluateConfig
 from ibc_pyg.config.evaluate import TRAINED_REFINER, UNTRAINED_REFINERS
 from ibc_pyg.data.table import ImageTable
@@ -161,20 +163,21 @@ def score_runs(paths: Sequence[Path], options: ScoreOptions) -> Evaluation:
             raise RunError(f"{name}: {error}") from None
     refiners = [_refiner(trained, config) for trained in members]
     seeds = [trained.config.train.seed for trained in members]
+    device = members[0].fabric.device
     plain = [images.extract(options.views) for images in sets]
     refined = [
         refined_descriptors(trained.model, descriptors, config, seed=seed, refiner=refiner)
         for trained, descriptors, seed, refiner in zip(members, plain, seeds, refiners, strict=True)
     ]
     runs = [
-        _score(unrefined, each, config, options, seed)
+        _score(unrefined, each, config, options, seed, device)
         for unrefined, each, seed in zip(plain, refined, seeds, strict=True)
     ]
     mean = ensemble = None
     final = refined[0]
     if len(runs) > 1:
         mean, final = _mean(runs), concatenate(refined)
-        ensemble = _score(concatenate(plain), final, config, options, seeds[0])
+        ensemble = _score(concatenate(plain), final, config, options, seeds[0], device)
     selects: list[str] = [trained.config.select for trained in members]
     table = sets[0].table
     return Evaluation(names, selects, runs, mean, ensemble, config, options.views, final, table)
@@ -224,12 +227,13 @@ def _score(
     config: EvaluateConfig,
     options: ScoreOptions,
     seed: int,
+    device: torch.device | None = None,
 ) -> Scores:
     refined_scores = None
     if config.refine != "none":
-        refined_scores = score_refined(refined, config, seed=seed, ks=options.ks)
+        refined_scores = score_refined(refined, config, seed=seed, ks=options.ks, device=device)
     return Scores(
-        score(plain, config, seed=seed, ks=options.ks),
+        score(plain, config, seed=seed, ks=options.ks, device=device),
         refined_scores,
         score_reranked(plain, config, ks=options.ks) if options.rerank else None,
     )

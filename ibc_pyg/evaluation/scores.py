@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ibc_pyg.config import EvaluateConfig
@@ -26,6 +28,8 @@ from ibc_pyg.metrics import (
 from ibc_pyg.metrics.inputs import class_indices, inverse_norms
 from ibc_pyg.refinement import neighbours
 
+_logger = logging.getLogger(__name__)
+
 
 def chosen_ks(config: EvaluateConfig, protocol: Protocol) -> tuple[int, ...]:
     """Return the K of R@K: 1 and `config.ks` if there are any, or those of the protocol."""
@@ -38,6 +42,7 @@ def score(
     *,
     seed: int,
     ks: Sequence[int] | None = None,
+    device: torch.device | None = None,
 ) -> dict[str, Any]:
     """Compute all metrics that `config` selects.
 
@@ -48,6 +53,8 @@ def score(
         config: Selection of the metrics.
         seed: Seed of k-means.
         ks: The K of R@K; None uses `chosen_ks`.
+        device: Device of the run, on which descriptors are ranked unless `config.device` is cpu;
+            None: the CPU.
 
     Returns:
         Fractions in [0, 1] under `R@K`, `MAP@R`, `RP`, `NMI`, `AMI`, `ARI`, with their counts and
@@ -57,7 +64,7 @@ def score(
         RunError: If the descriptors are not finite, or no query has a match.
         ConfigError: If a metric of the user fails.
     """
-    scores: dict[str, Any] = dict(score_retrieval(descriptors, config, ks=ks))
+    scores: dict[str, Any] = dict(score_retrieval(descriptors, config, ks=ks, device=device))
     scores |= _own(descriptors, config)
     if config.clustering and (descriptors.gallery is None or descriptors.same):
         with as_run_error():
@@ -72,7 +79,11 @@ def score(
 
 
 def score_retrieval(
-    descriptors: EvalDescriptors, config: EvaluateConfig, *, ks: Sequence[int] | None = None
+    descriptors: EvalDescriptors,
+    config: EvaluateConfig,
+    *,
+    ks: Sequence[int] | None = None,
+    device: torch.device | None = None,
 ) -> dict[str, float]:
     """Compute R@K, MAP@R and RP; see `score`."""
     queries, gallery = descriptors.queries, descriptors.gallery
@@ -81,14 +92,23 @@ def score_retrieval(
         return score_lists(
             descriptors, config, lambda k: neighbours(x, pool, k, same=True).indices, ks=ks
         )
-    with as_run_error():
+
+    def ranked(where: torch.device | None) -> dict[str, float]:
         return retrieval_metrics(
             queries.vectors,
             queries.labels,
             gallery=None if gallery is None else gallery.vectors,
             gallery_labels=None if gallery is None else gallery.labels,
             ks=chosen_ks(config, descriptors.protocol) if ks is None else ks,
+            device=where,
         )
+
+    with as_run_error():
+        try:
+            return ranked(None if config.device == "cpu" else device)
+        except torch.OutOfMemoryError:
+            _logger.warning("the GPU has too little free memory to rank descriptors; the CPU does")
+        return ranked(torch.device("cpu"))
 
 
 def score_reranked(

@@ -10,6 +10,7 @@ from ibc_pyg.console import duration
 
 _BEGUN = ("started", "resumed")
 _RUNNING = "train "
+_STOPPED = "stopped"
 
 
 class TimeLeft:
@@ -36,12 +37,12 @@ class TimeLeft:
         Args:
             run: Identity of the run.
             status: As the pool reports it; `started` and `resumed`, with or without more words,
-                begin a run, a line of its progress, `train 20/400`, changes nothing, and any
-                other status ends it.
+                begin a run, a line of its progress, `train 20/400`, changes nothing, as does
+                `stopped`, and any other status ends it.
         """
         with self._lock:
             now = self._clock()
-            if status.startswith(_RUNNING):
+            if status.startswith((_RUNNING, _STOPPED)):
                 return status
             if status.startswith(_BEGUN):
                 self._begun[run] = now

@@ -103,7 +103,7 @@ def retrieval_metrics(
             ),
             memory_budget,
         )
-        parts = list(map_in_threads(lambda part: _score(part, ks), ranks, x.device))
+        parts = list(map_in_threads(lambda part: _score(part.cpu(), ks), ranks, x.device))
     if not parts:
         where = "among the other embeddings" if g is None else "in the gallery"
         raise ValueError(f"no query has an item of its class {where}: nothing to score")

@@ -76,3 +76,12 @@ def set_multiplication(precision: str, device: torch.device) -> None:
         fast = precision == "tf32"
         torch.set_float32_matmul_precision("high" if fast else "highest")
         torch.backends.cudnn.allow_tf32 = fast
+
+
+def set_convolution(train: TrainConfig, device: torch.device) -> None:
+    """Set whether cuDNN measures its convolution algorithms; on a CPU nothing is changed.
+
+    For training, whose batches have one shape: each new shape is measured once.
+    """
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = train.cudnn_benchmark

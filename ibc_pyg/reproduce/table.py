@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from ibc_pyg.compare.statistics import estimate
@@ -10,8 +11,13 @@ from ibc_pyg.reproduce.plan import RELEASED, Plan
 from ibc_pyg.runs.run_folder import RunFolder
 
 
-def to_markdown(plan: Plan) -> str:
+def to_markdown(plan: Plan, *, images: int, fields: Sequence[str] = ()) -> str:
     """Return the table in percent: mean and half of the 95 % interval over finished seeds.
+
+    Args:
+        plan: The runs.
+        images: Images of the data set that were found; fewer than all are named below the table.
+        fields: Options that were given for all runs, which are named below the table.
 
     Raises:
         RunError: If a summary is damaged.
@@ -36,7 +42,14 @@ def to_markdown(plan: Plan) -> str:
             lines.append(f"| {label} | {len(done)} | {shown} |")
     note = "The paper's figures are of the best epoch on the test classes"
     note += f', as are those of "{RELEASED}"' if RELEASED in plan.rows() else ""
-    return "\n".join([*lines, "", f"{note}; the other rows choose it on training classes."]) + "\n"
+    notes = [f"{note}; the other rows choose it on training classes."]
+    if images < plan.benchmark.images:
+        notes.append(
+            f"{images:,} of {plan.benchmark.images:,} images: not comparable with the paper."
+        )
+    if fields:
+        notes.append(f"All rows with `{shlex.join(fields)}`.")
+    return "\n".join([*lines, "", "\n\n".join(notes)]) + "\n"
 
 
 def _cell(jobs: Sequence[Job], name: str, *, refined: bool) -> str:

@@ -21,8 +21,10 @@ MAY_CHANGE = frozenset(
         "data.workers",
         "data.cache",
         "data.on_error",
+        "evaluate.device",
         "train.device",
         "train.threads",
+        "train.cudnn_benchmark",
         "train.on_divergence",
         "train.max_restarts",
     }

@@ -171,7 +171,8 @@ def _score_some(experiment: Experiment) -> tuple[int, float | None]:
     described = extract_split(
         experiment.fabric, experiment.model, sources, probe, batch_size=config.evaluate.batch_size
     )
-    return len(probe.queries), score_retrieval(described, config.evaluate)["R@1"]
+    scores = score_retrieval(described, config.evaluate, device=experiment.fabric.device)
+    return len(probe.queries), scores["R@1"]
 
 
 def _subset(labels: Rows, test: EvalSplit) -> EvalSplit:

@@ -31,7 +31,7 @@ from ibc_pyg.losses.intra_batch import IntraBatchLoss
 from ibc_pyg.nn.model import IntraBatchModel
 from ibc_pyg.nn.recompute import recompute_blocks
 from ibc_pyg.parallel.fabric import make_fabric, share_tensors
-from ibc_pyg.parallel.precision import check_scaling
+from ibc_pyg.parallel.precision import check_scaling, set_convolution
 from ibc_pyg.parallel.processes import main_process_first
 from ibc_pyg.parallel.random_states import seed_dropout
 from ibc_pyg.runs.split_record import SplitRecord
@@ -100,6 +100,7 @@ def setup(
     check_scaling(config.train)
     import_plugs(config)
     fabric = make_fabric(config.train)
+    set_convolution(config.train, fabric.device)
     wanted = config.on_all_classes() if all_classes else config
     # The first process leaves what is decoded or drawn once for all.
     data = main_process_first(lambda: build_data(wanted, console, record=record))
@@ -141,7 +142,7 @@ def setup(
     if config.model.gradient_checkpointing:
         recompute_blocks(model.backbone)
     set_frozen(model, config, 0.0)
-    optimizer = build_optimizer(train, model, loss)
+    optimizer = build_optimizer(train, model, loss, device=fabric.device)
     own_schedule(train)
     trained = compile_step(model, fabric.device) if train.compile else model
     step_model, step_optimizer = fabric.setup(trained, optimizer)

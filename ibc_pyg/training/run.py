@@ -275,10 +275,11 @@ def _scores(training: Training, described: EvalDescriptors) -> dict[str, Any]:
     experiment = training.experiment
     config, data = experiment.config, experiment.data
     _eval_set(training).save(described)
-    summary = score(described, config.evaluate, seed=config.train.seed)
+    options: Any = {"seed": config.train.seed, "device": experiment.fabric.device}
+    summary = score(described, config.evaluate, **options)
     if config.evaluate.refine != "none":
         summary["refined"] = refine_and_score(
-            experiment.model, described, config.evaluate, seed=config.train.seed
+            experiment.model, described, config.evaluate, **options
         )
     if config.evaluate.raw_pixels:
         summary["raw_pixels"] = score_raw_pixels(data.table, data.splits.tested(), config.evaluate)

@@ -41,7 +41,8 @@ def evaluate_and_select(training: Training, monitor: DivergenceMonitor) -> None:
             batch_size=config.evaluate.batch_size,
         )
     monitor.check_descriptors(described.queries.vectors)
-    scores = broadcast_from_main(lambda: score_retrieval(described, config.evaluate))
+    device = experiment.fabric.device
+    scores = broadcast_from_main(lambda: score_retrieval(described, config.evaluate, device=device))
     training.tracker.log(
         progress.step,
         {"epoch": epoch} | {f"{role}/{name}": value for name, value in scores.items()},

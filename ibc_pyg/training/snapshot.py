@@ -103,7 +103,7 @@ def restore_state(training: Training, checkpoint: tuple[int, Any]) -> None:
     try:
         fit_weights(experiment.model, state["model"], run.checkpoints)
         experiment.loss.load_state_dict(state["loss"])
-        experiment.optimizer.load_state_dict(state["optimizer"])
+        experiment.optimizer.load_state_dict(_with_own_kernels(experiment, state["optimizer"]))
         if experiment.ema is not None:
             experiment.ema.load_state_dict(state["ema"])
         experiment.sampler.load_state_dict(state["sampler"])
@@ -120,6 +120,14 @@ def restore_state(training: Training, checkpoint: tuple[int, Any]) -> None:
         ) from error
     training.progress = progress
     run_on_main(lambda: training.tracker.rewind(run.read_history()))
+
+
+def _with_own_kernels(experiment: Experiment, state: dict[str, Any]) -> dict[str, Any]:
+    """Replace the kernels of the device that wrote an optimiser's state by those of this one."""
+    groups = []
+    for saved, own in zip(state["param_groups"], experiment.optimizer.param_groups, strict=True):
+        groups.append(saved | {name: own[name] for name in ("fused", "foreach") if name in own})
+    return state | {"param_groups": groups}
 
 
 def _sync_history(run: RunFolder) -> int:

@@ -34,15 +34,19 @@ def graphs(monkeypatch):
     torch._dynamo.reset()
 
 
-def test_batch_sizes_cause_two_compilations(graphs):
-    model = setup(digits()).model.train()
+@pytest.mark.parametrize(
+    "conv", ["IntraBatchConv", "GATConv", "GATv2Conv", "TransformerConv", "none"]
+)
+def test_batch_sizes_cause_two_compilations(graphs, conv):
+    config = digits("--model.conv", conv)
+    model = setup(config).model.train()
     compiled = compile_step(model, CPU)
     before = graphs()
     for size in (32, 24, 40, 16, 56, 32, 48):
         compiled(torch.randn(size, 1, 8, 8)).auxiliary_logits.sum().backward()
     # One for the first size, one for all others.
     assert graphs() - before == 2
-    assert list(model.state_dict()) == list(setup(digits()).model.state_dict())
+    assert list(model.state_dict()) == list(setup(config).model.state_dict())
 
 
 def test_a_whole_run_compiles_once(graphs, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ibc_pyg.builders.model import build_model
-from ibc_pyg.builders.optimizer import UNSUPPORTED, build_optimizer, lr_factor
+from ibc_pyg.builders.optimizer import FUSED, UNSUPPORTED, build_optimizer, lr_factor
 from ibc_pyg.config import ModelConfig, TrainConfig
 from ibc_pyg.errors import ConfigError
 
@@ -81,10 +81,10 @@ def test_ranges(field: str, value: object) -> None:
         TrainConfig(**{field: value})
 
 
-def optimizer(**fields):
+def optimizer(device="cpu", **fields):
     config = ModelConfig(backbone_args={"width": 4}, embedding_dim=8, heads=2)
     model = build_model(config, num_classes=3, channels=1)
-    return build_optimizer(TrainConfig(**fields), model)
+    return build_optimizer(TrainConfig(**fields), model, device=device)
 
 
 def test_optimisers_of_torch_get_rate_decay_and_arguments() -> None:
@@ -112,6 +112,29 @@ def test_most_optimisers_of_torch_work_by_name(name: str) -> None:
         for parameter in group["params"]:
             parameter.grad = torch.ones_like(parameter)
     made.step()
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "SGD", "RAdam", "Adagrad"])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_optimisers_are_fused_on_a_gpu_alone(name: str, device: str) -> None:
+    made = optimizer(device, optimizer=name)
+    fused = True if device == "cuda" and name in FUSED else None
+    assert [group.get("fused") for group in made.param_groups] == [fused, fused]
+
+
+@pytest.mark.parametrize("args", [{"fused": False}, {"foreach": True}, {"differentiable": True}])
+def test_a_kernel_that_is_named_is_used(args: dict[str, bool]) -> None:
+    for group in optimizer("cuda", optimizer="AdamW", optimizer_args=args).param_groups:
+        assert args.items() <= group.items()
+        assert not group["fused"]
+
+
+def test_a_fused_step_does_not_clip_scaled_gradients() -> None:
+    scaled = {"optimizer": "AdamW", "precision": "16-mixed", "clip_norm": 1.0}
+    assert not optimizer("cuda", **scaled).param_groups[0]["fused"]
+    assert optimizer("cuda", **scaled | {"clip_norm": None}).param_groups[0]["fused"]
+    with pytest.raises(ConfigError, match=r"optimizer_args: fused .*train\.clip_norm"):
+        optimizer("cuda", **scaled, optimizer_args={"fused": True})
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,13 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from ibc_pyg.data.loading.loader import train_loader
+from ibc_pyg.data.transforms import transform_preset
 from ibc_pyg.losses.factory import make_loss
 from ibc_pyg.losses.metric_learning import loss_names
 from ibc_pyg.losses.term import TermInput
@@ -153,6 +155,35 @@ def test_metrics_are_exactly_those_of_the_cpu_under_tf32():
         torch.set_float32_matmul_precision("highest")
 
 
+def test_crops_are_scaled_as_on_the_cpu_under_tf32():
+    made = transform_preset("imagenet", scale_on_device=True)
+    generator = torch.Generator().manual_seed(0)
+    images = [
+        torch.randint(0, 256, (3, *size), dtype=torch.uint8, generator=generator)
+        for size in [(375, 500), (300, 400), (80, 90)] * 4
+    ]
+    draws = np.random.default_rng(0).random((len(images), made.num_draws))
+    crops, sizes = made.crops(images, draws)
+    expected = made.scale_crops(crops, sizes, draws)
+    torch.set_float32_matmul_precision("high")
+    try:
+        found = made.scale_crops(crops.cuda(), sizes, draws).cpu()
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert (found.int() - expected.int()).abs().max() <= 1
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "SGD"])
+def test_a_fused_step_is_that_of_single_tensors(name):
+    optimizer = ["--train.optimizer", name]
+    plain = ["--train.optimizer_args", "{fused: false, foreach: false}"]
+    still = ["--data.transform_args", "{image_size: 8, noise: 0.0}"]
+    fused, experiment = steps(on("cuda", *optimizer, *still), 5)
+    assert all(group["fused"] for group in experiment.optimizer.param_groups)
+    single, _ = steps(on("cuda", *optimizer, *plain, *still), 5)
+    assert fused == pytest.approx(single, rel=1e-3)
+
+
 def test_k_means_does_not_abort():
     code = (
         "import json, torch\n"
@@ -180,7 +211,7 @@ def test_k_means_does_not_abort():
     assert found[1]["kmeans_on_gpu"] == 0
 
 
-@pytest.mark.parametrize("conv", ["IntraBatchConv", "GATConv", "TransformerConv"])
+@pytest.mark.parametrize("conv", ["IntraBatchConv", "GATConv", "GATv2Conv", "TransformerConv"])
 def test_batch_sizes_compile_at_most_twice(conv):
     torch._dynamo.reset()
     from torch._dynamo.testing import CompileCounter

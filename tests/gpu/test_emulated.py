@@ -55,11 +55,40 @@ def test_steps_without_a_look_do_not_wait(emulated):
     assert not any(found["waits"]), found["waits"]
 
 
+def test_a_fused_step_is_that_of_single_tensors(emulated):
+    words = ["train", "--train.optimizer", "AdamW", "--track.statistics_every", "0"]
+    words += ["--track.every", "1"]
+    fused = emulated(*words)
+    plain = emulated(*words, "--train.optimizer_args", "{fused: false, foreach: false}")
+    assert (fused["kernels"], plain["kernels"]) == (["aten._fused_adamw_"], [])
+    assert fused["losses"][:10] == pytest.approx(plain["losses"][:10], rel=1e-4)
+    assert all(len(waits) == 1 for waits in fused["waits"]), fused["waits"]
+    assert fused["benchmark"]
+
+
+def test_retrieval_on_the_device_is_exactly_that_of_the_cpu(emulated):
+    for name, (expected, found, products) in emulated("retrieval").items():
+        assert found == expected, name
+        assert products > 0 or name == "collapsed"
+
+
+def test_descriptors_of_a_run_are_ranked_on_its_device_unless_asked_otherwise(emulated):
+    there = emulated("scores", "--train.lr", "0.01")
+    here = emulated("scores", "--train.lr", "0.01", "--evaluate.device", "cpu")
+    assert there.pop("products")[0] > 0
+    assert here.pop("products") == [0]
+    assert there == here
+
+
 @pytest.mark.parametrize("name", ["imagenet", "glyphs"])
 def test_transforms_do_not_wait(emulated, name):
     found = emulated("transform", name)
     assert found["waits"] == []
     assert found["error"] < 1e-5
+
+
+def test_crops_are_scaled_without_a_wait(emulated):
+    assert emulated("crops") == {"waits": [], "error": 0.0}
 
 
 def test_tensors_of_losses_move_to_the_device(emulated):

@@ -28,3 +28,10 @@ def test_a_line_of_progress_is_neither_a_begin_nor_an_end():
     left.note("a", "started")
     assert left.note("a", "train 20/400 loss 3.1") == "train 20/400 loss 3.1"
     assert left.note("a", "finished").startswith("finished; 1 of 2 done")
+
+
+def test_a_stopped_run_is_not_done():
+    left = TimeLeft(2, 1, clock=lambda: 0.0)
+    left.note("a", "started")
+    assert left.note("a", "stopped") == "stopped"
+    assert left.note("b", "finished") == "finished; 1 of 2 done"

@@ -9,7 +9,12 @@ from ibc_pyg.config import TrainConfig
 from ibc_pyg.data.loading.loader import Loading, train_loader
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.parallel import fabric as fabric_module
-from ibc_pyg.parallel.precision import check_device, fabric_devices, set_multiplication
+from ibc_pyg.parallel.precision import (
+    check_device,
+    fabric_devices,
+    set_convolution,
+    set_multiplication,
+)
 from ibc_pyg.runs.checkpoint import load_newest
 from ibc_pyg.training import experiment as setting_up
 from ibc_pyg.training.experiment import setup
@@ -41,6 +46,15 @@ def test_tf32_is_asked_for_on_a_gpu_and_only_there(monkeypatch):
     assert asked == ["high", "highest"]
     # torch itself would convolve in tf32 unless told otherwise.
     assert seen == [True, False, False]
+
+
+def test_convolutions_are_measured_on_a_gpu_alone(monkeypatch):
+    seen = []
+    for device, wanted in (("cpu", True), ("cuda", True), ("cuda", False)):
+        monkeypatch.setattr(torch.backends.cudnn, "benchmark", not wanted)
+        set_convolution(TrainConfig(cudnn_benchmark=wanted), torch.device(device))
+        seen.append(torch.backends.cudnn.benchmark)
+    assert seen == [False, True, False]
 
 
 def test_bfloat16_trains_nearly_as_float32(tmp_path):

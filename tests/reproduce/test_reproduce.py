@@ -56,11 +56,16 @@ def test_the_table_has_the_mean_and_interval_of_finished_seeds(tmp_path):
         scores = {"R@1": score, "refined": {"R@1": score + 0.1}}
         common = {"queries": 9.0, "select": "val", "seed": 0, "train_seconds": 1.0}
         write_json(job.path / "summary.json", common | scores)
-    lines = to_markdown(plan).splitlines()
+    lines = to_markdown(plan, images=11_788).splitlines()
     # t of 0.975 with one degree of freedom is 12.706; the standard error is 5.
     assert "| method | 2 | 65.0 ± 63.5 | - | - | - | - |" in lines
     assert "| method, refined | 2 | 75.0 ± 63.5 | - | - | - | - |" in lines
     assert "| paper | - | 70.3 | 80.3 | 87.6 | 92.7 | 73.2 |" in lines
+    assert "not comparable" not in lines[-1]
+    partly = to_markdown(plan, images=543, fields=["--model.weights", "null"]).splitlines()
+    assert partly[:-4] == lines
+    assert partly[-3] == "543 of 11,788 images: not comparable with the paper."
+    assert partly[-1] == "All rows with `--model.weights null`."
 
 
 @pytest.mark.slow
@@ -74,6 +79,7 @@ def test_a_table_is_trained_and_goes_on_after_a_cut(tmp_path):
     first = (tmp_path / "out/paper.md").read_text()
     assert "| method | 2 |" in first
     assert "| no messages, refined | 2 |" in first
+    assert "240 of 11,788 images" in first
     cut = tmp_path / "out/method/seed-1"
     before = read_json(cut / "summary.json")["R@1"]
     (cut / "summary.json").unlink()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ibc_pyg.builders import optimizer
 from ibc_pyg.cli import run as cli
 from ibc_pyg.config.yaml_file import config_from_yaml, config_to_dict, config_to_yaml, parse_config
 from ibc_pyg.data.registry import load_table
@@ -49,6 +50,23 @@ def copy(path, tmp_path):
     return Path(shutil.copytree(path, tmp_path / "copy"))
 
 
+def test_a_checkpoint_of_a_gpu_goes_on_with_the_kernels_of_this_device(tmp_path, monkeypatch):
+    config = quick(
+        "--train.optimizer", "AdamW", "--train.epochs", "1", "--train.lr_milestones", "[]"
+    )
+    monkeypatch.setattr(optimizer, "_fused", lambda config, device: {"fused": True})
+    cut = train(config, tmp_path / "cut", quiet())
+    found = load_newest(cut.checkpoints)
+    assert [group["fused"] for group in found[1]["optimizer"]["param_groups"]] == [True, True]
+    monkeypatch.undo()
+    experiment = setup(config)
+    training = Training(experiment, cut, MultiTracker([]), quiet())
+    restore_state(training, found)
+    assert [group["fused"] for group in experiment.optimizer.param_groups] == [None, None]
+    for each in experiment.optimizer.state.values():
+        assert int(each["step"]) == training.progress.step
+
+
 @pytest.mark.parametrize("stop_at", [3, 29, 40])
 def test_a_run_that_was_interrupted_goes_on_as_if_it_had_not_been(
     run, tmp_path, monkeypatch, stop_at
@@ -82,11 +100,11 @@ def test_ctrl_c_while_evaluating_for_the_last_time(run, tmp_path, monkeypatch):
     scored = selection.score_retrieval
     epochs = []
 
-    def interrupted(*arguments):
+    def interrupted(*arguments, **options):
         epochs.append(len(epochs))
         if len(epochs) == 3:
             os.kill(os.getpid(), signal.SIGINT)
-        return scored(*arguments)
+        return scored(*arguments, **options)
 
     monkeypatch.setattr(selection, "score_retrieval", interrupted)
     with pytest.raises(TrainingInterrupted):
@@ -258,8 +276,8 @@ def test_best_weights_belong_to_the_checkpoint_that_training_goes_on_from(tmp_pa
     monkeypatch.setattr(selection, "save_weights", killed)
     scored = selection.score_retrieval
 
-    def rising(*arguments):
-        return scored(*arguments) | {"R@1": next(best_at_each["R@1"])}
+    def rising(*arguments, **options):
+        return scored(*arguments, **options) | {"R@1": next(best_at_each["R@1"])}
 
     monkeypatch.setattr(selection, "score_retrieval", rising)
     with pytest.raises(Killed):

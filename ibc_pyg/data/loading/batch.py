@@ -57,13 +57,14 @@ class Pixels:
     """A batch as a worker sends it, before the last part of the transform.
 
     Attributes:
-        pixels: uint8 `[B, S, S, C]`.
+        pixels: uint8 `[B, S, S, C]`, or crops `[B, H, W, C]` with `sizes`.
         draws: Random numbers of the transform for the global batch of G images,
             `[G, num_draws]`; None for test images.
         labels: int64 `[B]`.
         rows: int64 `[B]`.
         skipped: Images that could not be read.
         first: Index of the first image in the global batch.
+        sizes: Heights and widths of crops that are not scaled yet, int64 `[B, 2]`.
     """
 
     pixels: Tensor
@@ -72,6 +73,7 @@ class Pixels:
     rows: Tensor
     skipped: tuple[Skipped, ...] = ()
     first: int = 0
+    sizes: Tensor | None = None
 
     def pin_memory(self, device: object = None) -> Pixels:
         """Return the batch in page-locked memory; `DataLoader` calls this."""

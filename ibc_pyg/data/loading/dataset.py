@@ -14,6 +14,7 @@ from ibc_pyg.data.images.sources import ImageSource, OnError
 from ibc_pyg.data.loading.batch import Pixels, ReadFailure, Skipped
 from ibc_pyg.data.table import Rows
 from ibc_pyg.data.transforms.base import Draws, Images, Transform
+from ibc_pyg.data.transforms.batched_resize import padded
 from ibc_pyg.errors import DatasetError, UserError
 
 MAX_HELD = 256 * 2**20
@@ -93,16 +94,30 @@ class BatchDataset(Dataset["Pixels | ReadFailure"]):
         if key.epoch is not None:
             rng = np.random.default_rng([_STREAM, self.seed, key.epoch, key.step])
             draws = rng.random((key.batch_size, self.transform.num_draws))
-        parts, rows, skipped = list[Tensor](), list[int](), list[Skipped]()
+        parts, sizes = list[Tensor](), list[Tensor]()
+        rows, skipped = list[int](), list[Skipped]()
         for images, of_part in self._read(key, skipped):
             first = key.first + len(rows)
             own = None if draws is None else draws[first : first + len(of_part)]
-            parts.append(self._transformed(images, own))  # [b, S, S, C]
+            if own is not None and self.transform.crops_only:
+                crops, of_crops = self.transform.crops(images, own)  # [b, h, w, C], [b, 2]
+                parts.append(crops)
+                sizes.append(of_crops)
+            else:
+                parts.append(self._transformed(images, own))  # [b, S, S, C]
             rows += of_part
-        pixels = parts[0] if len(parts) == 1 else torch.cat(parts or [self._transformed([], None)])
+        pixels = parts[0] if len(parts) == 1 else padded(parts or [self._transformed([], None)])
         found = np.array(rows, dtype=np.int64)
         labels = torch.from_numpy(self.labels[found])
-        return Pixels(pixels, draws, labels, torch.from_numpy(found), tuple(skipped), key.first)
+        return Pixels(
+            pixels,
+            draws,
+            labels,
+            torch.from_numpy(found),
+            tuple(skipped),
+            key.first,
+            torch.cat(sizes) if sizes else None,
+        )
 
     def _transformed(self, images: Images, draws: Draws | None) -> Tensor:
         if draws is None:

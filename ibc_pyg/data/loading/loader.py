@@ -120,6 +120,9 @@ class Loader:
         if batch.draws is None:
             images = self.transform.normalise(pixels)  # [B, C, S, S]
         else:
+            if batch.sizes is not None:
+                own = batch.draws[batch.first : batch.first + len(pixels)]
+                pixels = self.transform.scale_crops(pixels, batch.sizes, own)  # [B, S, S, C]
             images = self.transform.finish(pixels, batch.draws, batch.first)  # [B, C, S, S]
         if not self.channels_last:
             images = images.contiguous()

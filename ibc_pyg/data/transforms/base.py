@@ -92,6 +92,37 @@ class Transform(ABC):
             the way to the main process or the GPU.
         """
 
+    @property
+    def crops_only(self) -> bool:
+        """Whether workers only crop training images, and `scale_crops` makes them of one size."""
+        return False
+
+    def crops(self, images: Images, draws: Draws) -> tuple[Tensor, Tensor]:
+        """Crop images in a worker process, in place of `pixels`.
+
+        Args:
+            images: B images.
+            draws: As for `pixels`.
+
+        Returns:
+            uint8 `[B, H, W, channels]` with zeros beyond each crop, and their heights and widths,
+            int64 `[B, 2]`.
+        """
+        raise NotImplementedError
+
+    def scale_crops(self, crops: Tensor, sizes: Tensor, draws: Draws) -> Tensor:
+        """Make crops of one size, on their device.
+
+        Args:
+            crops: Result of `crops`.
+            sizes: Its sizes, on the CPU.
+            draws: The same numbers.
+
+        Returns:
+            As `pixels`, on the device of `crops`.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def finish(self, pixels: Tensor, draws: Draws, first: int = 0) -> Tensor:
         """Normalise the images, after the augmentations that run on a whole batch.
@@ -108,6 +139,8 @@ class Transform(ABC):
 
     def augment(self, images: Images, draws: Draws) -> Tensor:
         """Augment images by the given random numbers: `pixels`, then `finish`."""
+        if self.crops_only:
+            return self.finish(self.scale_crops(*self.crops(images, draws), draws), draws)
         return self.finish(self.pixels(images, draws), draws)
 
     def train(self, images: Images, rng: np.random.Generator) -> Tensor:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from ibc_pyg.data.transforms.base import Draws, Images, Transform
+from ibc_pyg.data.transforms.batched_resize import padded, resize_crops
 from ibc_pyg.data.transforms.colour import Colour
-from ibc_pyg.data.transforms.crops import ATTEMPTS, erasing_boxes, random_resized_crops
-from ibc_pyg.data.transforms.pixels import as_channels, constants, resize
+from ibc_pyg.data.transforms.crops import ATTEMPTS, Boxes, erasing_boxes, random_resized_crops
+from ibc_pyg.data.transforms.pixels import as_channels, constants, resize, sent
 from ibc_pyg.errors import ConfigError
 
 _CROP = 2 * ATTEMPTS + 2
@@ -31,6 +32,8 @@ class PhotoTransform(Transform):
         erase_ratio: Range of the box's width / height.
         erase_value: Value of the erased box per channel, in units of the normalised result.
         colour: Colour jitter and RandAugment.
+        scale_on_device: Scale and mirror training crops on the device of the batches, not in the
+            worker processes; grey levels differ by at most 1. Not with `colour`.
     """
 
     image_size: int = 227
@@ -45,6 +48,7 @@ class PhotoTransform(Transform):
     erase_ratio: tuple[float, float] = (0.3, 1 / 0.3)
     erase_value: tuple[float, float, float] = (0.0, 0.0, 0.0)
     colour: Colour = field(default_factory=Colour)
+    scale_on_device: bool = False
 
     def __post_init__(self) -> None:
         """Check ranges.
@@ -53,6 +57,11 @@ class PhotoTransform(Transform):
             ConfigError: If a value is out of range.
         """
         super().__post_init__()
+        if self.scale_on_device and self.colour.active:
+            raise ConfigError(
+                "data.transform_args.scale_on_device: changes of colour need scaled images in the "
+                "worker processes; set it to false, or omit the changes of colour"
+            )
         for name in ("flip", "erase_probability"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(
@@ -74,9 +83,8 @@ class PhotoTransform(Transform):
 
     def pixels(self, images: Images, draws: Draws) -> Tensor:
         """Crop, scale, flip and change colours, uint8 `[B, S, S, channels]`."""
-        crop, flip, _, colour = self._split(draws)
-        sizes = np.array([image.shape[-2:] for image in images], dtype=np.int64).reshape(-1, 2)
-        boxes = random_resized_crops(sizes, crop, self.crop_scale, self.crop_ratio).tolist()
+        _, flip, _, colour = self._split(draws)
+        boxes = self._boxes(images, draws).tolist()
         mirrored = (flip[:, 0] < self.flip).tolist()
         S = self.image_size
         # Channels-last order from the decoder to the network avoids reordering pixels.
@@ -92,6 +100,28 @@ class PhotoTransform(Transform):
             out[i].copy_(image.permute(1, 2, 0))  # [S, S, channels]
         return out
 
+    @property
+    def crops_only(self) -> bool:
+        """Whether workers only crop training images."""
+        return self.scale_on_device
+
+    def crops(self, images: Images, draws: Draws) -> tuple[Tensor, Tensor]:
+        """Crop, uint8 `[B, H, W, channels]` with zeros beyond each crop, and sizes `[B, 2]`."""
+        parts = [
+            as_channels(
+                images[i][:, top : top + height, left : left + width], self.channels
+            ).permute(1, 2, 0)[None]  # [1, h, w, channels]
+            for i, (top, left, height, width) in enumerate(self._boxes(images, draws).tolist())
+        ]
+        sizes = torch.tensor([part.shape[1:3] for part in parts], dtype=torch.int64)  # [B, 2]
+        return padded(parts), sizes
+
+    def scale_crops(self, crops: Tensor, sizes: Tensor, draws: Draws) -> Tensor:
+        """Scale and mirror crops, uint8 `[B, S, S, channels]`."""
+        flips = torch.from_numpy(self._split(draws)[1][:, 0] < self.flip)  # [B]
+        sizes, flips = sent(sizes, crops.device), sent(flips, crops.device)
+        return resize_crops(crops, sizes, flips, self.image_size)
+
     def finish(self, pixels: Tensor, draws: Draws, first: int = 0) -> Tensor:
         """Normalise and erase boxes, float32 `[B, channels, S, S]`."""
         images = self.normalise(pixels)  # [B, channels, S, S]
@@ -106,6 +136,11 @@ class PhotoTransform(Transform):
             top, left, height, width = boxes[i].tolist()
             images[i, :, top : top + height, left : left + width] = value
         return images
+
+    def _boxes(self, images: Images, draws: Draws) -> Boxes:
+        sizes = np.array([image.shape[-2:] for image in images], dtype=np.int64).reshape(-1, 2)
+        crop = self._split(draws)[0]
+        return random_resized_crops(sizes, crop, self.crop_scale, self.crop_ratio)
 
     def _split(self, draws: Draws) -> list[Draws]:
         """Return the random numbers of crop, flip, erasing and colour."""

@@ -51,6 +51,10 @@ class MatchRanks:
     matches: Tensor
     ahead: Tensor
 
+    def cpu(self) -> MatchRanks:
+        """Return the ranks in main memory, where means are summed in one order for all devices."""
+        return MatchRanks(self.matches.cpu(), self.ahead.cpu())
+
 
 def match_ranks(
     similarity: Similarity, classes: Classes, ranking: Ranking, memory_budget: int

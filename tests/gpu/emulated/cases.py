@@ -14,8 +14,10 @@ from rich.console import Console
 
 from ibc_pyg.config.yaml_file import parse_config
 from ibc_pyg.data.transforms import small, transform_preset
+from ibc_pyg.evaluation import scores as score_module
 from ibc_pyg.losses.factory import make_loss
 from ibc_pyg.losses.term import TermInput
+from ibc_pyg.metrics import retrieval_metrics
 from ibc_pyg.training import fit, run
 
 emu.patch_generators(small)
@@ -51,7 +53,15 @@ def train(*options):
         done = run.train(config, Path(folder) / "run", Console(quiet=True))
         history = done.read_history()
     between = [waits(emu.LOG[a:b]) for a, b in itertools.pairwise(marks[2:-1])]
-    return {"steps": len(marks), "waits": between, "loss": history[0]["train/loss"]}
+    losses = [record["train/loss"] for record in history if "train/loss" in record]
+    kernels = sorted(name for name in emu.COUNT if "._fused_a" in name or "._fused_sgd" in name)
+    return {
+        "steps": len(marks),
+        "waits": between,
+        "losses": losses,
+        "kernels": kernels,
+        "benchmark": torch.backends.cudnn.benchmark,
+    }
 
 
 def transform(name):
@@ -69,6 +79,26 @@ def transform(name):
         # Noise is drawn on the device, by a generator of its own.
         error = float((out.cpu() - expected).abs().max())
     return {"waits": logged, "error": error}
+
+
+def crops():
+    """Waits of the second batch of crops that are scaled on the device, and the error."""
+    made = transform_preset("imagenet", image_size=32, resize=36, scale_on_device=True)
+    generator = torch.Generator().manual_seed(0)
+    images = [
+        torch.randint(0, 256, (3, *size), dtype=torch.uint8, generator=generator)
+        for size in ((50, 70), (33, 35), (20, 90))
+    ]
+    draws = np.random.default_rng(0).random((3, made.num_draws))
+    cut, sizes = made.crops(images, draws)
+    expected = made.augment(images, draws)
+    with emu.EmuMode():
+        there = cut.to("cuda")
+        made.finish(made.scale_crops(there, sizes, draws), draws)
+        emu.reset()
+        out = made.finish(made.scale_crops(there, sizes, draws), draws)
+        logged = waits(emu.LOG)
+        return {"waits": logged, "error": float((out.cpu() - expected).abs().max())}
 
 
 def losses(*names):
@@ -90,6 +120,46 @@ def losses(*names):
         except Exception as error:
             found[name] = str(error)
     return found
+
+
+def retrieval():
+    """Scores on the device and on the CPU: with ties, a gallery, little memory, one vector."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.nn.functional.normalize(torch.randn(600, 16, generator=generator))
+    x[100:120], x[7] = x[:20].clone(), 0
+    y = torch.randint(0, 60, (600,), generator=generator)
+    gallery = {"gallery": x[::2], "gallery_labels": y[::2]}
+    cases = {
+        "ties": (x, y, {}),
+        "gallery": (x, y, gallery),
+        "little memory": (x, y, {"ks": (1, 50), "memory_budget": 2**16}),
+        "collapsed": (torch.ones(600, 16), y, {}),
+    }
+    found = {}
+    for name, (vectors, labels, options) in cases.items():
+        expected = retrieval_metrics(vectors, labels, **options)
+        with emu.EmuMode():
+            emu.reset()
+            scores = retrieval_metrics(vectors, labels, **options, device="cuda")
+            found[name] = [expected, scores, emu.COUNT["aten.mm"]]
+    return found
+
+
+def scores(*options):
+    """R@1 of a training whose descriptors are ranked where `options` say, and products there."""
+    config, seen = parse_config(None, [*OPTIONS, *options]), []
+    real = score_module.retrieval_metrics
+
+    def counted(*args, **kwargs):
+        emu.reset()
+        result = real(*args, **kwargs)
+        seen.append(emu.COUNT["aten.mm"])
+        return result
+
+    score_module.retrieval_metrics = counted
+    with tempfile.TemporaryDirectory() as folder, emu.EmuMode():
+        summary = run.train(config, Path(folder) / "run", Console(quiet=True)).read_summary()
+    return {"R@1": summary["R@1"], "MAP@R": summary["MAP@R"], "products": seen}
 
 
 if __name__ == "__main__":

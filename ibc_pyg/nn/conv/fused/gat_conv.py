@@ -117,19 +117,20 @@ class CompleteGATConv(GATConv):  # type: ignore[misc]
         dropped = self.training and self.dropout > 0
         loops = self.self_loops or self.add_self_loops
         batch, heads, num_senders = sent.shape
-        large = num_senders >= _SORT_FROM_NODES
-        if large and loops and not dropped and 0.0 <= self.negative_slope <= 1.0:
+        sortable = loops and not dropped and 0.0 <= self.negative_slope <= 1.0
+        if sortable and num_senders >= _SORT_FROM_NODES:
             return sorted_attention(sent, received, value, self.negative_slope)
+        num_receivers = received.size(-1)
         bytes_per_receiver = batch * heads * num_senders * sent.element_size()
-        blocks = receiver_blocks(received.size(-1), bytes_per_receiver, _BLOCK_BYTES)
-        if len(blocks) == 1:
+        # A comparison, not a count of blocks, which torch.compile would specialise on each size.
+        if num_receivers * bytes_per_receiver <= _BLOCK_BYTES or num_receivers == 1:
             return self._attend_block(sent, received, value, first)
         parts = [
             checkpoint(  # stores senders and receivers, recomputes the weights
                 self._attend_block, sent, received[..., start:stop], value, first + start,
                 use_reentrant=False,
             )
-            for start, stop in blocks
+            for start, stop in receiver_blocks(num_receivers, bytes_per_receiver, _BLOCK_BYTES)
         ]  # fmt: skip
         return torch.cat(parts, dim=-2)  # [B, H, N, C]
 
