@@ -109,10 +109,9 @@ def _config(setting: Setting, conv: str, steps: int) -> RefinerConfig:
 def _learned(
     config: RefinerConfig, train: Sequence[Gallery], tests: Sequence[Gallery], seed: int
 ) -> list[dict[float, Score]]:
-    refiner = train_refiner(train, config, seed=seed)
-    refiner.share, out = 0.0, []
+    refiner, out = train_refiner(train, config, seed=seed), []
     for gallery in tests:
-        refined = refiner.gallery(gallery.vectors).vectors[:, gallery.vectors.shape[1] :]
+        refined = refiner.gallery(gallery.vectors).refined
         out.append(_by_shares(gallery.vectors, (refined, refined), gallery.labels))
     return out
 
