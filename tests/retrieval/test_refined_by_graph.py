@@ -1,5 +1,6 @@
 """The trained refiner and diffusion in an index against the same in memory."""
 
+import hashlib
 import shutil
 
 import numpy as np
@@ -176,6 +177,25 @@ def test_damage_is_named(index, refiner, suffix):
     content[-1] ^= 1
     file.write_bytes(content)
     with pytest.raises(RunError, match="is damaged; make the refined vectors again"):
+        index.search(queries(index), refine="refiner")
+
+
+@pytest.mark.parametrize(("kind", "error"), [(".lists", "names rows"), (".safetensors", "record")])
+def test_files_of_a_foreign_index_never_end_in_a_traceback(index, refiner, kind, error, tmp_path):
+    index.refine("refiner")
+    file = next((index.path / FOLDER).glob(f"*{kind}"))
+    if kind == ".lists":
+        content = np.full(len(file.read_bytes()) // 4, 10**6, "<i4").tobytes()
+    else:
+        random_refiner(index.dim, index.fingerprint.weights, tmp_path, rounds=1)
+        content = (tmp_path / REFINER).read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    record = index.path / FOLDER / "refined.json"
+    text = record.read_text()
+    (old,) = [each for each in index.refined[0].sha256 if each[:12] in file.name]
+    record.write_text(text.replace(old, digest))
+    file.with_name(file.name.replace(old[:12], digest[:12])).write_bytes(content)
+    with pytest.raises(RunError, match=error):
         index.search(queries(index), refine="refiner")
 
 

@@ -24,7 +24,7 @@ def no_lists(rows: int, width: int) -> StoredLists:
 
 
 def map_lists(path: Path, rows: int, width: int | None = None) -> StoredLists:
-    """Map a file of lists into memory, `[rows, width]`, without reading it.
+    """Map a file of lists into memory, `[rows, width]`.
 
     Args:
         path: The file.
@@ -32,7 +32,8 @@ def map_lists(path: Path, rows: int, width: int | None = None) -> StoredLists:
         width: Their length; None takes that of the file.
 
     Raises:
-        RunError: If its size is not that of so many lists, or it cannot be read.
+        RunError: If its size is not that of so many lists, it names other rows, or it cannot be
+            read.
     """
     try:
         size = path.stat().st_size
@@ -42,6 +43,9 @@ def map_lists(path: Path, rows: int, width: int | None = None) -> StoredLists:
             raise RunError(f"{printable(path)} is damaged: it has not {rows:,} lists")
         if not size:
             return no_lists(rows, width)
-        return np.memmap(path, dtype=_PAIR, mode="r", shape=(rows, width))
+        lists: StoredLists = np.memmap(path, dtype=_PAIR, mode="r", shape=(rows, width))
+        if lists["row"].min() < -1 or lists["row"].max() >= rows:
+            raise RunError(f"{printable(path)} is damaged: it names rows that are not there")
+        return lists
     except (OSError, ValueError) as error:
         raise RunError(f"{printable(path)} cannot be read: {reason(error)}") from error

@@ -163,6 +163,11 @@ class RefinedSearcher:
                 raise RunError(
                     f"{printable(path)} cannot be read: {reason(error)}; {again}"
                 ) from error
+        if refiner is not None and (refiner.channels, refiner.config.rounds) != (
+            dim,
+            record.rounds,
+        ):
+            raise RunError(f"{printable(path)} does not go with its record; {again}")
         return Opened(record, opened.stages, opened.lists, refiner)
 
     def close(self) -> None:
