@@ -86,24 +86,33 @@ def _nearest(queries: Tensor, gallery: Tensor, length: int) -> Tensor:
     return torch.cat(found)
 
 
-def _by_shares(x: Tensor, refined: tuple[Tensor, Tensor], labels: Tensor) -> dict[float, Score]:
-    """Score every share of the unrefined cosine beside the refined one."""
-    length, out = int(labels.bincount().max()) - 1, {}
-    for share in SHARES:
-        a, b = share**0.5, (1 - share) ** 0.5
-        left = torch.cat([a * x, b * refined[0]], 1)
-        right = torch.cat([a * x, b * refined[1]], 1)
-        out[share] = _ranked(_nearest(left, right, length), labels)
-    return out
+def _by_shares(
+    x: Tensor, refined: tuple[Tensor, Tensor], labels: Tensor, shares: Sequence[float]
+) -> dict[float, Score]:
+    """Score shares of the unrefined cosine beside the refined one."""
+    length = int(labels.bincount().max()) - 1
+    found: dict[float, list[Tensor]] = {share: [] for share in shares}
+    for rows in torch.arange(len(x)).split(1024):
+        plain, other = x[rows] @ x.T, refined[0][rows] @ refined[1].T  # [n, N]
+        plain[torch.arange(len(rows)), rows] = -torch.inf
+        for share in shares:
+            # Zero times infinity is none.
+            both = torch.lerp(other, plain, max(share, 1e-6))
+            found[share].append(both.topk(length).indices)
+    return {share: _ranked(torch.cat(parts), labels) for share, parts in found.items()}
 
 
-def _vectors(name: str, setting: Setting, gallery: Gallery) -> dict[float, Score]:
+def _vectors(
+    name: str, setting: Setting, gallery: Gallery, shares: Sequence[float] = SHARES
+) -> dict[float, Score]:
     found = refine_vectors(name, gallery.vectors, None, Parameters(*setting, 0.0))
     other = found.queries if found.gallery is None else found.gallery
-    return _by_shares(gallery.vectors, (found.queries, other), gallery.labels)
+    return _by_shares(gallery.vectors, (found.queries, other), gallery.labels, shares)
 
 
-def _lists(name: str, setting: Setting, gallery: Gallery) -> dict[float, Score]:
+def _lists(
+    name: str, setting: Setting, gallery: Gallery, _: Sequence[float] = ()
+) -> dict[float, Score]:
     length = int(gallery.labels.bincount().max()) - 1
     lists = rerank(name, gallery.vectors, None, length, Parameters(*setting))
     return {setting[3]: _ranked(lists, gallery.labels)}
@@ -115,12 +124,16 @@ def _config(setting: Setting, conv: str, steps: int) -> RefinerConfig:
 
 
 def _learned(
-    config: RefinerConfig, train: Sequence[Gallery], tests: Sequence[Gallery], seed: int
+    config: RefinerConfig,
+    train: Sequence[Gallery],
+    tests: Sequence[Gallery],
+    seed: int,
+    shares: Sequence[float] = SHARES,
 ) -> list[dict[float, Score]]:
     refiner, out = train_refiner(train, config, seed=seed), []
     for gallery in tests:
         refined = refiner.gallery(gallery.vectors).refined
-        out.append(_by_shares(gallery.vectors, (refined, refined), gallery.labels))
+        out.append(_by_shares(gallery.vectors, (refined, refined), gallery.labels, shares))
     return out
 
 
@@ -174,10 +187,13 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
                 continue
             trials = {s: _mean([score(name, s, each) for each in held]) for s in settings}
             row: dict[str, Any] = {"chosen": {}, "test": {}}
-            for rule, least in rules.items():
-                setting, share = _choose(trials, least)
+            picks = {rule: _choose(trials, least) for rule, least in rules.items()}
+            done = {}
+            for setting, share in set(picks.values()):
+                done[setting, share] = [score(name, setting, t, (share,))[share] for t in tests]
+            for rule, (setting, share) in picks.items():
                 row["chosen"][rule] = [*setting[:3], share]
-                row["test"][rule] = [score(name, setting, test)[share] for test in tests]
+                row["test"][rule] = done[setting, share]
             rows[name] = row
             print(name, row, flush=True)
     trials = {}
@@ -194,13 +210,14 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         picks = {rule: _choose(trials, least) for rule, least in rules.items()}
         row["chosen"] = {rule: [*pick[0], pick[1]] for rule, pick in picks.items()}
         for number in range(args.seeds if len(tests) == 1 else len(tests)):
-            done: dict[Setting, dict[float, Score]] = {}
+            by: dict[Setting, dict[float, Score]] = {}
             test = tests[number % len(tests)]
             for rule, (setting, share) in picks.items():
-                if setting not in done:
+                if setting not in by:
                     config = _config(setting, conv, args.steps)
-                    done[setting] = _learned(config, folds, [test], SEEDS[number])[0]
-                row["test"][rule].append(done[setting][share])
+                    shares = sorted({s for each, s in picks.values() if each == setting})
+                    by[setting] = _learned(config, folds, [test], SEEDS[number], shares)[0]
+                row["test"][rule].append(by[setting][share])
         rows[name] = row
         print(name, row, flush=True)
     return {
