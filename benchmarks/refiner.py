@@ -94,10 +94,9 @@ def _by_shares(
     found: dict[float, list[Tensor]] = {share: [] for share in shares}
     for rows in torch.arange(len(x)).split(1024):
         plain, other = x[rows] @ x.T, refined[0][rows] @ refined[1].T  # [n, N]
-        plain[torch.arange(len(rows)), rows] = -torch.inf
         for share in shares:
-            # Zero times infinity is none.
-            both = torch.lerp(other, plain, max(share, 1e-6))
+            both = share * plain + (1 - share) * other
+            both[torch.arange(len(rows)), rows] = -torch.inf
             found[share].append(both.topk(length).indices)
     return {share: _ranked(torch.cat(parts), labels) for share, parts in found.items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -9,6 +10,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,3 +39,16 @@ def test_tiny_run_over_two_networks(tmp_path: Path) -> None:
     assert all(len(row["test"]["R@1 kept"]) == 2 for row in report["rows"].values())
     assert "over 2 networks" in done.stdout
     assert "--test one.npz two.npz" in report["command"]
+
+
+def test_shares_score_as_descriptors_put_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    refiner = importlib.import_module("refiner")
+    draws = torch.Generator().manual_seed(0)
+    labels = torch.arange(12).repeat_interleave(5)
+    x, y = (F.normalize(torch.randn(60, 8, generator=draws), dim=1) for _ in range(2))
+    found = refiner._by_shares(x, (y, y), labels, refiner.SHARES)
+    for share in refiner.SHARES:
+        both = torch.cat([share**0.5 * x, (1 - share) ** 0.5 * y], 1)
+        expected = refiner._ranked(refiner._nearest(both, both, 4), labels)
+        assert found[share] == pytest.approx(expected)
