@@ -4,12 +4,16 @@ python benchmarks/refiner.py --train FOLD.npz [FOLD.npz] --test TEST.npz --name 
 
 Files as from `evaluate --save-embeddings`: `embeddings`, `labels`, and optionally `mpn`, the
 descriptors refined by the run's own MPN. Every method gets six trials on held-out training classes;
-of each, the share of the unrefined descriptor is chosen too.
+of each, the share of the unrefined descriptor is chosen too. With one file of test classes the
+refiner is trained with several seeds; with several, of networks that were trained with several
+seeds, once for each, and all differences are paired.
 """
 
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -38,6 +42,10 @@ LISTS = {
     "diffusion": [
         (10, 3, 20, 0.1), (20, 3, 20, 0.1), (20, 3, 20, 0.5), (30, 3, 20, 0.1), (20, 1, 20, 0.1),
         (10, 3, 20, 0.5),
+    ],
+    "gnn": [
+        (10, 4, 2, 0.1), (20, 4, 2, 0.1), (10, 2, 2, 0.1), (10, 4, 2, 0.5), (20, 2, 2, 0.1),
+        (10, 4, 1, 0.1),
     ],
     "k_reciprocal": [
         (10, 1, 1, 0.3), (20, 1, 1, 0.1), (20, 1, 1, 0.3), (20, 1, 1, 0.6), (30, 1, 1, 0.3),
@@ -78,24 +86,32 @@ def _nearest(queries: Tensor, gallery: Tensor, length: int) -> Tensor:
     return torch.cat(found)
 
 
-def _by_shares(x: Tensor, refined: tuple[Tensor, Tensor], labels: Tensor) -> dict[float, Score]:
-    """Score every share of the unrefined cosine beside the refined one."""
-    length, out = int(labels.bincount().max()) - 1, {}
-    for share in SHARES:
-        a, b = share**0.5, (1 - share) ** 0.5
-        left = torch.cat([a * x, b * refined[0]], 1)
-        right = torch.cat([a * x, b * refined[1]], 1)
-        out[share] = _ranked(_nearest(left, right, length), labels)
-    return out
+def _by_shares(
+    x: Tensor, refined: tuple[Tensor, Tensor], labels: Tensor, shares: Sequence[float]
+) -> dict[float, Score]:
+    """Score shares of the unrefined cosine beside the refined one."""
+    length = int(labels.bincount().max()) - 1
+    found: dict[float, list[Tensor]] = {share: [] for share in shares}
+    for rows in torch.arange(len(x)).split(1024):
+        plain, other = x[rows] @ x.T, refined[0][rows] @ refined[1].T  # [n, N]
+        for share in shares:
+            both = share * plain + (1 - share) * other
+            both[torch.arange(len(rows)), rows] = -torch.inf
+            found[share].append(both.topk(length).indices)
+    return {share: _ranked(torch.cat(parts), labels) for share, parts in found.items()}
 
 
-def _vectors(name: str, setting: Setting, gallery: Gallery) -> dict[float, Score]:
+def _vectors(
+    name: str, setting: Setting, gallery: Gallery, shares: Sequence[float] = SHARES
+) -> dict[float, Score]:
     found = refine_vectors(name, gallery.vectors, None, Parameters(*setting, 0.0))
     other = found.queries if found.gallery is None else found.gallery
-    return _by_shares(gallery.vectors, (found.queries, other), gallery.labels)
+    return _by_shares(gallery.vectors, (found.queries, other), gallery.labels, shares)
 
 
-def _lists(name: str, setting: Setting, gallery: Gallery) -> dict[float, Score]:
+def _lists(
+    name: str, setting: Setting, gallery: Gallery, _: Sequence[float] = ()
+) -> dict[float, Score]:
     length = int(gallery.labels.bincount().max()) - 1
     lists = rerank(name, gallery.vectors, None, length, Parameters(*setting))
     return {setting[3]: _ranked(lists, gallery.labels)}
@@ -107,13 +123,16 @@ def _config(setting: Setting, conv: str, steps: int) -> RefinerConfig:
 
 
 def _learned(
-    config: RefinerConfig, train: Sequence[Gallery], tests: Sequence[Gallery], seed: int
+    config: RefinerConfig,
+    train: Sequence[Gallery],
+    tests: Sequence[Gallery],
+    seed: int,
+    shares: Sequence[float] = SHARES,
 ) -> list[dict[float, Score]]:
-    refiner = train_refiner(train, config, seed=seed)
-    refiner.share, out = 0.0, []
+    refiner, out = train_refiner(train, config, seed=seed), []
     for gallery in tests:
-        refined = refiner.gallery(gallery.vectors).vectors[:, gallery.vectors.shape[1] :]
-        out.append(_by_shares(gallery.vectors, (refined, refined), gallery.labels))
+        refined = refiner.gallery(gallery.vectors).refined
+        out.append(_by_shares(gallery.vectors, (refined, refined), gallery.labels, shares))
     return out
 
 
@@ -140,7 +159,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             x, y = torch.from_numpy(file["embeddings"]), torch.from_numpy(file["labels"])
         return Gallery(torch.nn.functional.normalize(x.float(), dim=1), y.long())
 
-    folds, test = [read(path) for path in args.train], read(args.test)
+    folds, tests = [read(path) for path in args.train], [read(path) for path in args.test]
     parts = [halves(fold) for fold in folds]
     far, held = [part[0] for part in parts], [part[1] for part in parts]
 
@@ -150,11 +169,15 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
     floor = float(np.mean([plain(each)[0] for each in held]))
     rules = {"R@1 kept": floor, "MAP@R alone": 0.0}
-    rows: dict[str, Any] = {"plain": {"test": {rule: [plain(test)] for rule in rules}}}
-    with np.load(args.test) as file:
-        if "mpn" in file.files:
-            mpn = Gallery(torch.from_numpy(file["mpn"]).float(), test.labels)
-            rows["MPN as released"] = {"test": {rule: [plain(mpn)] for rule in rules}}
+    found = [plain(test) for test in tests]
+    rows: dict[str, Any] = {"plain": {"test": dict.fromkeys(rules, found)}}
+    mpn = []
+    for path, test in zip(args.test, tests, strict=True):
+        with np.load(path) as file:
+            if "mpn" in file.files:
+                mpn.append(plain(Gallery(torch.from_numpy(file["mpn"]).float(), test.labels)))
+    if mpn:
+        rows["MPN as released"] = {"test": dict.fromkeys(rules, mpn)}
     kinds: list[tuple[dict[str, list[Setting]], Callable[..., dict[float, Score]]]]
     kinds = [(VECTORS, _vectors), (LISTS, _lists)]
     for methods, score in kinds:
@@ -163,10 +186,13 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
                 continue
             trials = {s: _mean([score(name, s, each) for each in held]) for s in settings}
             row: dict[str, Any] = {"chosen": {}, "test": {}}
-            for rule, least in rules.items():
-                setting, share = _choose(trials, least)
+            picks = {rule: _choose(trials, least) for rule, least in rules.items()}
+            done = {}
+            for setting, share in set(picks.values()):
+                done[setting, share] = [score(name, setting, t, (share,))[share] for t in tests]
+            for rule, (setting, share) in picks.items():
                 row["chosen"][rule] = [*setting[:3], share]
-                row["test"][rule] = [score(name, setting, test)[share]]
+                row["test"][rule] = done[setting, share]
             rows[name] = row
             print(name, row, flush=True)
     trials = {}
@@ -182,23 +208,29 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         row = {"chosen": {}, "test": {rule: [] for rule in rules}}
         picks = {rule: _choose(trials, least) for rule, least in rules.items()}
         row["chosen"] = {rule: [*pick[0], pick[1]] for rule, pick in picks.items()}
-        for seed in SEEDS[: args.seeds]:
-            done: dict[Setting, dict[float, Score]] = {}
+        for number in range(args.seeds if len(tests) == 1 else len(tests)):
+            by: dict[Setting, dict[float, Score]] = {}
+            test = tests[number % len(tests)]
             for rule, (setting, share) in picks.items():
-                if setting not in done:
+                if setting not in by:
                     config = _config(setting, conv, args.steps)
-                    done[setting] = _learned(config, folds, [test], seed)[0]
-                row["test"][rule].append(done[setting][share])
+                    shares = sorted({s for each, s in picks.values() if each == setting})
+                    by[setting] = _learned(config, folds, [test], SEEDS[number], shares)[0]
+                row["test"][rule].append(by[setting][share])
         rows[name] = row
         print(name, row, flush=True)
-    return {"name": args.name, "held_out_plain": floor, "rows": rows}
+    return {
+        "name": args.name, "held_out_plain": floor, "networks": len(tests), "rows": rows,
+    }  # fmt: skip
 
 
 def markdown(report: dict[str, Any]) -> str:
     described = ", ".join(f"{key} {value}" for key, value in report["machine"].items())
+    number = report["networks"]
+    over = "over seeds of the refiner, one network" if number == 1 else f"over {number} networks"
     lines = [
-        f"{report['name']}: R@1 / MAP@R in percent on the test classes; mean over seeds of the "
-        "refiner ± half of the 95 % interval (Student's t), one network.",
+        f"{report['name']}: R@1 / MAP@R in percent on the test classes; mean ± half of the 95 % "
+        f"interval (Student's t), {over}.",
         "",
         "| method | R@1 kept | MAP@R alone |",
         "|---|---|---|",
@@ -210,12 +242,10 @@ def markdown(report: dict[str, Any]) -> str:
         lines.append(f"| {name} | {' | '.join(cells)} |")
     free = [name for name in rows if name in {**VECTORS, **LISTS}]
     for rule in rules:
-        best = max(free, key=lambda name: rows[name]["test"][rule][0][1])
-        pairs = [
-            (a - rows[best]["test"][rule][0][0], b - rows[best]["test"][rule][0][1])
-            for a, b in rows["refiner"]["test"][rule]
-        ]
-        above = [(a - rows["plain"]["test"][rule][0][0],) for a, _ in rows["refiner"]["test"][rule]]
+        scores = {name: np.array(row["test"][rule]) for name, row in rows.items()}
+        best = max(free, key=lambda name: scores[name][:, 1].mean())
+        pairs = scores["refiner"] - scores[best]  # [networks or seeds, 2]
+        above = (scores["refiner"] - scores["plain"])[:, :1]
         lines += [
             "",
             f"{rule}: refiner less {best}, the best without weights on the test classes: "
@@ -237,8 +267,8 @@ def markdown(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _cell(values: Sequence[Sequence[float]], *, signed: bool = False) -> str:
-    columns = np.array(values)
+def _cell(values: Any, *, signed: bool = False) -> str:
+    columns = np.array(values)  # [n, metrics]
     n, form = len(columns), "+.1f" if signed else ".1f"
     out = []
     for column in columns.T:
@@ -254,9 +284,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     add = parser.add_argument
     add("--train", type=Path, nargs="+", required=True, help="descriptors of training classes")
-    add("--test", type=Path, required=True, help="descriptors of test classes")
+    add("--test", type=Path, nargs="+", required=True, help="descriptors of test classes")
     add("--name", required=True, help="what the descriptors are")
-    add("--seeds", type=int, default=5, help="seeds of the refiner (default: 5)")
+    add("--seeds", type=int, default=5, help="seeds of the refiner for one test (default: 5)")
     add("--steps", type=int, default=80, help="steps of each round (default: 80)")
     add(
         "--settings",
@@ -272,11 +302,13 @@ def main() -> None:
     report = measure(args)
     report["seconds"] = round(time.perf_counter() - start)
     report["machine"] = machine(torch.device("cpu"))
-    names = [path.name for path in args.train]
-    report["command"] = (
-        f"python benchmarks/refiner.py --train {' '.join(names)} --test {args.test.name} "
-        f"--name '{args.name}' --steps {args.steps} --seeds {args.seeds}"
-    )
+    words = [Path(word).name if word.endswith(".npz") else word for word in sys.argv[1:]]
+    kept = [
+        word
+        for before, word in zip(["", *words], words, strict=False)
+        if not {before, word} & {"--json", "--markdown"}
+    ]
+    report["command"] = "python " + shlex.join(["benchmarks/refiner.py", *kept])
     write_outputs(args, report, markdown(report))
 
 

@@ -69,8 +69,8 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     fields = data_fields(rest, NAME)
     from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import info
-    from ibc_pyg.files import file_digest
     from ibc_pyg.inference.trained import load_run
+    from ibc_pyg.nn.weights import weights_hash
     from ibc_pyg.refinement.learned.config import RefinerConfig
     from ibc_pyg.refinement.learned.files import save_refiner
     from ibc_pyg.refinement.learned.fit import fit_refiner
@@ -82,14 +82,14 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     trained = load_run(arguments.run_dir, trust_code=arguments.trust_code, fields=fields)
     galleries = _galleries(arguments, trained, fields, out)
     fitted = fit_refiner(galleries, config, seed=arguments.seed)
-    digest = trained.digest or file_digest(trained.run.weights)
+    weights = weights_hash(trained.model.backbone)
     record = {
         "seed": arguments.seed,
         "folds": len(arguments.fold_runs or ()) or arguments.folds,
         "held_out_plain": vars(fitted.plain),
         "held_out_refined": vars(fitted.chosen),
     }
-    path = save_refiner(trained.run.path, fitted.refiner, weights=digest, record=record)
+    path = save_refiner(trained.run.path, fitted.refiner, weights=weights, record=record)
     plain, chosen = fitted.plain, fitted.chosen
     info(
         out,

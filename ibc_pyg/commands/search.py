@@ -66,9 +66,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--refine",
-        choices=("aqe", "dba"),
-        help="search with refined vectors: of the query alone (aqe), or those that `index refine` "
-        "stored (dba)",
+        type=_method,
+        metavar="METHOD",
+        help="search with refined vectors: of the query alone (aqe), or what `index refine` stored "
+        "(dba, diffusion, refiner)",
     )
     add_refine_parameters(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results as JSON")
@@ -77,6 +78,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_model(parser)
     add_data_fields(parser)
+
+
+def _method(text: str) -> str:
+    from ibc_pyg.errors import ConfigError
+    from ibc_pyg.retrieval.refined.record import check_method
+
+    try:
+        check_method(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
@@ -211,7 +223,9 @@ def _parameters(arguments: argparse.Namespace) -> Parameters | None:
     given = refine_parameters(arguments)
     if arguments.refine == "aqe":
         return parameters_of("aqe", **given)
-    refuse_parameters(given, "a search" if arguments.refine is None else "stored vectors of dba")
+    refuse_parameters(
+        given, "a search" if arguments.refine is None else f"what is stored of {arguments.refine}"
+    )
     return None
 
 

@@ -21,13 +21,13 @@ from ibc_pyg.evaluation.refined import (
     score_refined,
 )
 from ibc_pyg.evaluation.scores import score, score_reranked
-from ibc_pyg.files import file_digest
 from ibc_pyg.inference.ensemble import check_same_images, concatenate, mean_scores
 from ibc_pyg.inference.eval_set import EvalSet
 from ibc_pyg.inference.extract import ONE_VIEW, EvalDescriptors
 from ibc_pyg.inference.refine import check_refine
 from ibc_pyg.inference.test_time_views import Views
 from ibc_pyg.inference.trained import Trained, load_run
+from ibc_pyg.nn.weights import weights_hash
 from ibc_pyg.refinement.learned.files import load_refiner
 from ibc_pyg.refinement.learned.refiner import Refiner
 
@@ -204,8 +204,7 @@ def _refiner(trained: Trained, config: EvaluateConfig) -> Refiner | None:
     """Open the refiner of a run if it is needed."""
     if config.refine != TRAINED_REFINER:
         return None
-    weights = trained.digest or file_digest(trained.run.weights)
-    return load_refiner(trained.run.path, weights=weights)
+    return load_refiner(trained.run.path, weights=weights_hash(trained.model.backbone))
 
 
 def _settings(config: EvaluateConfig, options: ScoreOptions) -> EvaluateConfig:

@@ -42,6 +42,8 @@ from ibc_pyg.inference.published import (
     load_published,
 )
 from ibc_pyg.inference.trained import Trained
+from ibc_pyg.nn.weights import weights_hash
+from ibc_pyg.refinement.learned.files import load_refiner
 from ibc_pyg.runs.run_folder import REFINER
 
 FORMS = ("onnx", "timm")
@@ -115,6 +117,7 @@ def publish(
                 worst = check_parity(_timm(folder, spec), embedder, pictures, pixels)
                 parity["timm"] = {"difference": worst}
         if (trained.run.path / REFINER).is_file():
+            load_refiner(trained.run.path, weights=weights_hash(trained.model.backbone))
             shutil.copyfile(trained.run.path / REFINER, draft / REFINER)
         write_json(draft / "golden" / "golden.json", {**golden, "parity": parity})
         card = model_card(trained, stored, parity, notes, extras or CardExtras())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -176,3 +177,15 @@ def _mismatch(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str |
         if weights[key].shape != value.shape:
             return f"{key} is {list(weights[key].shape)}, not {list(value.shape)}"
     return next((f"unexpected key {key}" for key in weights if key not in own), None)
+
+
+def weights_hash(module: nn.Module) -> str:
+    """Return the SHA-256 of names, types, shapes and values of the weights of a module."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        if name.endswith("num_batches_tracked"):  # some files lack it, and nothing depends on it
+            continue
+        digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
+        flat = value.detach().cpu().contiguous().flatten()
+        digest.update(flat.view(torch.uint8).numpy().data if flat.numel() else b"")
+    return digest.hexdigest()

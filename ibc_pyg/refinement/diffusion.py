@@ -10,6 +10,7 @@ import numpy as np
 from scipy import sparse
 from torch import Tensor
 
+from ibc_pyg.metrics import Neighbours
 from ibc_pyg.refinement.neighbours import neighbours
 from ibc_pyg.refinement.sparse_graph import neighbour_matrix, product
 
@@ -35,8 +36,12 @@ def diffuse(gallery: Tensor, k: int, power: float, rounds: int) -> sparse.csr_ar
     Returns:
         Sparse float32 `[N, N]`.
     """
-    count = len(gallery)
-    near = neighbours(gallery, None, k)
+    return spread(neighbours(gallery, None, k), power, rounds)
+
+
+def spread(near: Neighbours, power: float, rounds: int) -> sparse.csr_array:
+    """Spread over a graph of neighbours that were found already, `[N, k]`; see `diffuse`."""
+    count = len(near.indices)
     graph = neighbour_matrix(near.indices, near.scores.clamp(min=0).pow(power), count)
     graph = sparse.csr_array(graph.minimum(graph.T))  # mutual neighbours
     degree = np.asarray(graph.sum(1)).ravel()

@@ -24,7 +24,7 @@ from ibc_pyg.refinement.neighbours import unit
 from ibc_pyg.refinement.parameters import Parameters
 from ibc_pyg.refinement.sparse_graph import blocks
 
-_LEAST_SHARE = 1e-4
+LEAST_SHARE = 1e-4
 """Share of the cosine in a score, so that items that nothing reaches keep their order."""
 
 
@@ -154,7 +154,7 @@ def _best(
     same: bool,
 ) -> Tensor:
     """Return the k items of highest score, int64 `[Q, k]`."""
-    share = max(share, _LEAST_SHARE)
+    share = max(share, LEAST_SHARE)
     indices = torch.empty(len(x), k, dtype=torch.long)
     for rows in blocks(len(x), len(g)):
         score = torch.from_numpy((left[rows] @ right).toarray()).float()  # [n, N]

@@ -7,11 +7,9 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
-from torch import nn
-
 from ibc_pyg.errors import RunError, printable
 from ibc_pyg.inference.embedder import Embedder
+from ibc_pyg.nn.weights import weights_hash
 from ibc_pyg.runs.environment import package_versions
 
 _PACKAGES = ("ibc-pyg", "torch", "torchvision", "timm", "pillow", "numpy")
@@ -99,15 +97,3 @@ class Fingerprint:
             f"{self.backbone} ({self.dim}-d, {size} px, weights {self.weights[:12]}, "
             f"fingerprint {self.digest[:12]})"
         )
-
-
-def weights_hash(module: nn.Module) -> str:
-    """Return the SHA-256 of names, types, shapes and values of the weights of a module."""
-    digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        if name.endswith("num_batches_tracked"):  # some files lack it, and nothing depends on it
-            continue
-        digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
-        flat = value.detach().cpu().contiguous().flatten()
-        digest.update(flat.view(torch.uint8).numpy().data if flat.numel() else b"")
-    return digest.hexdigest()

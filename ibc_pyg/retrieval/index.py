@@ -12,16 +12,16 @@ from pathlib import Path
 from rich.console import Console
 
 from ibc_pyg.errors import RunError, printable
-from ibc_pyg.refinement import Parameters, parameters_of
+from ibc_pyg.refinement import Parameters
 from ibc_pyg.retrieval.ann.engine import import_faiss
 from ibc_pyg.retrieval.ann.record import AnnKind, AnnRecord, AnnSettings
 from ibc_pyg.retrieval.ann.refresh import refresh_ann
 from ibc_pyg.retrieval.calibration.stored import Calibration, make_calibration
 from ibc_pyg.retrieval.fingerprint import Fingerprint
-from ibc_pyg.retrieval.models import Model, open_model
+from ibc_pyg.retrieval.models import Model, model_folder, open_model
 from ibc_pyg.retrieval.reader import IndexReader, PathLike
 from ibc_pyg.retrieval.refined.build import build_refined, remove_refined
-from ibc_pyg.retrieval.refined.record import RefinedRecord
+from ibc_pyg.retrieval.refined.record import REFINER, RefinedRecord
 from ibc_pyg.retrieval.store.catalogue import write_meta
 from ibc_pyg.retrieval.store.roots import Part, Source
 from ibc_pyg.retrieval.store.writer import StoreWriter, store_writer
@@ -293,24 +293,27 @@ class Index(IndexReader):
         deleted.
 
         Args:
-            method: `dba`, or `none` to delete them.
-            parameters: Its parameters; None takes the defaults.
+            method: `dba`; `diffusion`; `refiner`, the trained refiner in the folder of the model;
+                or `none` to delete them.
+            parameters: Parameters of `dba` or `diffusion`; None takes the defaults.
             progress: Show progress on standard error, or on the given console.
 
         Returns:
             What was stored; None after `none`.
 
         Raises:
-            ConfigError: If the method is another one.
-            RunError: If there are no pictures, or the index cannot be written.
+            ConfigError: If the method is another one, or has no parameters.
+            RunError: If there are no pictures, the refiner is missing or of other weights, or the
+                index cannot be written.
         """
         with self._writing() as writer:
             if method == "none":
                 remove_refined(self.path)
                 return None
-            chosen = parameters_of(method) if parameters is None else parameters
-            console = _console(progress)
-            return build_refined(writer, method, chosen, self.fingerprint.digest, console)
+            folder, console = None, _console(progress)
+            if method == REFINER:
+                folder = model_folder(self.path, self._given, self.model_source)
+            return build_refined(writer, method, parameters, self.fingerprint, console, folder)
 
     def calibrate(self, *, seed: int = 0) -> Calibration:
         """Find thresholds of similarity from the labelled pictures, and keep them in the index.

@@ -84,6 +84,30 @@ def reopen_model(
     return open_model(source.name, weights=source.weights, trust_code=trust_code)
 
 
+def model_folder(folder: Path, given: Model | None, source: ModelSource | None) -> Path:
+    """Return the folder of the model of an index: of a run, or a published one.
+
+    Args:
+        folder: The index.
+        given: The model, if it was given.
+        source: The model, as recorded.
+
+    Raises:
+        RunError: If it is missing, or the model has no folder.
+    """
+    source = given.source if isinstance(given, Embedder) else source
+    name = (
+        given if isinstance(given, str | os.PathLike) else None if source is None else source.name
+    )
+    if name is None or not Path(name).is_dir():
+        shown = "a model in memory" if name is None else printable(os.fspath(name))
+        raise RunError(
+            f"{printable(folder)} was built with {shown}, which is not a folder with a trained "
+            "refiner; give the run or the published folder: --model FOLDER"
+        )
+    return Path(name)
+
+
 def check_same_model(folder: Path, made_by: Fingerprint, given: Fingerprint) -> None:
     """Check that a model is the one whose vectors an index holds.
 

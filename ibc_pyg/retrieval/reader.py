@@ -23,8 +23,8 @@ from ibc_pyg.retrieval.lookup import Where, allowed_rows, hits_of, wanted_labels
 from ibc_pyg.retrieval.models import Model, check_same_model, reopen_model
 from ibc_pyg.retrieval.nearest import Mask, NearestRows
 from ibc_pyg.retrieval.queries import Queries, read_queries
-from ibc_pyg.retrieval.refined.record import RefinedRecord
-from ibc_pyg.retrieval.refined.search import RefinedSearcher, check_method, is_current
+from ibc_pyg.retrieval.refined.record import RefinedRecord, check_method
+from ibc_pyg.retrieval.refined.search import RefinedSearcher, is_current
 from ibc_pyg.retrieval.store.catalogue import (
     Cursor,
     Skipped,
@@ -96,8 +96,8 @@ class IndexReader:
             k: Number of pictures, >= 1; all there are if there are fewer.
             where: Filter: `{"label": "apple"}`, or several classes in a list.
             min_similarity: Leave out less similar pictures.
-            refine: `aqe` refines the queries alone; `dba` searches the vectors that `refine` of
-                `Index` stored. The similarities are those of refined vectors, without `strangers`.
+            refine: `aqe` refines the queries alone; `dba`, `diffusion` and `refiner` search what
+                `refine` of `Index` stored. The similarities are refined ones, without `strangers`.
             parameters: Parameters of `aqe`; None takes the defaults.
 
         Returns:
@@ -348,9 +348,10 @@ class IndexReader:
             p = parameters_of(refine) if parameters is None else parameters
             return plain(self._refined.expand(queries, vectors, live, plain, p), k, allowed)
         if parameters is not None:
-            raise ConfigError(f"the parameters of {refine} are those of its stored vectors")
+            raise ConfigError(f"the parameters of {refine} are those that `index refine` stored")
+        digest = self.fingerprint.digest
         return self._refined.search(
-            queries, k, vectors, settings, (live, allowed), plain, self.fingerprint.digest
+            refine, queries, k, vectors, settings, (live, allowed), plain, digest
         )
 
     @contextmanager

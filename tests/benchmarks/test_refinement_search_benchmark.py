@@ -23,7 +23,7 @@ def test_tiny_run_writes_json_and_markdown(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     rows = json.loads(report_file.read_text())["results"]["methods"]
     assert [row["method"] for row in rows] == [
-        "aqe", "dba", "gcr", "diffusion", "gnn", "k_reciprocal",
+        "aqe", "dba", "gcr", "diffusion", "gnn", "k_reciprocal", "refiner",
     ]  # fmt: skip
     assert all(row["queries"] > 0 for row in rows)
     table = table_file.read_text()

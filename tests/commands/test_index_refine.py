@@ -39,18 +39,24 @@ def test_from_refinement_to_a_stale_index(path, tmp_path, capsys):
 def test_wrong_input_is_one_line(path, tmp_path, capsys):
     query = save_picture(tmp_path / "query.png", 500)
     for words, error in (
-        (["index", "refine", path, "--refine", "aqe"], "aqe has no refined vectors"),
-        (["index", "refine", path, "--refine", "best"], "'best' is none of the methods"),
+        (
+            ["index", "refine", path, "--refine", "aqe"],
+            "aqe stores nothing in an index: search --refine aqe",
+        ),
+        (["index", "refine", path, "--refine", "best"], "not 'best': `evaluate --refine`"),
         (
             ["index", "refine", path, "--refine", "none", "--refine-k", 3],
             "--refine-k has no effect",
         ),
-        (["index", "refine", path, "--refine-share", 1], "with a share of 1 nothing is refined"),
-        (["search", path, query, "--refine", "gnn"], "--refine"),
+        (["index", "refine", path, "--refine-share", 1], "with a share of 1 or a k of 0"),
+        (["search", path, query, "--refine", "gnn"], "not 'gnn': it pools the queries"),
+        (["index", "refine", path, "--method", "gcr"], "not 'gcr': it pools the queries"),
+        (["index", "refine", path, "--method", "refiner"], "there is no"),
+        (["index", "refine", path, "--method", "refiner", "--refine-k", 3], "no effect on refiner"),
         (["search", path, query, "--refine-k", 3], "--refine-k has no effect on a search"),
         (
             ["search", path, query, "--refine", "dba", "--refine-k", 3],
-            "no effect on stored vectors",
+            "no effect on what is stored of dba",
         ),
         (["search", FINISHED_RUN, query, "--refine", "aqe"], "needs an index, and"),
     ):

@@ -8,7 +8,7 @@ import pytest
 from ibc_pyg.errors import ConfigError, RunError
 from ibc_pyg.refinement import Parameters, refine_vectors
 from ibc_pyg.retrieval.index import Index
-from ibc_pyg.retrieval.refined import build as refined_build
+from ibc_pyg.retrieval.refined import writing
 from ibc_pyg.retrieval.refined.record import FOLDER
 from tests.helpers.index_pictures import CountingModel, save_picture, save_pictures
 
@@ -60,7 +60,7 @@ def agrees(lists, scores, k):
 @pytest.mark.parametrize("share", [0.0, 0.3])
 @pytest.mark.parametrize("rounds", [1, 2])
 def test_stored_vectors_are_those_of_refinement_in_memory(index, rounds, share, monkeypatch):
-    monkeypatch.setattr(refined_build, "_CHUNK", 2000)  # several chunks
+    monkeypatch.setattr(writing, "_CHUNK", 2000)  # several chunks
     p = Parameters(k=4, power=3, rounds=rounds, share=share)
     index.refine("dba", p)
     x = queries(index)
@@ -165,14 +165,14 @@ def test_a_foreign_digest_never_becomes_a_path(index):
 
 
 def test_wrong_input_is_named(index):
-    with pytest.raises(ConfigError, match="aqe has no refined vectors that an index could store"):
+    with pytest.raises(ConfigError, match="aqe stores nothing in an index"):
         index.refine("aqe")
-    with pytest.raises(ConfigError, match="searched with aqe or dba, not 'gnn'"):
+    with pytest.raises(ConfigError, match="not 'gnn': it pools the queries"):
         index.search(queries(index), refine="gnn")
-    with pytest.raises(ConfigError, match="with a share of 1 nothing is refined"):
+    with pytest.raises(ConfigError, match="with a share of 1 or a k of 0"):
         index.refine("dba", Parameters(k=4, power=3, rounds=1, share=1))
     index.refine()
-    with pytest.raises(ConfigError, match="are those of its stored vectors"):
+    with pytest.raises(ConfigError, match="are those that `index refine` stored"):
         index.search(queries(index), refine="dba", parameters=TWICE)
 
 

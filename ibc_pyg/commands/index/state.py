@@ -40,12 +40,15 @@ def add_actions(actions: Any) -> None:
     )
     refine.add_argument("index", type=Path, metavar="INDEX")
     refine.add_argument(
+        "--method",
         "--refine",
         default="dba",
         metavar="METHOD",
-        help="dba, or none to delete the stored vectors (default: dba)",
+        help="dba, diffusion, refiner (the trained one of the model), or none to delete what is "
+        "stored (default: dba)",
     )
     add_refine_parameters(refine)
+    add_model(refine)
     refine.set_defaults(act=_refine)
 
     relocate = actions.add_parser(
@@ -122,14 +125,15 @@ def _refine(arguments: argparse.Namespace) -> int:
     from ibc_pyg.console import info
     from ibc_pyg.errors import program
     from ibc_pyg.refinement import parameters_of
-    from ibc_pyg.retrieval.index import Index
+    from ibc_pyg.retrieval.refined.record import REFINER, STORED
 
-    method, out = arguments.refine, console()
+    method, out = arguments.method, console()
     given = refine_parameters(arguments)
-    if method == "none":
-        refuse_parameters(given, "none")
-    parameters = None if method == "none" else parameters_of(method, **given)
-    with Index.open(arguments.index) as index:
+    if method in ("none", REFINER):
+        refuse_parameters(given, method)
+    own = method in STORED and method != REFINER
+    parameters = parameters_of(method, **given) if own else None
+    with open_index(arguments) as index:
         record = index.refine(method, parameters, progress=out)
         if record is None:
             info(out, f"{index.path} has no refined vectors")

@@ -33,7 +33,7 @@ class RefinerConfig:
     """Temperature of the loss."""
     first_hit: Annotated[float, Range(0, 1000)] = 8.0
     """Weight of the loss of the first hit, beside that of all hits."""
-    training_share: Annotated[float, Range(0, 1)] = 0.3
+    training_share: Annotated[float, Range(0, 1, below=True)] = 0.3
     """Share of the unrefined descriptor in training."""
     lr: Annotated[float, Range(0, 10, above=True)] = 1e-2
     """Learning rate of Adam, which falls to zero along a cosine."""

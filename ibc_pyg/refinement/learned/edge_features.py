@@ -46,7 +46,7 @@ class Lists:
     similarities: Tensor
 
     def rows(self, rows: Tensor) -> Lists:
-        """Return the lists of some descriptors."""
+        """Return the lists of some descriptors, of any shape in place of N."""
         return Lists(self.indices[rows], self.similarities[rows])
 
 
@@ -67,29 +67,26 @@ def nearest_lists(vectors: Tensor, gallery: Tensor | None, k: int) -> Lists:
     return Lists(indices, 1 - distances / 2)
 
 
-def edge_features(vectors: Tensor, lists: Lists, gallery: Tensor, others: Lists) -> Tensor:
+def edge_features(lists: Lists, items: Tensor, theirs: Lists) -> Tensor:
     """Describe the edges from the listed gallery items to each descriptor.
 
     Args:
-        vectors: Unit-norm float32 `[N, D]`.
-        lists: Their lists, N of length k.
-        gallery: Unit-norm float32 `[M, D]`.
-        others: The lists of the gallery items, M of length k'.
+        lists: Lists of the descriptors, N of length k.
+        items: The listed items, unit-norm float32 `[N, k, D]`.
+        theirs: Lists of the listed items, `[N, k, k']`.
 
     Returns:
-        Float32 `[N, k, F]`, F as many as `FEATURES`. Nothing in it depends on the other rows of
-        `vectors`.
+        Float32 `[N, k, F]`, F as many as `FEATURES`. Each of the N depends on its own list alone.
     """
-    near, similarity = lists.indices, lists.similarities
+    near, similarity, back_similarity = lists.indices, lists.similarities, theirs.similarities
     N, k = near.shape
-    theirs = others.similarities[near]  # [N, k, k']
     mean_i = similarity[:, :_NEAR].mean(1, keepdim=True).expand(N, k)
-    mean_j = others.similarities[:, :_NEAR].mean(1)[near]  # [N, k]
-    best_i, best_j = similarity[:, :1], theirs[:, :, 0]
-    length = max(theirs.shape[2], 1)
-    back = (theirs > similarity[:, :, None] + _TIE).sum(2) / length  # [N, k]
-    centre = gallery[near[:, :_CENTRE]].mean(1)  # [N, D]
-    to_centre = torch.einsum("nd,nkd->nk", centre, gallery[near])
+    mean_j = back_similarity[:, :, :_NEAR].mean(2)  # [N, k]
+    best_i, best_j = similarity[:, :1], back_similarity[:, :, 0]
+    length = max(back_similarity.shape[2], 1)
+    back = (back_similarity > similarity[:, :, None] + _TIE).sum(2) / length  # [N, k]
+    centre = items[:, :_CENTRE].mean(1)  # [N, D]
+    to_centre = torch.einsum("nd,nkd->nk", centre, items)
     order = torch.arange(k, device=near.device) / k
     return torch.stack(
         [
@@ -97,8 +94,8 @@ def edge_features(vectors: Tensor, lists: Lists, gallery: Tensor, others: Lists)
             order.expand(N, k),
             back,
             (back < 1).float(),
-            _shared(near, others.indices[near], k),
-            _shared(near[:, :_FEW], others.indices[near][:, :, :_FEW], _FEW),
+            _shared(near, theirs.indices, k),
+            _shared(near[:, :_FEW], theirs.indices[:, :, :_FEW], _FEW),
             similarity - mean_i,
             similarity - mean_j,
             similarity - best_i,

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from ibc_pyg.errors import ConfigError, RunError, program, reason
+from ibc_pyg.errors import ConfigError, RunError, printable, program, reason
 from ibc_pyg.files import check_safetensors, parse_json, write_atomically
 from ibc_pyg.refinement.learned.config import RefinerConfig
 from ibc_pyg.refinement.learned.refiner import Refiner
@@ -31,7 +31,7 @@ def save_refiner(
     Args:
         folder: Folder of the run.
         refiner: The refiner.
-        weights: SHA-256 of the model.safetensors whose descriptors it refines.
+        weights: `weights_hash` of the backbone whose descriptors it refines.
         record: How it was trained; plain values.
 
     Returns:
@@ -42,7 +42,7 @@ def save_refiner(
         "kind": "refiner",
         "channels": str(refiner.channels),
         "share": repr(refiner.share),
-        "weights_sha256": weights,
+        "backbone_sha256": weights,
         "config": json.dumps(asdict(refiner.config)),
         "record": json.dumps(record),
     }
@@ -58,14 +58,18 @@ def load_refiner(path: Path, *, weights: str | None = None) -> Refiner:
 
     Args:
         path: The file, or the folder of its run.
-        weights: SHA-256 of the model whose descriptors are refined; None does not compare.
+        weights: `weights_hash` of the backbone whose descriptors are refined; None does not
+            compare.
 
     Raises:
         RunError: If the file is missing, damaged, no refiner, or belongs to other weights.
     """
     file = path / REFINER if path.is_dir() else path
     if not file.is_file():
-        raise RunError(f"there is no {file}; train a refiner: {program()} refine {file.parent}")
+        raise RunError(
+            f"there is no {printable(file)}; train a refiner: {program()} refine "
+            f"{printable(file.parent)}"
+        )
     try:
         check_safetensors(file)
         with safe_open(file, framework="pt") as opened:
@@ -77,10 +81,10 @@ def load_refiner(path: Path, *, weights: str | None = None) -> Refiner:
         raise RunError(
             f"{file} is not a refiner of this version; train it again: {program()} refine"
         )
-    if weights is not None and metadata.get("weights_sha256") != weights:
+    if weights is not None and metadata.get("backbone_sha256") != weights:
         raise RunError(
-            f"{file} was trained for other weights than those of the run now; train it again: "
-            f"{program()} refine {file.parent}"
+            f"{printable(file)} was trained for other weights than those of the model; train it "
+            f"again: {program()} refine RUN_DIR"
         )
     channels, share, config = _settings(file, metadata)
     with torch.random.fork_rng(devices=[]):

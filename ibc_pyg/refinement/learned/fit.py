@@ -13,7 +13,8 @@ from ibc_pyg.metrics import retrieval_metrics
 from ibc_pyg.refinement.learned.config import RefinerConfig
 from ibc_pyg.refinement.learned.edge_features import Lists, edge_features, nearest_lists
 from ibc_pyg.refinement.learned.objective import refinement_loss
-from ibc_pyg.refinement.learned.refiner import Refiner, Round
+from ibc_pyg.refinement.learned.refiner import Refiner, Round, run_round
+from ibc_pyg.refinement.method import mixed
 
 SHARES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Shares of the unrefined descriptor to choose from."""
@@ -124,13 +125,13 @@ def train_refiner(galleries: Sequence[Gallery], config: RefinerConfig, *, seed: 
     draws = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        refiner = Refiner(galleries[0].vectors.shape[1], config)
-    refiner.share = config.training_share
+        channels = galleries[0].vectors.shape[1]
+        refiner = Refiner(channels, config, share=config.training_share)
     episodes = [_subsampled(galleries[n % len(galleries)], draws) for n in range(config.episodes)]
     inputs = [episode.vectors for episode in episodes]
     for step in refiner.rounds:
         assert isinstance(step, Round)
-        inputs = _train_round(refiner, step, episodes, inputs, draws)
+        inputs = _train_round(config, step, episodes, inputs, draws)
     return refiner.requires_grad_(False).eval()
 
 
@@ -142,36 +143,32 @@ def score_shares(
     Returns:
         Scores of the unrefined descriptors, and those of each of `SHARES`.
     """
-    kept, rows = refiner.share, []
+    rows = []
     for gallery in galleries:
-        refiner.share = 0.5
-        halves = refiner.gallery(gallery.vectors).vectors * 2**0.5  # [N, 2 D]
-        refined = halves[:, gallery.vectors.shape[1] :]
-        row = []
+        refined, row = refiner.gallery(gallery.vectors).refined, []
         for share in (1.0, *SHARES):
-            refiner.share = share
-            found = retrieval_metrics(
-                refiner.mixed(gallery.vectors, refined), gallery.labels, ks=(1,)
-            )
+            both = mixed(gallery.vectors, refined, share)  # [N, D']
+            found = retrieval_metrics(both, gallery.labels, ks=(1,))
             row.append((found["R@1"], found["MAP@R"]))
         rows.append(row)
-    refiner.share = kept
     means = torch.tensor(rows, dtype=torch.float64).mean(0).tolist()
     choices = [Choice(share, *mean) for share, mean in zip((1.0, *SHARES), means, strict=True)]
     return choices[0], tuple(choices[1:])
 
 
 def _train_round(
-    refiner: Refiner,
+    config: RefinerConfig,
     step: Round,
     episodes: Sequence[Gallery],
     inputs: list[Tensor],
     draws: torch.Generator,
 ) -> list[Tensor]:
     """Train a round and return its output for each episode."""
-    config = refiner.config
     lists = [nearest_lists(x, None, config.k) for x in inputs]
-    features = [edge_features(x, near, x, near) for x, near in zip(inputs, lists, strict=True)]
+    features = [
+        edge_features(near, x[near.indices], near.rows(near.indices))
+        for x, near in zip(inputs, lists, strict=True)
+    ]
     flat = torch.cat([each.flatten(0, 1) for each in features])  # [E, F]
     step.mean.copy_(flat.mean(0))
     step.scale.copy_(flat.std(0).clamp(min=1e-6))
@@ -183,7 +180,7 @@ def _train_round(
         x, near = inputs[n], lists[n].rows(rows)
         refined = step(x[rows], features[n][rows], near.similarities, x[near.indices])
         loss = refinement_loss(
-            refiner.mixed(episodes[n].vectors[rows], refined),
+            mixed(episodes[n].vectors[rows], refined, config.training_share),
             episodes[n].labels[rows],
             temperature=config.temperature,
             first_hit=config.first_hit,
@@ -193,9 +190,7 @@ def _train_round(
         optimiser.step()
         schedule.step()
     with torch.no_grad():
-        return [
-            refiner._pass(step, x, near, x, near) for x, near in zip(inputs, lists, strict=True)
-        ]
+        return [run_round(step, x, near, x, near) for x, near in zip(inputs, lists, strict=True)]
 
 
 def _receivers(labels: Tensor, lists: Lists, count: int, draws: torch.Generator) -> Tensor:

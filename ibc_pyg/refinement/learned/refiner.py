@@ -19,6 +19,7 @@ from ibc_pyg.refinement.learned.edge_features import (
     edge_features,
     nearest_lists,
 )
+from ibc_pyg.refinement.method import mixed
 
 _POWER = 3.0
 _LEAST = 1e-3
@@ -117,18 +118,20 @@ class RefinedGallery:
 
     Attributes:
         levels: Input of each round, unit-norm `[M, D]`, with its lists.
-        vectors: Refined descriptors, unit-norm `[M, 2 D]`.
+        refined: Refined descriptors, unit-norm `[M, D]`.
+        vectors: Both put together, unit-norm `[M, 2 D]`; see `Refiner`.
     """
 
     levels: tuple[tuple[Tensor, Lists], ...]
+    refined: Tensor
     vectors: Tensor
 
 
 class Refiner(nn.Module):
     """Trained refinement of descriptors, the unrefined descriptor mixed in.
 
-    The descriptor is `[sqrt(share) x, sqrt(1 - share) refined]`. Labels are not used, and a query
-    receives from the gallery alone.
+    The descriptor is `[sqrt(share) x, sqrt(1 - share) refined]`, or one of both alone for a share
+    of 0 or 1. Labels are not used, and a query receives from the gallery alone.
 
     Args:
         channels: Width D of the descriptors.
@@ -152,8 +155,8 @@ class Refiner(nn.Module):
         for step in self.rounds:
             lists = nearest_lists(x, None, self.config.k)
             levels.append((x, lists))
-            x = self._pass(step, x, lists, x, lists)
-        return RefinedGallery(tuple(levels), self.mixed(vectors, x))
+            x = run_round(step, x, lists, x, lists)
+        return RefinedGallery(tuple(levels), x, mixed(vectors, x, self.share))
 
     @torch.no_grad()
     def queries(self, vectors: Tensor, gallery: RefinedGallery) -> Tensor:
@@ -168,31 +171,32 @@ class Refiner(nn.Module):
         """
         x = vectors
         for step, (items, others) in zip(self.rounds, gallery.levels, strict=True):
-            x = self._pass(step, x, nearest_lists(x, items, self.config.k), items, others)
-        return self.mixed(vectors, x)
+            x = run_round(step, x, nearest_lists(x, items, self.config.k), items, others)
+        return mixed(vectors, x, self.share)
 
-    def mixed(self, vectors: Tensor, refined: Tensor) -> Tensor:
-        """Put the unrefined descriptors beside the refined ones, `[N, 2 D]`."""
-        shares = (math.sqrt(self.share), math.sqrt(1 - self.share))
-        return torch.cat([shares[0] * vectors, shares[1] * refined], dim=1)
 
-    def _pass(
-        self, step: nn.Module, x: Tensor, lists: Lists, items: Tensor, others: Lists
-    ) -> Tensor:
-        """Run a round in chunks, `[N, D]`."""
-        k = lists.indices.shape[1]
-        rows = max(1, _ROOM // (4 * k * (x.shape[1] + _FLOATS * k)))
-        return torch.cat(
-            [
-                step(
-                    x[part],
-                    edge_features(x[part], lists.rows(part), items, others),
-                    lists.similarities[part],
-                    items[lists.indices[part]],
-                )
-                for part in torch.split(torch.arange(len(x), device=x.device), rows)
-            ]
-        )
+def run_round(step: nn.Module, x: Tensor, lists: Lists, gallery: Tensor, others: Lists) -> Tensor:
+    """Refine descriptors by a round, in chunks.
+
+    Args:
+        step: The `Round`.
+        x: Unit-norm float32 `[N, D]`.
+        lists: Their lists, N of length k.
+        gallery: Unit-norm float32 `[M, D]`.
+        others: The lists of the gallery items, M of length k'.
+
+    Returns:
+        Unit-norm `[N, D]`.
+    """
+    k = lists.indices.shape[1]
+    rows = max(1, _ROOM // (4 * k * (x.shape[1] + _FLOATS * k)))
+    out = []
+    for part in torch.split(torch.arange(len(x), device=x.device), rows):
+        own = lists.rows(part)
+        items = gallery[own.indices]  # [n, k, D]
+        features = edge_features(own, items, others.rows(own.indices))  # [n, k, F]
+        out.append(step(x[part], features, own.similarities, items))  # [n, D]
+    return torch.cat(out)
 
 
 _ROOM = 2**26

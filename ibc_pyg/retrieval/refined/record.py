@@ -12,24 +12,30 @@ import numpy as np
 from ibc_pyg.errors import ConfigError, RunError, printable
 from ibc_pyg.files import read_json, write_json
 from ibc_pyg.refinement import Parameters, parameters_of
+from ibc_pyg.refinement.parameters import POOLED
 from ibc_pyg.retrieval.ann.record import vector_fingerprint
 from ibc_pyg.retrieval.nearest import Mask
 from ibc_pyg.retrieval.store.vectors import Vectors
 
 FOLDER = "refined"
 """Folder in that of an index; it may be deleted at any time."""
-STORED = ("dba",)
-"""Methods that store refined vectors of the gallery."""
+REFINER = "refiner"
+"""The trained refiner of the model of the index."""
+STORED = ("dba", "diffusion", REFINER)
+"""Methods that store something about the gallery."""
 AT_SEARCH = ("aqe", *STORED)
 """Methods of a search in an index: the answer to a query does not depend on other queries."""
 
+VECTOR_FILE, LIST_FILE, WEIGHTS_FILE = ".f32", ".lists", ".safetensors"
 FORMAT = 1
 _NAME = "refined.json"
+_POWER = 0.0
+"""Power in the record of a trained refiner, which has its own."""
 
 
 @dataclass(frozen=True)
 class RefinedRecord:
-    """Refined vectors of an index.
+    """What an index stores of a refinement.
 
     Attributes:
         method: Name.
@@ -39,7 +45,7 @@ class RefinedRecord:
         share: Share of the unrefined cosine.
         rows: Rows of the index, removed ones included.
         state: Digest of the state of the index, see `state_digest`.
-        sha256: Digest of the file of each round; the last one holds the searched vectors.
+        sha256: Digest of each file, see `kinds_of`.
         format: Version of this record.
     """
 
@@ -60,14 +66,16 @@ class RefinedRecord:
 
     def __str__(self) -> str:
         """Return method and parameters."""
-        return (
-            f"{self.method} (k {self.k}, power {self.power:g}, rounds {self.rounds}, "
-            f"share {self.share:g})"
-        )
+        power = "" if self.method == REFINER else f"power {self.power:g}, "
+        return f"{self.method} (k {self.k}, {power}rounds {self.rounds}, share {self.share:g})"
 
-    def file(self, folder: Path, number: int) -> Path:
-        """Return the file of a round of an index, from 0."""
-        return folder / FOLDER / f"{number + 1}-{self.sha256[number][:12]}.f32"
+    def files(self, folder: Path) -> list[Path]:
+        """Return the files of an index, in the order of `kinds_of`."""
+        kinds = kinds_of(self.method, self.rounds)
+        return [
+            file_of(folder, number, kind, digest)
+            for number, (kind, digest) in enumerate(zip(kinds, self.sha256, strict=True))
+        ]
 
     def write(self, folder: Path) -> None:
         """Write the record into an index, atomically."""
@@ -86,11 +94,13 @@ class RefinedRecord:
         values: dict[str, Any] = read_json(path)
         try:
             record = cls(**values)
-            given = parameters_of(record.method, **asdict(record.parameters))
+            values = asdict(record.parameters)
+            given = parameters_of("dba" if record.method == REFINER else record.method, **values)
             sound = record.method in STORED and given == record.parameters
             sound &= type(record.rows) is int and record.rows > 0 and record.format == FORMAT
             sound &= type(record.k) is type(record.rounds) is int
-            sound &= isinstance(record.sha256, list) and len(record.sha256) == record.rounds
+            sound &= isinstance(record.sha256, list)
+            sound &= len(record.sha256) == len(kinds_of(record.method, record.rounds))
             sound &= all(
                 isinstance(each, str) and len(each) == 64 and each.isalnum()
                 for each in record.sha256
@@ -103,6 +113,47 @@ class RefinedRecord:
                 f"refine {printable(folder)}"
             )
         return record
+
+
+def kinds_of(method: str, rounds: int) -> list[str]:
+    """Return the suffixes of the files of a method, in the order they are made.
+
+    The vectors of each round, unit-norm `[N, D]` and in the last round with the unrefined ones,
+    `[N, D']`; for the refiner before them the lists of the round, and at last its weights; for
+    diffusion the lists of what each row reaches.
+    """
+    if method == "diffusion":
+        return [LIST_FILE]
+    if method == REFINER:
+        return [*[LIST_FILE, VECTOR_FILE] * rounds, WEIGHTS_FILE]
+    return [VECTOR_FILE] * rounds
+
+
+def file_of(folder: Path, number: int, kind: str, digest: str) -> Path:
+    """Return a file of an index, `number` from 0."""
+    return folder / FOLDER / f"{number + 1}-{digest[:12]}{kind}"
+
+
+def refiner_parameters(k: int, rounds: int, share: float) -> Parameters:
+    """Return the parameters of a trained refiner, as a record has them."""
+    return Parameters(k, _POWER, rounds, share)
+
+
+def check_method(method: str) -> None:
+    """Check the name of a method of a search.
+
+    Raises:
+        ConfigError: If it is none, with the reason.
+    """
+    if method in AT_SEARCH:
+        return
+    why = "`evaluate --refine` scores other refinements of a run"
+    if method in POOLED:
+        why = (
+            "it pools the queries, so that the answer to one would depend on the others; "
+            "`evaluate --refine` scores it"
+        )
+    raise ConfigError(f"an index is searched with {', '.join(AT_SEARCH)}, not {method!r}: {why}")
 
 
 def state_digest(vectors: Vectors, allowed: Mask | None, model: str) -> str:

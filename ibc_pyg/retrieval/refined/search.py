@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch.nn.functional as F
-
-from ibc_pyg.errors import ConfigError, RunError, printable, reason
+from ibc_pyg.errors import RunError, printable, reason
 from ibc_pyg.files import file_digest
 from ibc_pyg.refinement import Parameters
-from ibc_pyg.refinement.method import mixed
+from ibc_pyg.refinement.learned.files import load_refiner
+from ibc_pyg.refinement.learned.refiner import Refiner
 from ibc_pyg.retrieval.ann.record import AnnSettings
 from ibc_pyg.retrieval.ann.searcher import Searcher
-from ibc_pyg.retrieval.nearest import Mask, NearestRows, nearest_rows, unit
-from ibc_pyg.retrieval.refined.build import averaged
+from ibc_pyg.retrieval.nearest import Mask, NearestRows, nearest_rows
+from ibc_pyg.retrieval.refined.averages import augmented, expanded
+from ibc_pyg.retrieval.refined.diffusion import search_diffusion
+from ibc_pyg.retrieval.refined.learned import refined_queries
+from ibc_pyg.retrieval.refined.lists import StoredLists, map_lists
 from ibc_pyg.retrieval.refined.record import (
-    AT_SEARCH,
     FOLDER,
+    LIST_FILE,
+    VECTOR_FILE,
     RefinedRecord,
+    kinds_of,
     state_digest,
 )
 from ibc_pyg.retrieval.store.vectors import Vectors, map_vectors
@@ -27,8 +32,25 @@ Find = Callable[[Vectors, int, Mask | None], NearestRows]
 """The unrefined search: k rows of each query `[Q, D]` among those allowed."""
 
 
+@dataclass(frozen=True)
+class Opened:
+    """The files of a refinement, opened.
+
+    Attributes:
+        record: Their record.
+        stages: Vectors of each round, `[N, D]`, the last ones `[N, D']`.
+        lists: Lists of each round, or of the diffusion.
+        refiner: The trained refiner.
+    """
+
+    record: RefinedRecord
+    stages: list[Vectors]
+    lists: list[StoredLists]
+    refiner: Refiner | None
+
+
 class RefinedSearcher:
-    """Search of an index by `aqe` or `dba`.
+    """Search of an index with refined queries, alone or in refined vectors.
 
     Neighbours for the refinement are all pictures of the index, whatever the filter of the search.
 
@@ -39,21 +61,21 @@ class RefinedSearcher:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._searcher = Searcher(folder / FOLDER, silent=True)
-        self._opened: tuple[RefinedRecord, list[Vectors]] | None = None
+        self._opened: Opened | None = None
 
     def expand(
         self, queries: Vectors, vectors: Vectors, live: Mask | None, find: Find, p: Parameters
     ) -> Vectors:
         """Return queries `[Q, D]` averaged with their neighbours, see `ibc_pyg.refinement`."""
-        x = refined = unit(queries)  # [Q, D]
-        for _ in range(p.rounds):
-            if p.k:
-                near = find(refined.numpy(), p.k, live)
-                refined = averaged(vectors, refined, near, p.power)  # [Q, D]
-        return F.normalize(p.share * x + (1 - p.share) * refined, dim=1).numpy()
+
+        def search(_: int, x: Vectors, number: int) -> NearestRows:
+            return find(x, number, live)
+
+        return expanded(queries, vectors, search, p)
 
     def search(
         self,
+        method: str,
         queries: Vectors,
         k: int,
         vectors: Vectors,
@@ -62,9 +84,10 @@ class RefinedSearcher:
         find: Find,
         model: str,
     ) -> NearestRows:
-        """Find the most similar rows in the stored refined vectors.
+        """Find the most similar rows by what the index stores of a refinement.
 
         Args:
+            method: Its name.
             queries: `[Q, D]`.
             k: Rows per query.
             vectors: All committed vectors of the index, `[N, D]`.
@@ -74,59 +97,78 @@ class RefinedSearcher:
             model: Fingerprint of the model of the index.
 
         Returns:
-            Rows and refined cosines.
+            Rows and refined cosines, or scores of the diffusion.
 
         Raises:
-            RunError: If there are none, they are of another state of the index, or damaged.
+            RunError: If there is nothing of the method, it is of another state of the index, or
+                damaged.
         """
         live, allowed = masks
-        record, stages = self.open(vectors, live, model)
-        p = record.parameters
-        x = refined = unit(queries)  # [Q, D]
-        for number, stage in enumerate([vectors, *stages[:-1]]):
-            if p.k:
-                wanted = refined.numpy()
-                near = nearest_rows(stage, wanted, p.k, live) if number else find(wanted, p.k, live)
-                refined = averaged(stage, refined, near, p.power)  # [Q, D]
-        both = mixed(x, refined, p.share).numpy()  # [Q, D']
-        return self._searcher.search(stages[-1], 1, settings, both, k, allowed)
+        opened = self.open(method, vectors, live, model)
+        p, levels = opened.record.parameters, [vectors, *opened.stages[:-1]]
 
-    def open(
-        self, vectors: Vectors, live: Mask | None, model: str
-    ) -> tuple[RefinedRecord, list[Vectors]]:
-        """Return the record and the vectors of each round, the last ones `[N, D']`.
+        def search(number: int, x: Vectors, number_of: int) -> NearestRows:
+            if number:
+                return nearest_rows(levels[number], x, number_of, live)
+            return find(x, number_of, live)
+
+        if method == "diffusion":
+            near, plain = find(queries, p.k, live), find(queries, k, allowed)
+            return search_diffusion(queries, near, plain, vectors, opened.lists[0], allowed, p)
+        if opened.refiner is None:
+            both = augmented(queries, levels, search, p)  # [Q, D']
+        else:
+            pairs = list(zip(levels, opened.lists, strict=True))
+            both = refined_queries(opened.refiner, queries, pairs, search)  # [Q, D']
+        return self._searcher.search(opened.stages[-1], 1, settings, both, k, allowed)
+
+    def open(self, method: str, vectors: Vectors, live: Mask | None, model: str) -> Opened:
+        """Return what is stored of a method.
 
         Raises:
             RunError: See `search`.
         """
         name, record = printable(self._folder), RefinedRecord.read(self._folder)
+        make = f"index refine {name} --method {method}"
         if record is None:
-            raise RunError(f"{name} has no refined vectors; make them: index refine {name}")
+            raise RunError(f"{name} has no refined vectors; make them: {make}")
+        if record.method != method:
+            raise RunError(f"{name} is refined by {record.method}, not by {method}: {make}")
         if not is_current(record, vectors, live, model):
             raise RunError(
                 f"the refined vectors of {name} are stale: its pictures have changed since; make "
-                f"them again: index refine {name}"
+                f"them again: {make}"
             )
-        if self._opened is not None and self._opened[0] == record:
-            return self._opened
-        dim, stages = vectors.shape[1], []
-        for number, digest in enumerate(record.sha256):
-            path = record.file(self._folder, number)
-            width = 2 * dim if record.share and number == record.rounds - 1 else dim
+        if self._opened is None or self._opened.record != record:
+            self._opened = self._open(record, vectors.shape[1], make)
+        return self._opened
+
+    def _open(self, record: RefinedRecord, dim: int, make: str) -> Opened:
+        opened = Opened(record, [], [], None)
+        refiner, kinds = None, kinds_of(record.method, record.rounds)
+        last = len(kinds) - 1 - kinds[::-1].index(VECTOR_FILE) if VECTOR_FILE in kinds else None
+        for number, (path, kind) in enumerate(zip(record.files(self._folder), kinds, strict=True)):
+            again = f"make the refined vectors again: {make}"
             try:
-                if file_digest(path) != digest:
-                    raise RunError(
-                        f"{printable(path)} is damaged; make the refined vectors again: index "
-                        f"refine {name}"
-                    )
-                stages.append(map_vectors(path, record.rows, width))
+                if file_digest(path) != record.sha256[number]:
+                    raise RunError(f"{printable(path)} is damaged; {again}")
+                if kind == VECTOR_FILE:
+                    width = 2 * dim if record.share and number == last else dim
+                    opened.stages.append(map_vectors(path, record.rows, width))
+                elif kind == LIST_FILE:
+                    opened.lists.append(map_lists(path, record.rows))
+                else:
+                    refiner = load_refiner(path)
             except OSError as error:
                 raise RunError(
-                    f"{printable(path)} cannot be read: {reason(error)}; make the refined vectors "
-                    f"again: index refine {name}"
+                    f"{printable(path)} cannot be read: {reason(error)}; {again}"
                 ) from error
-        self._opened = record, stages
-        return self._opened
+        if refiner is not None and (refiner.channels, refiner.config.rounds) != (
+            dim,
+            record.rounds,
+        ):
+            raise RunError(f"{printable(path)} does not go with its record; {again}")
+        return Opened(record, opened.stages, opened.lists, refiner)
 
     def close(self) -> None:
         """Close the files."""
@@ -139,16 +181,3 @@ def is_current(record: RefinedRecord, vectors: Vectors, live: Mask | None, model
     if record.rows != len(vectors):
         return False
     return record.state == state_digest(vectors, live, model)
-
-
-def check_method(method: str) -> None:
-    """Check the name of a method of a search.
-
-    Raises:
-        ConfigError: If it is none.
-    """
-    if method not in AT_SEARCH:
-        raise ConfigError(
-            f"an index is searched with {' or '.join(AT_SEARCH)}, not {method!r}: other methods "
-            "pool all queries, or are scored by `evaluate`"
-        )

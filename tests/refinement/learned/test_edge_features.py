@@ -61,12 +61,13 @@ def brute_force(x: Tensor, gallery: Tensor, k: int, *, itself: bool) -> Tensor:
 def test_features_of_a_gallery_equal_loops_over_sorted_lists(count, k):
     x = unit(count, 0)
     lists = nearest_lists(x, None, k)
-    features = edge_features(x, lists, x, lists)
+    features = edge_features(lists, x[lists.indices], lists.rows(lists.indices))
     assert torch.allclose(features, brute_force(x, x, k, itself=True), atol=1e-5)
 
 
 def test_features_of_queries_equal_loops_over_sorted_lists():
     queries, gallery = unit(11, 1), unit(50, 2)
     others = nearest_lists(gallery, None, 12)
-    features = edge_features(queries, nearest_lists(queries, gallery, 12), gallery, others)
+    lists = nearest_lists(queries, gallery, 12)
+    features = edge_features(lists, gallery[lists.indices], others.rows(lists.indices))
     assert torch.allclose(features, brute_force(queries, gallery, 12, itself=False), atol=1e-5)

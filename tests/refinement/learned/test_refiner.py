@@ -18,11 +18,11 @@ def unit(rows: int, seed: int, channels: int = 8) -> Tensor:
     return F.normalize(torch.randn(rows, channels, generator=draws), dim=1)
 
 
-def made(conv: str = "LearnedEdges", **options: object) -> Refiner:
+def made(conv: str = "LearnedEdges", share: float = 0.4, **options: object) -> Refiner:
     """A refiner with random weights."""
     torch.manual_seed(3)
     config = RefinerConfig(conv=conv, **{"k": 7, "rounds": 2, "hidden": 8} | options)
-    refiner = Refiner(8, config, share=0.4).eval()
+    refiner = Refiner(8, config, share=share).eval()
     with torch.no_grad():
         for parameter in refiner.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
@@ -51,7 +51,7 @@ def test_an_untrained_round_is_the_average_by_the_third_power_of_the_cosine():
     lists = nearest_lists(x, None, 7)
     weights = lists.similarities.clamp(min=1e-3) ** 3
     expected = F.normalize(x + (weights[:, :, None] * x[lists.indices]).sum(1), dim=1)
-    assert torch.allclose(refiner.gallery(x).vectors[:, 8:], expected, atol=1e-5)
+    assert torch.allclose(refiner.gallery(x).refined, expected, atol=1e-5)
 
 
 def test_a_rotation_of_all_descriptors_keeps_all_cosines():
@@ -70,9 +70,8 @@ def test_the_order_of_the_gallery_does_not_matter():
 
 
 def test_a_share_of_one_keeps_every_cosine():
-    refiner, x = made(), unit(40, 0)
-    refiner.share = 1.0
-    refined = refiner.gallery(x).vectors
+    x = unit(40, 0)
+    refined = made(share=1.0).gallery(x).vectors
     assert torch.allclose(refined @ refined.T, x @ x.T, atol=1e-5)
 
 
