@@ -45,30 +45,28 @@ def decode(source: Source, embedder: Embedder, limit: int) -> None:
     def one(numbered: tuple[int, FileRead]) -> None:
         embedder._decode((numbered[0], numbered[1].content))
 
-    read = read_files(Path(source.root), list_source(source)[:limit])
+    read = read_files(Path(source.root), list_source(source, trust_code=False)[:limit])
     threads = cpu_count()
     with ThreadPoolExecutor(threads) as pool:
         deque(map_ahead(pool, one, enumerate(read), 4 * threads), maxlen=0)
 
 
-def forward(embedder: Embedder, pictures: int, batch_size: int) -> None:
-    size, channels = embedder.transform.image_size, embedder.transform.channels
-    shape = (batch_size, size, size, channels)
-    pixels = torch.randint(0, 256, shape, dtype=torch.uint8)
-    for start in range(0, pictures, batch_size):
-        rows = list(range(start, min(start + batch_size, pictures)))
-        embedder._forward(rows, [pixels[: len(rows)]])
+def forward(embedder: Embedder, pixels: list[torch.Tensor], batch_size: int) -> None:
+    for start in range(0, len(pixels), batch_size):
+        batch = pixels[start : start + batch_size]
+        embedder._forward(list(range(len(batch))), batch)
 
 
 def throughput(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     embedder = open_model(args.model, weights=args.weights)
     pictures = folder / "pictures"
-    files = list_source(find_source(args.images))[: args.limit]
+    files = list_source(find_source(args.images), trust_code=False)[: args.limit]
     for file in files:
         copy = pictures / file.path
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(args.images / file.path, copy)
     source, batch = find_source(pictures), args.batch_size
+    pixels = [embedder.prepare(pictures / file.path) for file in files]
 
     def build() -> None:
         shutil.rmtree(folder / "index", ignore_errors=True)
@@ -76,7 +74,7 @@ def throughput(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
     ways: dict[str, Callable[[], None]] = {
         "decode": lambda: decode(source, embedder, args.limit),
-        "forward": lambda: forward(embedder, len(files), batch),
+        "forward": lambda: forward(embedder, pixels, batch),
         "build": build,
     }
     best = dict.fromkeys(ways, float("inf"))
