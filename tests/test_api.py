@@ -59,6 +59,11 @@ def test_importing_needs_no_torch():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
+def test_an_index_needs_no_scikit_learn():
+    code = "import sys, ibc_pyg; ibc_pyg.Index; assert 'sklearn' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
 def test_every_public_name_is_there():
     for name in ibc_pyg.__all__:
         assert getattr(ibc_pyg, name) is not None

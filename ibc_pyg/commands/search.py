@@ -94,8 +94,9 @@ def _method(text: str) -> str:
 def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     """Run the command."""
     from ibc_pyg.commands.options.outputs import check_outputs
-    from ibc_pyg.errors import UserError, printable
+    from ibc_pyg.errors import UserError, printable, program
     from ibc_pyg.retrieval.reader import is_index
+    from ibc_pyg.runs.run_folder import RunFolder
 
     fields = data_fields(rest, NAME)
     if arguments.qdrant is not None:
@@ -114,6 +115,11 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
         if given:
             raise UserError(f"{option} goes with --qdrant; give both, or neither")
     indexed = is_index(arguments.index)
+    if not indexed and not RunFolder(arguments.index).config.is_file():
+        raise UserError(
+            f"{printable(arguments.index)} is neither an index nor the folder of a run; build an "
+            f"index: {program()} index build MODEL IMAGES --out INDEX"
+        )
     place = {"indexes" if indexed else "runs": [arguments.index]}
     check_outputs([arguments.json, arguments.html], inputs=arguments.queries, **place)
     if not indexed:

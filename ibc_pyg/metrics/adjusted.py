@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
-from sklearn.metrics import mutual_info_score
 
 Ints = NDArray[np.int64]
 
@@ -24,6 +23,8 @@ def adjusted_mutual_information(labels: NDArray[np.generic], clusters: Ints) -> 
     Returns:
         At most 1, about 0 for chance; 1 if both have one cluster, or both have one per sample.
     """
+    from sklearn.metrics import mutual_info_score  # imported late, as in `clustering`
+
     n = len(labels)
     _, a = np.unique(labels, return_counts=True)
     _, b = np.unique(clusters, return_counts=True)

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -205,7 +205,7 @@ class Index(IndexReader):
         """
         several = [pictures] if isinstance(pictures, str | os.PathLike) else list(pictures)
         with self._writing() as writer:
-            work = self._work(batch_size, progress)
+            work = replace(self._work(batch_size, progress), whole=False)
             self.report = add_pictures(writer, several, label, root, part, work)
             refresh_ann(writer, _console(progress))
         return self.report

@@ -98,6 +98,8 @@ def test_search_with_wrong_input(path, photos, tmp_path, capsys):
     assert "--weights goes with --model" in fails(
         capsys, "search", path, query, "--weights", tmp_path / "w.pth"
     )
+    for place in (tmp_path / "none", photos):
+        assert "neither an index nor the folder of a run" in fails(capsys, "search", place, query)
     (tmp_path / "text.png").write_text("no picture")
     assert "search with another picture" in fails(capsys, "search", path, tmp_path / "text.png")
     for option in (["--vote"], ["--where", "label=a"], ["--min-similarity", "0"], [query]):

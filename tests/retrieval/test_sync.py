@@ -232,6 +232,7 @@ def test_single_files_have_their_class_and_are_not_looked_for_in_their_folder(
 ):
     files = save_pictures(tmp_path / "inbox", 4, first_seed=400)
     assert index.add(files[:2], label="kiwi") == SyncReport(added=2, embedded=2)
+    assert index.complete
     assert {hit.label for hit in index.search(files[:2], k=1)[1]} == {"kiwi"}
     assert index.sync() == SyncReport(unchanged=62)
     files[0].unlink()

@@ -40,12 +40,15 @@ class Work:
         batch_size: Number of pictures in a forward pass.
         console: Console of the progress.
         pace: Distance of two commits.
+        whole: Whether the index is incomplete until the work is done; pictures added by hand are no
+            part of what a build or sync began.
     """
 
     embedder: Callable[[], Embedder]
     batch_size: int
     console: Console
     pace: Pace
+    whole: bool = True
 
 
 @dataclass
@@ -172,8 +175,9 @@ def _fill(
     gone: Counter[int],
     work: Work,
 ) -> SyncReport:
-    with writer.commit() as sql:
-        write_meta(sql, complete=0)
+    if work.whole:
+        with writer.commit() as sql:
+            write_meta(sql, complete=0)
     began = time.monotonic()
     with Progress(len(files), "index", console=work.console) as bar:
 
