@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -390,10 +390,8 @@ class Index(IndexReader):
     def _work(self, batch_size: int, progress: bool | Console) -> Work:
         return Work(self.model, batch_size, _console(progress), self.pace)
 
-    @contextmanager
-    def _writing(self) -> Iterator[StoreWriter]:
-        with store_writer(self.path, self.dim) as writer:
-            yield writer
+    def _writing(self) -> AbstractContextManager[StoreWriter]:
+        return store_writer(self.path, self.dim)
 
 
 def _console(progress: bool | Console) -> Console:
