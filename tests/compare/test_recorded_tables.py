@@ -109,13 +109,18 @@ def best_trials(name):
     }
 
 
-def test_the_further_trials_are_those_of_methods_with_the_highest_rate_drawn():
-    lines = (RESULTS / "omniglot_higher_rates" / "best.md").read_text().splitlines()[2:]
+@pytest.mark.parametrize(
+    ("data", "kind", "edge"),
+    [("omniglot", "higher", max), ("glyphs", "higher", max), ("glyphs", "lower", min)],
+)
+def test_the_further_trials_are_those_of_methods_with_a_rate_at_the_edge(data, kind, edge):
+    name = f"{data}_{kind}_rates"
+    lines = (RESULTS / name / "best.md").read_text().splitlines()[2:]
     shown = {
         cells[0]: cells[1:]
         for cells in ([c.strip() for c in line.strip("|").split("|")] for line in lines)
     }
-    before, further = (best_trials(f"omniglot_{name}") for name in ("baselines", "higher_rates"))
+    before, further = best_trials(f"{data}_baselines"), best_trials(name)
     assert shown == {name: before[name] + further[name] for name in further}
-    highest = max(cells[0] for cells in before.values())
-    assert set(further) == {name for name, cells in before.items() if cells[0] == highest}
+    extreme = edge(cells[0] for cells in before.values())
+    assert set(further) == {name for name, cells in before.items() if cells[0] == extreme}
