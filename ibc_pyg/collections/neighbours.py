@@ -50,13 +50,10 @@ def neighbours(
     k = min(k, len(contents) - 1)
     for start in range(0, len(contents), STEP) if k > 0 else ():
         rows = contents.rows[start : start + STEP]
-        found = index.nearest(np.ascontiguousarray(vectors[rows]), k + 1)
-        # Of equal vectors another one may come first, or the picture itself be cut off.
-        other = found.rows != rows[:, None]  # [Q, k + 1]
-        other[other.all(1), -1] = False
-        places = contents.places(found.rows[other].reshape(len(rows), k), len(vectors))  # [Q, k]
+        found = index.nearest(np.ascontiguousarray(vectors[rows]), k + 1).without(rows)
+        places = contents.places(found.rows, len(vectors))  # [Q, k]
         release(vectors)
-        yield Neighbours(start, places, found.similarities[other].reshape(len(rows), k))
+        yield Neighbours(start, places, found.similarities)
         if done is not None:
             done(start + len(rows))
 

@@ -47,6 +47,17 @@ class NearestRows:
     rows: npt.NDArray[np.int64]
     similarities: npt.NDArray[np.float32]
 
+    def without(self, own: npt.NDArray[np.int64]) -> NearestRows:
+        """Leave row `own[i]` out of list i, `[Q, k] -> [Q, k - 1]`.
+
+        Where more rows are equal than the list is long, it may not be there: then the last is left
+        out.
+        """
+        rest = self.rows != own[:, None]  # [Q, k]
+        rest[:, -1] &= ~rest[:, :-1].all(1)
+        shape = (len(own), self.rows.shape[1] - 1)
+        return NearestRows(self.rows[rest].reshape(shape), self.similarities[rest].reshape(shape))
+
 
 @dataclass(frozen=True)
 class Pairs:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 
 from ibc_pyg.retrieval.ann.engine import Engine
-from ibc_pyg.retrieval.nearest import NearestRows, Pairs, nearest_rows, ordered, unit
+from ibc_pyg.retrieval.nearest import Pairs, nearest_rows, ordered, unit
 from ibc_pyg.retrieval.store.vectors import Vectors
 
 K = 10
@@ -46,7 +46,7 @@ class Recall:
         self._queries = np.ascontiguousarray(vectors[self._own])  # [S, D]
         self._k = min(K, len(chosen) - 1)
         exact = nearest_rows(vectors, self._queries, self._k + 1, self._allowed)
-        self._worst = self._without_own(exact)[:, -1:] - _TIE  # [S, 1]
+        self._worst = exact.without(self._own).similarities[:, -1:] - _TIE  # [S, 1]
         self.sample = len(self._own)
         self.table: dict[int, float] = {}
 
@@ -66,14 +66,6 @@ class Recall:
         order, squares = ordered(self._vectors, self._queries, pairs, self._k)
         good = (1 - squares / 2).numpy() >= self._worst[pairs.query[order].numpy(), 0]
         return float(good.sum() / (self.sample * self._k))
-
-    def _without_own(self, exact: NearestRows) -> npt.NDArray[np.float32]:
-        """Return the scores of the other rows, `[S, k]`."""
-        own = exact.rows == self._own[:, None]  # [S, k + 1]
-        # With more equal rows than k the own one is not among them.
-        own[~own.any(1), -1] = True
-        others: npt.NDArray[np.float32] = exact.similarities[~own].reshape(len(own), self._k)
-        return others
 
 
 def least_effort(recall: Recall, engine: Engine, target: float) -> int:

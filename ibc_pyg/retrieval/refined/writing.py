@@ -71,7 +71,7 @@ class Writing:
             found = self.find(stage[own], k + 1)
         else:
             found = nearest_rows(stage, stage[own], k + 1, self.live)
-        return without_itself(found, own)
+        return found.without(own)
 
     def write_vectors(self, width: int, share: float, refine: Callable[[Rows], Tensor]) -> Vectors:
         """Write the refined vectors of a round, mixed with the unrefined ones.
@@ -154,11 +154,3 @@ class Writing:
         self.paths.append(path)
         self.digests.append(digest.hexdigest())
         return path
-
-
-def without_itself(found: NearestRows, own: Rows) -> NearestRows:
-    """Leave row `own[i]` out of list i, or else its last entry: `[Q, k + 1] -> [Q, k]`."""
-    rest = found.rows != own[:, None]  # [Q, k + 1]
-    rest[:, -1] &= ~rest[:, :-1].all(1)
-    shape = (len(own), found.rows.shape[1] - 1)
-    return NearestRows(found.rows[rest].reshape(shape), found.similarities[rest].reshape(shape))
