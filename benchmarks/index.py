@@ -188,6 +188,7 @@ def main() -> None:
     add_outputs(parser)
     args = parser.parse_args()
     keep_freed_memory()
+    described = machine(torch.device("cpu"))  # before a run sets its own number of threads
     with tempfile.TemporaryDirectory() as folder:
         results = {
             "build": throughput(args, Path(folder)),
@@ -195,7 +196,7 @@ def main() -> None:
         }
     report = {
         "command": "python " + shlex.join(["benchmarks/index.py", *sys.argv[1:]]),
-        "machine": machine(torch.device("cpu")),
+        "machine": described,
         "note": args.note,
         "results": results,
     }
