@@ -15,8 +15,10 @@ import torch
 from _output import add_outputs, write_outputs
 from _training_case import config_of, make_pictures
 
-from ibc_pyg.builders.data import build_data
-from ibc_pyg.data.loading.loader import Loading, eval_loader
+from ibc_pyg.builders.data import Data, build_data
+from ibc_pyg.data.loading.loader import Loading, eval_loader, train_loader
+from ibc_pyg.data.sampling import SamplerSettings, make_sampler
+from ibc_pyg.data.transforms import transform_preset
 from ibc_pyg.metrics import clustering_metrics, retrieval_metrics
 
 
@@ -33,7 +35,27 @@ def loading(args: argparse.Namespace) -> list[dict[str, Any]]:
             count = sum(len(batch) for batch in loader)
             seconds = time.perf_counter() - start
             rows.append({"case": f"{workers} workers", "images_per_s": count / seconds})
+        for workers in args.workers:
+            for name in ("scale_on_device", "decode_on_device"):
+                rows.append(training(data, name, workers, args.device))
     return rows
+
+
+def training(data: Data, name: str, workers: int, device: str) -> dict[str, Any]:
+    """Training batches of a transform that leaves work to the device."""
+    transform = transform_preset("imagenet", **{name: True})
+    table = data.train_table
+    sampler = make_sampler("walk", table.labels, SamplerSettings(9, 6, seed=0))
+    loader = train_loader(table, sampler, transform, Loading(workers, device), seed=0)
+    list(loader)
+    if device == "cuda":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    count = sum(len(batch) for batch in loader)
+    if device == "cuda":
+        torch.cuda.synchronize()
+    speed = count / (time.perf_counter() - start)
+    return {"case": f"{workers} workers, {name}", "images_per_s": speed}
 
 
 def points(count: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -15,6 +15,7 @@ from ibc_pyg.config import Config, DataConfig
 from ibc_pyg.console import Progress
 from ibc_pyg.data.images.cache import ImageCache, open_cache
 from ibc_pyg.data.images.cache_dir import default_cache_dir
+from ibc_pyg.data.images.decode import decodes_on_devices
 from ibc_pyg.data.images.sources import OnError
 from ibc_pyg.data.loading.loader import Loading, suggested_workers
 from ibc_pyg.data.registry import load_table
@@ -152,12 +153,32 @@ def _recorded_images(config: DataConfig, record: SplitRecord) -> ImageTable:
 
 def _data(config: DataConfig, table: ImageTable, splits: Splits, console: Console | None) -> Data:
     transform = build_transform(config)
+    if transform.decodes_on_device:
+        _check_decoding(config, table)
     cache = _cache(config, table, transform, console)
     workers = config.workers
     if workers is None:
         processes = Launch.from_environment().local_size
         workers = suggested_workers(table, cached=cache is not None, processes=processes)
     return Data(table, splits, transform, cache, workers, config.on_error)
+
+
+def _check_decoding(config: DataConfig, table: ImageTable) -> None:
+    """Check that files are decoded on the device; raise ConfigError."""
+    name = "data.transform_args.decode_on_device"
+    if not decodes_on_devices():
+        raise ConfigError(
+            f"{name}: this version of torchvision decodes no JPEG files; set it to false"
+        )
+    if table.images is not None:
+        raise ConfigError(f"{name}: the images of {table.name} are in memory; set it to false")
+    if config.cache:
+        raise ConfigError(f"{name}: the cache holds decoded images; set data.cache to false")
+    if config.on_error == "skip":
+        raise ConfigError(
+            f"{name}: an image cannot be replaced once its batch is on the device; set "
+            "data.on_error to stop"
+        )
 
 
 def _cache(

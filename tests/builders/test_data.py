@@ -5,6 +5,7 @@ import torch
 from PIL import Image
 
 from ibc_pyg.builders.data import build_data, recorded_data
+from ibc_pyg.errors import ConfigError
 from ibc_pyg.runs.split_record import read_split, record_of, write_split
 from tests.helpers.folder_run import folder_config
 
@@ -59,3 +60,17 @@ def test_batches_are_in_the_memory_format_that_is_set(root, last):
     (batch,) = eval_loader(data.table, data.splits.train, data.transform, 4, loading)
     layout = torch.channels_last if last else torch.contiguous_format
     assert batch.images.is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize(
+    ("fields", "advice"),
+    [
+        (["--data.cache", "true"], "set data.cache to false"),
+        (["--data.on_error", "skip"], "set data.on_error to stop"),
+    ],
+)
+def test_decoding_on_the_device_is_refused_where_it_cannot_be_done(root, fields, advice):
+    later = ["--data.transform_args", "{decode_on_device: true, image_size: 8, resize: 8}"]
+    assert build_data(folder_config(root, *later)).transform.decodes_on_device
+    with pytest.raises(ConfigError, match=f"decode_on_device: .*{advice}"):
+        build_data(folder_config(root, *later, *fields))

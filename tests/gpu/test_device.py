@@ -1,5 +1,6 @@
 """What only a GPU can show; `make gpu` runs it."""
 
+import io
 import json
 import os
 import subprocess
@@ -8,10 +9,13 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional as F
 
+from ibc_pyg.data.images.decode import decode_jpegs
 from ibc_pyg.data.loading.loader import train_loader
 from ibc_pyg.data.transforms import transform_preset
+from ibc_pyg.data.transforms.base import image_sizes
 from ibc_pyg.losses.factory import make_loss
 from ibc_pyg.losses.metric_learning import loss_names
 from ibc_pyg.losses.term import TermInput
@@ -28,7 +32,6 @@ pytestmark = [
 ]
 
 TOLERANCE = {"32-true": 1e-4, "tf32": 1e-2, "bf16-mixed": 3e-2, "16-mixed": 3e-2}
-LAYERS = ["IntraBatchConv", "GATConv", "GATv2Conv", "TransformerConv", "SAGEConv"]
 GRAPHS = {"complete": "{}", "knn": "{k: 5}"}
 
 
@@ -163,7 +166,8 @@ def test_crops_are_scaled_as_on_the_cpu_under_tf32():
         for size in [(375, 500), (300, 400), (80, 90)] * 4
     ]
     draws = np.random.default_rng(0).random((len(images), made.num_draws))
-    crops, sizes = made.crops(images, draws)
+    boxes = made.boxes(image_sizes(images), draws)
+    crops, sizes = made.crops(images, boxes), torch.from_numpy(boxes[:, 2:])
     expected = made.scale_crops(crops, sizes, draws)
     torch.set_float32_matmul_precision("high")
     try:
@@ -171,6 +175,19 @@ def test_crops_are_scaled_as_on_the_cpu_under_tf32():
     finally:
         torch.set_float32_matmul_precision("highest")
     assert (found.int() - expected.int()).abs().max() <= 1
+
+
+def test_jpegs_are_decoded_nearly_as_on_the_cpu():
+    y, x = np.mgrid[:375, :500]
+    smooth = np.stack([y * 255 // 375, x * 255 // 500, (x + y) * 255 // 875], -1).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(smooth).save(buffer, "JPEG", quality=90)
+    data = torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
+    (expected,) = decode_jpegs([data], torch.device("cpu"))
+    (found,) = decode_jpegs([data], torch.device("cuda"))
+    assert found.is_cuda
+    assert found.shape == expected.shape
+    assert (found.cpu().int() - expected.int()).abs().max() <= 4
 
 
 @pytest.mark.parametrize("name", ["Adam", "AdamW", "SGD"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -53,13 +54,22 @@ def decode_image(path: Path | str, *, shrink_to: int | None = None) -> Tensor:
         DatasetError: If the file cannot be read, is empty, truncated or not an image, has more
             than `MAX_PIXELS` pixels, or is longer than `MAX_RATIO` times its width; names the file.
     """
-    path = Path(path)
+    return decode_content(path, read_content(path), shrink_to=shrink_to)
+
+
+def read_content(path: Path | str) -> bytes:
+    """Return the bytes of an image file; raise DatasetError if it cannot be read or is empty."""
     try:
-        data = read_bounded(path, MAX_BYTES)
+        data = read_bounded(Path(path), MAX_BYTES)
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({reason(error)}); {_ADVICE}") from None
     if not data:
         raise DatasetError(f"{path}: the file is empty (0 bytes); {_ADVICE}")
+    return data
+
+
+def decode_content(path: Path | str, data: bytes, *, shrink_to: int | None = None) -> Tensor:
+    """Decode the bytes `data` of the file `path`; see `decode_image`."""
     try:
         return decode_bytes(data, shrink_to=shrink_to)
     except UndecodableError as error:
@@ -89,6 +99,28 @@ def decode_bytes(data: bytes, *, shrink_to: int | None = None) -> Tensor:
         # Pillow supports more variants, and its messages about damaged files are better.
         return decode_with_pillow(data, shrink_to=shrink_to)
     return upright(pixels, jpeg_orientation(data))
+
+
+def decodes_on_devices() -> bool:
+    """Whether this version of torchvision decodes JPEG files, on a GPU or on the CPU."""
+    return decode_jpeg is not None
+
+
+def decode_jpegs(buffers: Sequence[Tensor], device: torch.device) -> list[Tensor]:
+    """Decode JPEG files to RGB on a device.
+
+    Args:
+        buffers: Bytes of each file, uint8 `[bytes]` on the CPU.
+        device: A GPU, which decodes by nvJPEG (https://docs.nvidia.com/cuda/nvjpeg), or the CPU.
+
+    Returns:
+        Pixels of each file, uint8 `[3, H, W]` on `device`.
+
+    Raises:
+        RuntimeError: If one of them cannot be decoded.
+    """
+    pixels: list[Tensor] = decode_jpeg(list(buffers), mode=ImageReadMode.RGB, device=device)
+    return pixels
 
 
 def decode_with_pillow(data: bytes, *, shrink_to: int | None = None) -> Tensor:

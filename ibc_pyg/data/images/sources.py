@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ibc_pyg.data.images.decode import decode_image
+from ibc_pyg.data.images.encoded import EncodedImage, read_encoded
 from ibc_pyg.data.table import ImageTable, Rows
 from ibc_pyg.data.transforms.base import Images
 
@@ -23,8 +24,8 @@ class ImageSource(ABC):
     """Images of a table, read by row."""
 
     @abstractmethod
-    def read(self, row: int) -> Tensor:
-        """Return one image, uint8 `[C, H, W]`.
+    def read(self, row: int) -> Tensor | EncodedImage:
+        """Return one image, uint8 `[C, H, W]`, or its file if it is to be decoded later.
 
         Raises:
             DatasetError: If it cannot be read; names the file.
@@ -62,20 +63,27 @@ class FileSource(ImageSource):
     Args:
         table: The image files.
         shrink_to: Decode large JPEGs at a smaller size; see `decode_image`.
+        encoded: Leave JPEG files to be decoded later; see `read_encoded`.
     """
 
-    def __init__(self, table: ImageTable, *, shrink_to: int | None = None) -> None:
+    def __init__(
+        self, table: ImageTable, *, shrink_to: int | None = None, encoded: bool = False
+    ) -> None:
         self._paths = table.paths
         self._root = table.root or Path()
         self._shrink_to = shrink_to
+        self._encoded = encoded
 
-    def read(self, row: int) -> Tensor:
-        """Return one image, uint8 `[3, H, W]`.
+    def read(self, row: int) -> Tensor | EncodedImage:
+        """Return one image, uint8 `[3, H, W]`, or its file.
 
         Raises:
             DatasetError: If it cannot be read; names the file.
         """
-        return decode_image(self._root / self._paths[row], shrink_to=self._shrink_to)
+        path = self._root / self._paths[row]
+        if self._encoded:
+            return read_encoded(path)
+        return decode_image(path, shrink_to=self._shrink_to)
 
 
 def open_source(table: ImageTable, *, shrink_to: int | None = None) -> ImageSource:

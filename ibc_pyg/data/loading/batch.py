@@ -9,6 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ibc_pyg.data.images.encoded import EncodedCrops
+
 
 @dataclass(frozen=True)
 class Skipped:
@@ -65,6 +67,7 @@ class Pixels:
         skipped: Images that could not be read.
         first: Index of the first image in the global batch.
         sizes: Heights and widths of crops that are not scaled yet, int64 `[B, 2]`.
+        encoded: Crops that are not decoded yet; their `pixels` are not set.
     """
 
     pixels: Tensor
@@ -74,6 +77,7 @@ class Pixels:
     skipped: tuple[Skipped, ...] = ()
     first: int = 0
     sizes: Tensor | None = None
+    encoded: EncodedCrops | None = None
 
     def pin_memory(self, device: object = None) -> Pixels:
         """Return the batch in page-locked memory; `DataLoader` calls this."""

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ibc_pyg.data.images.encoded import EncodedCrops, EncodedImage
 from ibc_pyg.data.images.sources import ImageSource, OnError
 from ibc_pyg.data.loading.batch import Pixels, ReadFailure, Skipped
 from ibc_pyg.data.table import Rows
-from ibc_pyg.data.transforms.base import Draws, Images, Transform
+from ibc_pyg.data.transforms.base import Draws, Images, Transform, image_sizes
 from ibc_pyg.data.transforms.batched_resize import padded
 from ibc_pyg.errors import DatasetError, UserError
 
@@ -94,17 +95,19 @@ class BatchDataset(Dataset["Pixels | ReadFailure"]):
         if key.epoch is not None:
             rng = np.random.default_rng([_STREAM, self.seed, key.epoch, key.step])
             draws = rng.random((key.batch_size, self.transform.num_draws))
-        parts, sizes = list[Tensor](), list[Tensor]()
+        parts, sizes, encoded = list[Tensor](), list[Tensor](), list[EncodedCrops]()
         rows, skipped = list[int](), list[Skipped]()
         for images, of_part in self._read(key, skipped):
             first = key.first + len(rows)
             own = None if draws is None else draws[first : first + len(of_part)]
             if own is not None and self.transform.crops_only:
-                crops, of_crops = self.transform.crops(images, own)  # [b, h, w, C], [b, 2]
-                parts.append(crops)
-                sizes.append(of_crops)
+                boxes = self.transform.boxes(image_sizes(images), own)
+                sizes.append(torch.from_numpy(boxes[:, 2:]))  # [b, 2]
+                if (files := EncodedCrops.of(images, boxes, len(rows))) is not None:
+                    encoded.append(files)
+                parts.append(self.transform.crops(_decoded(images), boxes))  # [b, h, w, C]
             else:
-                parts.append(self._transformed(images, own))  # [b, S, S, C]
+                parts.append(self._transformed(_decoded(images), own))  # [b, S, S, C]
             rows += of_part
         pixels = parts[0] if len(parts) == 1 else padded(parts or [self._transformed([], None)])
         found = np.array(rows, dtype=np.int64)
@@ -117,6 +120,7 @@ class BatchDataset(Dataset["Pixels | ReadFailure"]):
             tuple(skipped),
             key.first,
             torch.cat(sizes) if sizes else None,
+            EncodedCrops.joined(encoded),
         )
 
     def _transformed(self, images: Images, draws: Draws | None) -> Tensor:
@@ -124,12 +128,14 @@ class BatchDataset(Dataset["Pixels | ReadFailure"]):
             return self.transform.fit(images)  # [b, S, S, C]
         return self.transform.pixels(images, draws)  # [b, S, S, C]
 
-    def _read(self, key: BatchKey, skipped: list[Skipped]) -> Iterator[tuple[Images, list[int]]]:
+    def _read(
+        self, key: BatchKey, skipped: list[Skipped]
+    ) -> Iterator[tuple[Sequence[Tensor | EncodedImage] | Tensor, list[int]]]:
         """Yield the images and rows of a batch, in parts that bound what is held at full size."""
         if (whole := self.source.read_all(key.rows)) is not None:
             yield whole, key.rows.tolist()
             return
-        images, rows, held = list[Tensor](), list[int](), 0
+        images, rows, held = list[Tensor | EncodedImage](), list[int](), 0
         for row in key.rows.tolist():
             for candidate in self._candidates(row, replace=key.epoch is not None):
                 try:
@@ -163,3 +169,13 @@ class BatchDataset(Dataset["Pixels | ReadFailure"]):
             return [row]
         own = np.flatnonzero(self.labels == self.labels[row])
         return [int(r) for r in np.roll(own, -int(np.searchsorted(own, row)))]
+
+
+def _decoded(images: Sequence[Tensor | EncodedImage] | Tensor) -> Images:
+    """Return the images, with one of no pixels in the place of each that is not decoded."""
+    if isinstance(images, Tensor):
+        return images
+    return [
+        torch.empty(3, 0, 0, dtype=torch.uint8) if isinstance(image, EncodedImage) else image
+        for image in images
+    ]

@@ -9,17 +9,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ibc_pyg.data.images.cache import ImageCache
 from ibc_pyg.data.images.cpu_count import cpu_count
-from ibc_pyg.data.images.sources import ImageSource, OnError, open_source
+from ibc_pyg.data.images.encoded import EncodedCrops
+from ibc_pyg.data.images.sources import FileSource, ImageSource, OnError, open_source
 from ibc_pyg.data.loading.batch import Batch, Pixels, ReadFailure
 from ibc_pyg.data.loading.batch_keys import EvalKeys, TrainKeys
 from ibc_pyg.data.loading.dataset import BatchDataset
 from ibc_pyg.data.sampling import PKSampler
 from ibc_pyg.data.table import ImageTable, Rows
 from ibc_pyg.data.transforms.base import Transform
+from ibc_pyg.data.transforms.batched_resize import padded
+from ibc_pyg.data.transforms.pixels import as_channels
 from ibc_pyg.errors import DatasetError, RunError
 
 _logger = logging.getLogger(__name__)
@@ -122,11 +126,21 @@ class Loader:
         else:
             if batch.sizes is not None:
                 own = batch.draws[batch.first : batch.first + len(pixels)]
+                if batch.encoded is not None:
+                    pixels = self._decode(pixels, batch.encoded)  # [B, H, W, C]
                 pixels = self.transform.scale_crops(pixels, batch.sizes, own)  # [B, S, S, C]
             images = self.transform.finish(pixels, batch.draws, batch.first)  # [B, C, S, S]
         if not self.channels_last:
             images = images.contiguous()
         return Batch(images, labels, batch.rows, batch.skipped)
+
+    def _decode(self, pixels: Tensor, encoded: EncodedCrops) -> Tensor:
+        """Put the crops that are decoded on the device among those of the workers."""
+        parts = list(torch.split(pixels, 1))  # B of [1, H, W, C]
+        for place, crop in zip(encoded.places, encoded.crops(pixels.device), strict=True):
+            crop = as_channels(crop, self.transform.channels)
+            parts[place] = crop.permute(1, 2, 0).unsqueeze(0)  # [1, h, w, C]
+        return padded(parts)
 
 
 class TrainLoader(Loader):
@@ -166,8 +180,9 @@ def train_loader(
         seed: Seed of the augmentation, >= 0.
     """
     loading = loading or Loading()
+    decoded_later = transform.decodes_on_device and table.images is None
     dataset = BatchDataset(
-        loading.source(table, transform),
+        FileSource(table, encoded=True) if decoded_later else loading.source(table, transform),
         table.labels,
         transform,
         seed=seed,

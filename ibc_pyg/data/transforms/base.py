@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
+from ibc_pyg.data.transforms.batched_resize import padded
 from ibc_pyg.data.transforms.pixels import as_channels, normalised, resize_shorter
 from ibc_pyg.errors import ConfigError
 
@@ -19,6 +21,8 @@ Images = Tensor | Sequence[Tensor]
 """uint8 `[B, C, H, W]`, or B images uint8 `[C, H, W]` of any sizes; C is 1 or 3."""
 
 Draws = npt.NDArray[np.float64]
+
+Boxes = npt.NDArray[np.int64]
 
 MAX_RESIZE = 4096
 """Most pixels of the shorter side of an image that is transformed."""
@@ -97,25 +101,40 @@ class Transform(ABC):
         """Whether workers only crop training images, and `scale_crops` makes them of one size."""
         return False
 
-    def crops(self, images: Images, draws: Draws) -> tuple[Tensor, Tensor]:
-        """Crop images in a worker process, in place of `pixels`.
+    @property
+    def decodes_on_device(self) -> bool:
+        """Whether JPEG files of training images are decoded on the device of the batches."""
+        return False
+
+    def boxes(self, sizes: npt.NDArray[np.int64], draws: Draws) -> Boxes:
+        """Draw the box to cut from each image, if `crops_only`.
 
         Args:
-            images: B images.
+            sizes: Height and width of each image, int64 `[B, 2]`.
             draws: As for `pixels`.
 
         Returns:
-            uint8 `[B, H, W, channels]` with zeros beyond each crop, and their heights and widths,
-            int64 `[B, 2]`.
+            Top, left, height, width, int64 `[B, 4]`.
         """
         raise NotImplementedError
+
+    def crops(self, images: Images, boxes: Boxes) -> Tensor:
+        """Cut boxes from images, uint8 `[B, H, W, channels]` with zeros beyond each crop."""
+        return padded(
+            [
+                as_channels(image[:, top : top + height, left : left + width], self.channels)
+                .permute(1, 2, 0)
+                .unsqueeze(0)  # [1, h, w, channels]
+                for image, (top, left, height, width) in zip(images, boxes.tolist(), strict=True)
+            ]
+        )
 
     def scale_crops(self, crops: Tensor, sizes: Tensor, draws: Draws) -> Tensor:
         """Make crops of one size, on their device.
 
         Args:
             crops: Result of `crops`.
-            sizes: Its sizes, on the CPU.
+            sizes: Heights and widths of the crops, int64 `[B, 2]` on the CPU.
             draws: The same numbers.
 
         Returns:
@@ -140,7 +159,9 @@ class Transform(ABC):
     def augment(self, images: Images, draws: Draws) -> Tensor:
         """Augment images by the given random numbers: `pixels`, then `finish`."""
         if self.crops_only:
-            return self.finish(self.scale_crops(*self.crops(images, draws), draws), draws)
+            boxes = self.boxes(image_sizes(images), draws)
+            sizes = torch.from_numpy(boxes[:, 2:])  # [B, 2]
+            return self.finish(self.scale_crops(self.crops(images, boxes), sizes, draws), draws)
         return self.finish(self.pixels(images, draws), draws)
 
     def train(self, images: Images, rng: np.random.Generator) -> Tensor:
@@ -173,3 +194,8 @@ class Transform(ABC):
         images = resize_shorter(as_channels(images, self.channels), self.resize)
         centre: Tensor = F.center_crop(images, [self.image_size, self.image_size])
         return centre.permute(0, 2, 3, 1)  # [B, S, S, channels]
+
+
+def image_sizes(images: Iterable[Any]) -> npt.NDArray[np.int64]:
+    """Return height and width of each image, int64 `[B, 2]`."""
+    return np.array([image.shape[-2:] for image in images], dtype=np.int64).reshape(-1, 2)

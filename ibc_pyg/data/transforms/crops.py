@@ -7,12 +7,10 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from ibc_pyg.data.transforms.base import Draws
+from ibc_pyg.data.transforms.base import Boxes, Draws
 
 ATTEMPTS = 10
 """Shapes tried for a crop; if none fits, the largest central box of the ratio is taken."""
-
-Boxes = npt.NDArray[np.int64]
 
 
 def random_resized_crops(

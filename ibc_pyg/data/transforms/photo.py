@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ibc_pyg.data.transforms.base import Draws, Images, Transform
-from ibc_pyg.data.transforms.batched_resize import padded, resize_crops
+from ibc_pyg.data.transforms.base import Boxes, Draws, Images, Transform, image_sizes
+from ibc_pyg.data.transforms.batched_resize import resize_crops
 from ibc_pyg.data.transforms.colour import Colour
-from ibc_pyg.data.transforms.crops import ATTEMPTS, Boxes, erasing_boxes, random_resized_crops
+from ibc_pyg.data.transforms.crops import ATTEMPTS, erasing_boxes, random_resized_crops
 from ibc_pyg.data.transforms.pixels import as_channels, constants, resize, sent
 from ibc_pyg.errors import ConfigError
 
@@ -34,6 +35,7 @@ class PhotoTransform(Transform):
         colour: Colour jitter and RandAugment.
         scale_on_device: Scale and mirror training crops on the device of the batches, not in the
             worker processes; grey levels differ by at most 1. Not with `colour`.
+        decode_on_device: Also decode JPEG files of training images there, on a GPU by nvJPEG.
     """
 
     image_size: int = 227
@@ -49,6 +51,7 @@ class PhotoTransform(Transform):
     erase_value: tuple[float, float, float] = (0.0, 0.0, 0.0)
     colour: Colour = field(default_factory=Colour)
     scale_on_device: bool = False
+    decode_on_device: bool = False
 
     def __post_init__(self) -> None:
         """Check ranges.
@@ -57,11 +60,12 @@ class PhotoTransform(Transform):
             ConfigError: If a value is out of range.
         """
         super().__post_init__()
-        if self.scale_on_device and self.colour.active:
-            raise ConfigError(
-                "data.transform_args.scale_on_device: changes of colour need scaled images in the "
-                "worker processes; set it to false, or omit the changes of colour"
-            )
+        for name in ("scale_on_device", "decode_on_device"):
+            if getattr(self, name) and self.colour.active:
+                raise ConfigError(
+                    f"data.transform_args.{name}: changes of colour need scaled images in the "
+                    "worker processes; set it to false, or omit the changes of colour"
+                )
         for name in ("flip", "erase_probability"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(
@@ -84,7 +88,7 @@ class PhotoTransform(Transform):
     def pixels(self, images: Images, draws: Draws) -> Tensor:
         """Crop, scale, flip and change colours, uint8 `[B, S, S, channels]`."""
         _, flip, _, colour = self._split(draws)
-        boxes = self._boxes(images, draws).tolist()
+        boxes = self.boxes(image_sizes(images), draws).tolist()
         mirrored = (flip[:, 0] < self.flip).tolist()
         S = self.image_size
         # Channels-last order from the decoder to the network avoids reordering pixels.
@@ -103,18 +107,16 @@ class PhotoTransform(Transform):
     @property
     def crops_only(self) -> bool:
         """Whether workers only crop training images."""
-        return self.scale_on_device
+        return self.scale_on_device or self.decode_on_device
 
-    def crops(self, images: Images, draws: Draws) -> tuple[Tensor, Tensor]:
-        """Crop, uint8 `[B, H, W, channels]` with zeros beyond each crop, and sizes `[B, 2]`."""
-        parts = [
-            as_channels(
-                images[i][:, top : top + height, left : left + width], self.channels
-            ).permute(1, 2, 0)[None]  # [1, h, w, channels]
-            for i, (top, left, height, width) in enumerate(self._boxes(images, draws).tolist())
-        ]
-        sizes = torch.tensor([part.shape[1:3] for part in parts], dtype=torch.int64)  # [B, 2]
-        return padded(parts), sizes
+    @property
+    def decodes_on_device(self) -> bool:
+        """Whether JPEG files of training images are decoded on the device of the batches."""
+        return self.decode_on_device
+
+    def boxes(self, sizes: npt.NDArray[np.int64], draws: Draws) -> Boxes:
+        """Draw the boxes of the random resized crop, int64 `[B, 4]`."""
+        return random_resized_crops(sizes, self._split(draws)[0], self.crop_scale, self.crop_ratio)
 
     def scale_crops(self, crops: Tensor, sizes: Tensor, draws: Draws) -> Tensor:
         """Scale and mirror crops, uint8 `[B, S, S, channels]`."""
@@ -136,11 +138,6 @@ class PhotoTransform(Transform):
             top, left, height, width = boxes[i].tolist()
             images[i, :, top : top + height, left : left + width] = value
         return images
-
-    def _boxes(self, images: Images, draws: Draws) -> Boxes:
-        sizes = np.array([image.shape[-2:] for image in images], dtype=np.int64).reshape(-1, 2)
-        crop = self._split(draws)[0]
-        return random_resized_crops(sizes, crop, self.crop_scale, self.crop_ratio)
 
     def _split(self, draws: Draws) -> list[Draws]:
         """Return the random numbers of crop, flip, erasing and colour."""

@@ -75,6 +75,7 @@ def test_the_loader_scales_the_crops_of_workers(tmp_path, workers):
         assert (plain.images - scaled.images).abs().max() < 1.001 / 255 / 0.224
 
 
-def test_changes_of_colour_are_refused():
-    with pytest.raises(ConfigError, match=r"transform_args\.scale_on_device: changes of colour"):
-        transform_preset("imagenet_strong", scale_on_device=True)
+@pytest.mark.parametrize("name", ["scale_on_device", "decode_on_device"])
+def test_changes_of_colour_are_refused(name):
+    with pytest.raises(ConfigError, match=rf"transform_args\.{name}: changes of colour"):
+        transform_preset("imagenet_strong", **{name: True})

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from ibc_pyg.config.yaml_file import parse_config
 from ibc_pyg.data.transforms import small, transform_preset
+from ibc_pyg.data.transforms.base import image_sizes
 from ibc_pyg.evaluation import scores as score_module
 from ibc_pyg.losses.factory import make_loss
 from ibc_pyg.losses.term import TermInput
@@ -90,7 +91,8 @@ def crops():
         for size in ((50, 70), (33, 35), (20, 90))
     ]
     draws = np.random.default_rng(0).random((3, made.num_draws))
-    cut, sizes = made.crops(images, draws)
+    boxes = made.boxes(image_sizes(images), draws)
+    cut, sizes = made.crops(images, boxes), torch.from_numpy(boxes[:, 2:])
     expected = made.augment(images, draws)
     with emu.EmuMode():
         there = cut.to("cuda")
