@@ -12,6 +12,7 @@ from ibc_pyg.retrieval.store.vectors import Vectors
 
 K = 10
 SAMPLE = 1000
+_Z = 1.96  # of the 95 % interval
 _TIE = 1e-6
 """Difference of cosines below which two rows are equally good."""
 
@@ -31,6 +32,7 @@ class Recall:
     Attributes:
         sample: Number of queries.
         table: Recall of each effort that was measured.
+        errors: Standard error of each, over the queries.
     """
 
     def __init__(
@@ -49,31 +51,44 @@ class Recall:
         self._worst = exact.without(self._own).similarities[:, -1:] - _TIE  # [S, 1]
         self.sample = len(self._own)
         self.table: dict[int, float] = {}
+        self.errors: dict[int, float] = {}
 
     def __call__(self, effort: int) -> float:
         """Return the recall of an effort, in [0, 1]."""
         if effort not in self.table:
-            self.table[effort] = self._measure(effort)
+            found = self._measure(effort)  # [S]
+            self.table[effort] = float(found.mean())
+            self.errors[effort] = float(found.std() / len(found) ** 0.5)
         return self.table[effort]
 
-    def _measure(self, effort: int) -> float:
+    def at_least(self, effort: int) -> float:
+        """Return the lower end of the 95 % interval of the recall of an effort."""
+        return self(effort) - _Z * self.errors[effort]
+
+    def _measure(self, effort: int) -> npt.NDArray[np.float64]:
+        """Return the recall of each query, `[S]`."""
         if self._k < 1:
-            return 1.0
+            return np.ones(self.sample)
         number = 2 * (self._k + 1) + 16
         rows = self._engine.search(unit(self._queries).numpy(), number, effort, self._allowed)
         query, column = np.nonzero((rows >= 0) & (rows != self._own[:, None]))
         pairs = Pairs(torch.from_numpy(query), torch.from_numpy(rows[query, column]))
         order, squares = ordered(self._vectors, self._queries, pairs, self._k)
-        good = (1 - squares / 2).numpy() >= self._worst[pairs.query[order].numpy(), 0]
-        return float(good.sum() / (self.sample * self._k))
+        query = pairs.query[order].numpy()
+        good = (1 - squares / 2).numpy() >= self._worst[query, 0]
+        return np.bincount(query[good], minlength=self.sample) / self._k
 
 
 def least_effort(recall: Recall, engine: Engine, target: float) -> int:
-    """Return the least effort whose recall reaches a target, or the greatest there is."""
+    """Return the least effort whose recall reaches a target, or the greatest there is.
+
+    The lower end of the interval has to reach it: the least effort whose mean does would miss the
+    target for every other set of queries.
+    """
     low, high = engine.least - 1, engine.least
-    while recall(high) < target and high < engine.most:
+    while recall.at_least(high) < target and high < engine.most:
         low, high = high, min(engine.most, 2 * high)
     while high - low > max(1, high // 16):
         middle = (low + high) // 2
-        low, high = (low, middle) if recall(middle) >= target else (middle, high)
+        low, high = (low, middle) if recall.at_least(middle) >= target else (middle, high)
     return high
