@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -122,15 +124,18 @@ class Stages:
         self._began = time.perf_counter()
 
 
+def prepare(args: argparse.Namespace, path: Path) -> None:
+    """Write the index and build its approximate search."""
+    with make_index(path, vectors_of(args.rows, args.dim, args.copies)) as index:
+        index.rebuild("ivf", 0.9)
+
+
 def duplicates(args: argparse.Namespace, folder: Path, stages: Stages) -> None:
-    x = vectors_of(args.rows, args.dim, args.copies)
+    # In a process of its own, whose memory is none of the command's.
+    subprocess.run([sys.executable, *sys.argv, "--prepare", str(folder / "index")], check=True)
     copies = round(args.rows * args.copies)
-    stages.done("(descriptors drawn)")
-    index = make_index(folder / "index", x)
-    del x
-    stages.done("(index written)")
-    index.rebuild("ivf", 0.9)
-    stages.done("(approximate search built)")
+    stages.done("(index built)")
+    index = Index.open(folder / "index")
     contents = Contents.of(index)
     stages.done("catalogue read")
     small = drawn_pictures(contents, copies)
@@ -182,9 +187,13 @@ def main() -> None:
     parser.add_argument("--part", type=float, default=1.0)
     parser.add_argument("--groups", type=int, help="measure k-means instead of duplicates")
     parser.add_argument("--iterations", type=int, default=100)
+    parser.add_argument("--prepare", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--work", type=Path, help="folder for the index (default: temporary)")
     add_outputs(parser)
     args = parser.parse_args()
+    if args.prepare:
+        prepare(args, args.prepare)
+        return
     stages = Stages()
     with tempfile.TemporaryDirectory(dir=args.work) as folder:
         if args.groups:
