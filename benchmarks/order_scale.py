@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ import torch
 from _output import add_outputs, write_outputs
 from _timing import _reset_peak, _status, machine
 
-from ibc_pyg.collections.contents import Contents
+from ibc_pyg.collections.contents import Contents, Rows
 from ibc_pyg.collections.duplicates.candidates import by_hash, by_neighbours, unique_pairs
 from ibc_pyg.collections.duplicates.groups import complete_groups
 from ibc_pyg.collections.duplicates.judge import THRESHOLD, Judge
@@ -130,6 +131,16 @@ def prepare(args: argparse.Namespace, path: Path) -> None:
         index.rebuild("ivf", 0.9)
 
 
+def nearest(index: Index, contents: Contents, part: float) -> Iterator[tuple[Rows, Rows]]:
+    """Yield places and those of their neighbours, for the first part of the contents."""
+    vectors, number = index.vectors, round(part * len(contents))
+    for start in range(0, number, STEP):
+        own = np.arange(start, min(start + STEP, number))
+        found = index.nearest(np.ascontiguousarray(vectors[contents.rows[own]]), 17)
+        release(vectors)
+        yield own, contents.places(found.rows, len(vectors))
+
+
 def duplicates(args: argparse.Namespace, folder: Path, stages: Stages) -> None:
     # In a process of its own, whose memory is none of the command's.
     subprocess.run([sys.executable, *sys.argv, "--prepare", str(folder / "index")], check=True)
@@ -140,15 +151,7 @@ def duplicates(args: argparse.Namespace, folder: Path, stages: Stages) -> None:
     stages.done("catalogue read")
     small = drawn_pictures(contents, copies)
     stages.done("(small pictures drawn)")
-    vectors = index.vectors
-    number = round(args.part * len(contents))
-    lists = []
-    for start in range(0, number, STEP):
-        own = np.arange(start, min(start + STEP, number))
-        found = index.nearest(np.ascontiguousarray(vectors[contents.rows[own]]), 17)
-        release(vectors)
-        lists.append((own, contents.places(found.rows, len(vectors))))
-    near = list(by_neighbours(lists, small, mirrored=True))
+    near = list(by_neighbours(nearest(index, contents, args.part), small, mirrored=True))
     stages.done("neighbours by descriptor", args.part)
     parts = list(by_hash(small, mirrored=True))
     stages.done("neighbours by hash")
