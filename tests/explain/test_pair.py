@@ -79,6 +79,12 @@ def test_average_pooling_has_the_closed_form(pictures):
             assert np.allclose(found.maps[own], expected.numpy(), atol=1e-9)
 
 
+def test_the_division_does_not_depend_on_how_alike_the_pictures_are(pictures):
+    for pooling, exact in (("avg", True), ("max", False), ("gem", False)):
+        embedder = embedder_of("conv4", f"{{width: 8, pooling: {pooling}}}")
+        assert explain_pair(embedder, pictures[0], pictures[0]).exact == exact
+
+
 def test_a_covered_part_of_a_transformer_counts_where_it_matters(pictures):
     embedder = embedder_of("timm:vit_tiny_patch16_224", "{img_size: 32}")
     found = explain_pair(embedder, pictures[0], pictures[0])
