@@ -84,7 +84,10 @@ def _add_errors(app: FastAPI) -> None:
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         place = " ".join(str(word) for word in first["loc"][1:]) or "the body"
-        return _answer(RefusedError(422, f"{place}: {first['msg']}"))
+        sentence = f"{place}: {first['msg']}"
+        if first["type"] == "model_attributes_type":
+            sentence = "the body must be a JSON object, sent with Content-Type: application/json"
+        return _answer(RefusedError(422, sentence))
 
     @app.exception_handler(HTTPException)
     async def other(request: Request, error: HTTPException) -> JSONResponse:

@@ -28,6 +28,10 @@ def check_picture(body: bytes) -> None:
     """
     if not body:
         raise RefusedError(400, "the body is empty; send the bytes of a picture")
+    if body.startswith(b"--") and b"form-data" in body[:1024]:
+        raise RefusedError(
+            415, "this is a form; send the picture itself as the body: curl --data-binary @FILE"
+        )
     if not any(body[at : at + len(magic)] == magic for magic, at in _MAGIC):
         raise RefusedError(
             415, "this is not a picture in a format that is read: JPEG, PNG, WebP, GIF, TIFF, BMP"

@@ -45,6 +45,7 @@ SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 BAD_BODIES = {
     "empty": (b"", 400),
     "text": (b"hello, world", 415),
+    "form": (b"--x\r\nContent-Disposition: form-data; name=file\r\n\r\n" + picture(), 415),
     "html": (b"<!doctype html><script>alert(1)</script>", 415),
     "svg": (SVG, 415),
     "svg with declaration": (b"<?xml version='1.0'?>" + SVG, 415),
@@ -89,6 +90,16 @@ def test_bad_uploads(server, name, kind):
     assert len(found["error"]) > 20
     assert "\n" not in found["error"]
     assert ask(server, "/health")[0].status == 200
+
+
+def test_a_form_is_told_what_to_send(server):
+    body = BAD_BODIES["form"][0]
+    form = ask(server, "/api/search", body, "POST")[1]["error"]
+    assert "form" in form
+    assert "--data-binary" in form
+    answer, found = ask(server, "/api/vectors", b'{"vectors": []}', "POST")
+    assert answer.status == 422
+    assert "Content-Type: application/json" in found["error"]
 
 
 GOOD = picture()
