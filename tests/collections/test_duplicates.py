@@ -223,7 +223,9 @@ def test_command_writes_page_and_json(index, tmp_path, capsys):
         run(["index", "duplicates", str(index.path), "--html", str(page), "--json", str(found)])
         == 0
     )
-    assert "7 groups of 14 files" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "7 groups of 14 files" in out
+    assert f"written: {found}\nwritten: {page}" in out
     groups = json.loads(found.read_text())["groups"]
     assert len(groups) == 7
     assert all(len(group) == 2 for group in groups)

@@ -54,6 +54,7 @@ def _duplicates(arguments: argparse.Namespace) -> int:
     print_groups(found, out)
     if arguments.json:
         write_json(arguments.json, found.to_json())
+        info(out, f"written: {arguments.json}")
     if arguments.html:
         title = str(arguments.index)
         if arguments.against:
