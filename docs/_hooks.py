@@ -66,9 +66,14 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
     parts = re.split(r"(^```.*?^```$)", markdown, flags=re.M | re.S)
     return "".join(
-        part if part.startswith("```") else _IMAGE.sub(image, _LINK.sub(link, part))
+        part if part.startswith("```") else _less(_IMAGE.sub(image, _LINK.sub(link, part)))
         for part in parts
     )
+
+
+def _less(markdown: str) -> str:
+    """Return text in which `<` needs no backslash, which Python-Markdown would show."""
+    return markdown.replace("\\<", "&lt;")
 
 
 def _external(link: str) -> bool:

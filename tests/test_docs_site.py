@@ -92,6 +92,7 @@ def test_the_site_builds_and_its_links_lead_somewhere(tmp_path):
         # Nothing is loaded from elsewhere.
         assert not re.findall(r'<(?:script|img|iframe|source)[^>]+src(?:set)?="https?:', text), path
         assert not re.findall(r'<link[^>]+href="https?:', text), path
+        assert not re.findall(r"<td[^>]*>[^<]*\\&lt;", text), path
         for link in re.findall(r'(?:href|src|srcset)="([^"]+)"', text):
             parts = urlsplit(html.unescape(link))
             if parts.scheme or not (parts.path or parts.fragment):
