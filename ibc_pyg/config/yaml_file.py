@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from argparse import ArgumentError
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from ibc_pyg.config import Config
 from ibc_pyg.config.checks import check_key
 from ibc_pyg.config.fields import from_parsed, make_parser, refuse_classes
 from ibc_pyg.config.yaml_text import MAX_BYTES, load_document, load_text
-from ibc_pyg.errors import ConfigError, printable, program, reason
+from ibc_pyg.errors import ConfigError, did_you_mean, printable, program, reason
 from ibc_pyg.files import read_bounded
 
 _TEXT_LISTS = frozenset(
@@ -29,6 +30,13 @@ _TEXT_LISTS = frozenset(
 )
 """Fields that hold a list of texts, such as `track.tags`."""
 _EVERY_FIELD = "`train --help-fields` lists every field"
+_FIELDS = tuple(
+    f"{part.name}.{each.name}"
+    for part in dataclasses.fields(Config)
+    if dataclasses.is_dataclass(kind := get_type_hints(Config)[part.name])
+    for each in dataclasses.fields(kind)
+)
+"""The fields of all parts, such as `train.lr`."""
 _LONGEST = 500
 
 
@@ -178,8 +186,14 @@ def in_file(path: Path, error: ConfigError) -> ConfigError:
 
 
 def _with_hint(message: str) -> str:
-    unknown = "unrecognized arguments" in message or "is not accepted" in message
-    return f"{message}; {_EVERY_FIELD}" if unknown else message
+    not_a_list = re.fullmatch(r"Parser key \"(.+?)\": Expected a <class 'list'>\..*", message)
+    if not_a_list:
+        return f"{not_a_list[1]} must be a list, such as '[VALUE]'"
+    if "unrecognized arguments" not in message and "is not accepted" not in message:
+        return message
+    option = re.match(r"unrecognized arguments: --(\w+\.\w+)", message)
+    close = did_you_mean(option[1], _FIELDS, " ").strip() if option else ""
+    return "; ".join(each for each in (message, close, _EVERY_FIELD) if each)
 
 
 def _one_line(message: str) -> str:

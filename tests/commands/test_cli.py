@@ -78,7 +78,11 @@ def test_fields_before_or_after_the_experiment(capsys, tmp_path, field):
     after = fails(capsys, "train", file, *field)
     assert fails(capsys, "train", *field, file) == after
     assert "train.lr must be in (0, 1e+32]" in after
-    assert "--help-fields" in fails(capsys, "train", file, "--model.stepz", "1")
+    unknown = fails(capsys, "train", file, "--model.stepz", "1")
+    assert "--help-fields" in unknown
+    assert "did you mean model.steps" in unknown
+    short = fails(capsys, "train", file, "--train.lr_milestones", "3")
+    assert "train.lr_milestones must be a list, such as '[VALUE]'" in short
 
 
 @pytest.mark.parametrize(
