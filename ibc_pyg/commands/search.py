@@ -223,6 +223,9 @@ def _show(
         write_json(arguments.json, {"index": name, "queries": found})
     if arguments.html is not None:
         write_page(arguments.html, answers, Path(name).name, [about])
+    for file in (arguments.json, arguments.html):
+        if file is not None:
+            info(out, f"written: {file}")
 
 
 def _parameters(arguments: argparse.Namespace) -> Parameters | None:

@@ -6,7 +6,7 @@ import logging
 import os
 from pathlib import Path
 
-from ibc_pyg.errors import ConfigError, RunError, printable
+from ibc_pyg.errors import ConfigError, RunError, printable, program
 from ibc_pyg.inference.embedder import Embedder, ModelSource
 from ibc_pyg.inference.pretrained import load_pretrained
 from ibc_pyg.inference.published import is_published
@@ -117,7 +117,7 @@ def check_same_model(folder: Path, made_by: Fingerprint, given: Fingerprint) -> 
     if made_by.digest != given.digest:
         raise RunError(
             f"{printable(folder)} was made by {made_by}, not by {given}; use that model, or embed "
-            "all pictures again: index sync INDEX --model MODEL --reembed"
+            f"all pictures again: {program()} index sync INDEX --model MODEL --reembed"
         )
     changed = sorted(
         f"{name} {then} -> {given.versions.get(name, 'none')}"

@@ -23,7 +23,7 @@ from ibc_pyg.builders.schedule import own_schedule
 from ibc_pyg.config import Config
 from ibc_pyg.config.evaluate import REFINERS, TRAINED_REFINER
 from ibc_pyg.data.sampling import PKSampler, SamplerSettings, make_sampler
-from ibc_pyg.errors import ConfigError, program
+from ibc_pyg.errors import ConfigError, DatasetError, program
 from ibc_pyg.evaluation.own_metrics import check_metrics
 from ibc_pyg.evaluation.refined import check_refine_options
 from ibc_pyg.inference.own_refiner import check_refiner
@@ -104,6 +104,11 @@ def setup(
     wanted = config.on_all_classes() if all_classes else config
     # The first process leaves what is decoded or drawn once for all.
     data = main_process_first(lambda: build_data(wanted, console, record=record))
+    if data.splits.num_classes < 2:
+        raise DatasetError(
+            f"{data.table.name}: all training images have the same class, and a loss compares at "
+            "least 2; a class is the folder that a picture lies in, or a label of the list"
+        )
     _check_evaluation(config, data)
     train = config.train
     sampler = make_sampler(

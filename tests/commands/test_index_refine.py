@@ -28,7 +28,9 @@ def test_from_refinement_to_a_stale_index(path, tmp_path, capsys):
         works(capsys, *search, method, "--json", file)
         assert len(json.loads(file.read_text())["queries"][0]["hits"]) == 3
     works(capsys, "index", "remove", path, "--label", "pear")
-    assert f"stale; make them again: index refine {path}" in works(capsys, "index", "info", path)
+    assert f"stale; make them again: python run.py index refine {path}" in works(
+        capsys, "index", "info", path
+    )
     assert "are stale: its pictures have changed since" in fails(capsys, *search, "dba")
     works(capsys, "index", "refine", path)
     works(capsys, *search, "dba")

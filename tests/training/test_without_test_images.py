@@ -3,17 +3,19 @@
 import io
 
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from ibc_pyg.cli import run as cli
 from ibc_pyg.commands.options.common import print_summary
 from ibc_pyg.compare.runs import scores_of
-from ibc_pyg.errors import ConfigError, RunError
+from ibc_pyg.errors import ConfigError, DatasetError, RunError
 from ibc_pyg.inference.embedder import Embedder
 from ibc_pyg.inference.trained import load_run
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.training.dry_run import dry_run
 from ibc_pyg.training.experiment import setup
+from tests.helpers.digits_run import quiet
 from tests.helpers.folder_run import folder_config, folder_run
 
 ALL = ("--data.options", "{layout: classes, test_fraction: 0}", "--data.classes_per_batch", "2")
@@ -67,3 +69,12 @@ def test_dry_run(path):
 def test_a_comparison_says_so(path):
     with pytest.raises(RunError, match="cannot be compared: there are no test images"):
         scores_of(RunFolder(path))
+
+
+def test_one_class_is_refused(tmp_path):
+    for index in range(6):
+        (tmp_path / "a" / "x").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "a" / "x" / f"{index}.png")
+    one = (*ALL[:3], "1", "--data.images_per_class", "2")
+    with pytest.raises(DatasetError, match="all training images have the same class"):
+        setup(folder_config(tmp_path, *one), quiet())

@@ -43,9 +43,10 @@ def add_actions(actions: Any) -> None:
 def _info(arguments: argparse.Namespace) -> int:
     from ibc_pyg.commands.options.common import console
     from ibc_pyg.console import info
+    from ibc_pyg.errors import program
     from ibc_pyg.retrieval.index import Index
 
-    out = console()
+    out, command = console(), f"{program()} index"
     with Index.open(arguments.index) as index:
         counts = index.counts()
         info(out, f"model: {index.fingerprint}")
@@ -59,12 +60,15 @@ def _info(arguments: argparse.Namespace) -> int:
         info(out, f"search: {index.ann or 'exact'}")
         if index.refined is not None:
             record, current = index.refined
-            state = "" if current else f", stale; make them again: index refine {index.path}"
+            state = "" if current else f", stale; make them again: {command} refine {index.path}"
             info(out, f"refined vectors: {record}{state}")
         if unused := counts["vectors"] - counts["pictures"]:
-            info(out, f"{unused:,} vectors are not used any more: index compact {index.path}")
+            info(
+                out,
+                f"{unused:,} vectors are not used any more: {command} compact {index.path}",
+            )
         if not index.complete:
-            info(out, f"the last build or sync was interrupted: index sync {index.path}")
+            info(out, f"the last build or sync was interrupted: {command} sync {index.path}")
         if arguments.skipped:
             for each in index.skipped:
                 info(out, f"skipped {each.path}: {each.reason}")

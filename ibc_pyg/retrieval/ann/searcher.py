@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ibc_pyg.errors import RunError, printable
+from ibc_pyg.errors import RunError, printable, program
 from ibc_pyg.retrieval.ann.engine import Engine, check_file
 from ibc_pyg.retrieval.ann.record import (
     EXACT_NUMBERS,
@@ -103,14 +103,21 @@ class Searcher:
                 except RunError as error:
                     # A rebuild may have come between the list of files and the opening.
                     if last or _key(path) == key:
-                        self._warn(key, f"{error}; searching exactly. Mend it: index rebuild")
+                        self._warn(key, f"{error}; searching exactly. Mend it: {self._rebuild}")
                     continue
                 if ann is not None:
                     self._ann = (key, ann)
                     return ann
         if not self._warned:
-            self._warn(None, "there is no approximate search; searching exactly: index rebuild")
+            self._warn(
+                None,
+                f"there is no approximate search; searching exactly. Build it: {self._rebuild}",
+            )
         return None
+
+    @property
+    def _rebuild(self) -> str:
+        return f"{program()} index rebuild {printable(self._folder)}"
 
     def problems(self, vectors: Vectors, generation: int) -> Iterator[str]:
         """Yield what is wrong with the files of a state of the index, one phrase each."""
@@ -120,7 +127,7 @@ class Searcher:
                 if record is not None:
                     check_file(data_file(path), record)
             except RunError as error:
-                yield f"approximate search: {error}; it is not used: index rebuild"
+                yield f"approximate search: {error}; it is not used: {self._rebuild}"
 
     def close(self) -> None:
         """Close the file."""

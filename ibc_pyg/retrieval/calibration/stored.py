@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ibc_pyg.errors import RunError
+from ibc_pyg.errors import RunError, program
 from ibc_pyg.retrieval.calibration.thresholds import Rates, Threshold, count_pairs
 from ibc_pyg.retrieval.store.catalogue import Cursor, read_meta, write_meta
 from ibc_pyg.retrieval.store.vectors import Vectors
@@ -62,7 +62,8 @@ class Calibration:
             found.rates.strangers(0.0)
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             raise RunError(
-                "the calibration of the index is damaged; repeat it: index calibrate INDEX"
+                "the calibration of the index is damaged; repeat it: "
+                f"{program()} index calibrate INDEX"
             ) from error
         return found if found.model == model else None
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from ibc_pyg.errors import RunError, printable, reason
+from ibc_pyg.errors import RunError, printable, program, reason
 from ibc_pyg.files import make_folder
 from ibc_pyg.retrieval.store.catalogue import read_state
 from ibc_pyg.retrieval.store.connection import Connection, create
@@ -33,7 +33,9 @@ def check_folder(folder: Path, source: Source) -> None:
             complete, known = read_state(sql).complete, roots(sql)
         connection.close()
         if complete:
-            raise RunError(f"{name} already holds an index; bring it up to date: index sync {name}")
+            raise RunError(
+                f"{name} already holds an index; bring it up to date: {program()} index sync {name}"
+            )
         if any(each != source for _, each in known):
             raise RunError(
                 f"{name} holds an unfinished index of {known[0][1]}; finish it (index sync "
