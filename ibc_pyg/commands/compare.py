@@ -57,8 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=Path,
         metavar="RUN_DIR",
-        help="finished runs, instead of an experiment; runs that differ in their seed alone are a "
-        "row",
+        help="finished runs, instead of an experiment; runs that differ only in their seed form "
+        "one row",
     )
     parser.add_argument(
         "--reference", metavar="ROW", help="row to compare with (default: the first)"
@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of all runs and the table")
     parser.add_argument(
-        "--jobs", type=whole(1, MOST_JOBS), default=1, help="runs side by side (default: 1)"
+        "--jobs", type=whole(1, MOST_JOBS), default=1, help="runs in parallel (default: 1)"
     )
     parser.add_argument(
         "--threads",

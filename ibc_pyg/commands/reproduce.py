@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, help="folder of all runs and the table (default: runs/reproduce-SET)")
     add("--seeds", type=whole(1, MOST_SEEDS), default=5, help="seeds 0 .. N-1 (default: 5)")
     add("--as-released", action="store_true", help="also with the settings of the released code")
-    add("--jobs", type=whole(1, MOST_JOBS), default=1, help="runs side by side (default: 1)")
+    add("--jobs", type=whole(1, MOST_JOBS), default=1, help="runs in parallel (default: 1)")
     add("--threads", type=whole(1, MOST_THREADS), help="CPU threads of a run")
     add("--dry-run", action="store_true", help="take one step of each row; write nothing")
     parser.set_defaults(takes_fields=True)

@@ -1,4 +1,4 @@
-"""Serve a page to search an index with, and its JSON interface."""
+"""Serve a web page for searching an index, and its JSON API."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from ibc_pyg.commands.options.numbers import whole
 from ibc_pyg.commands.options.process import keep_freed_memory
 
 NAME = "serve"
-HELP = "serve a page to search an index with"
+HELP = "serve a web page for searching an index"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add = parser.add_argument
     add("index", type=Path, metavar="INDEX")
-    add("--port", type=whole(0, 65535), default=8000, help="port; 0 takes a free one")
+    add("--port", type=whole(0, 65535), default=8000, help="port; 0: any free one")
     add(
         "--host",
         default="127.0.0.1",
         metavar="ADDRESS",
-        help="address to listen at; another than loopback needs --token (default: 127.0.0.1)",
+        help="address to listen on; any but loopback needs --token (default: 127.0.0.1)",
     )
     add(
         "--name",
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="HOST",
         help="name under which clients reach the server, such as that of a proxy; may be repeated",
     )
-    add("--token", metavar="TOKEN", help="what clients must know; at least 16 characters")
+    add("--token", metavar="TOKEN", help="secret for clients; at least 16 characters")
     add("--queue", type=whole(1, 100_000), default=512, help="searches that may wait")
     add_model(parser)
 

@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of all runs and the table")
     parser.add_argument(
-        "--jobs", type=whole(1, MOST_JOBS), default=1, help="runs side by side (default: 1)"
+        "--jobs", type=whole(1, MOST_JOBS), default=1, help="runs in parallel (default: 1)"
     )
     parser.add_argument(
         "--threads",

@@ -43,7 +43,7 @@ class EvaluateConfig:
     """Move single images between clusters after Lloyd's iterations, with up to 1,000 clusters;
     false leaves it at Lloyd's local optimum, as most published results do."""
     raw_pixels: bool = False
-    """Also score the raw pixels, as a floor; for data sets in memory."""
+    """Also score the raw pixels, as a baseline; for data sets in memory."""
     metrics: list[str] = field(default_factory=list)
     """Further metrics of your own: FILE.py:NAME, package.module:NAME."""
     refine: str = "none"

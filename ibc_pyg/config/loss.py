@@ -63,8 +63,8 @@ class LossConfig:
     auxiliary_weight: Annotated[float, Range(0, 1e6)] = 1.0
     """Weight of the cross-entropy on the backbone embeddings."""
     sampled_classes: Annotated[float, Range(0, 1, above=True)] = 1.0
-    """Share of the classes in the cross-entropies of a step: those of the batch, and others drawn
-    at random anew. For hundred thousands of classes; 1: all."""
+    """Share of the classes that the cross-entropies of a step use: those of the batch, and a new
+    random sample of the others. For hundreds of thousands of classes; 1: all."""
     terms: list[TermConfig] = field(default_factory=list)
     """Further terms: metric-learning losses, as baselines or in addition to the graph."""
 

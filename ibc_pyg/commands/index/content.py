@@ -39,7 +39,7 @@ def add_actions(actions: Actions) -> None:
     build.set_defaults(act=_build)
 
     sync = actions.add_parser(
-        "sync", help="take up new, changed, renamed and gone pictures", allow_abbrev=False
+        "sync", help="apply new, changed, renamed and deleted pictures", allow_abbrev=False
     )
     sync.add_argument("index", type=Path, metavar="INDEX")
     sync.add_argument(

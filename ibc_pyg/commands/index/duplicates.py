@@ -22,7 +22,7 @@ def add_actions(actions: Any) -> None:
     )
     parser.add_argument("--threshold", type=float, metavar="T", help="least similarity of a copy")
     parser.add_argument(
-        "--no-mirrored", action="store_true", help="mirrored pictures are no copies"
+        "--no-mirrored", action="store_true", help="do not count mirrored pictures as copies"
     )
     parser.add_argument("--html", type=Path, metavar="FILE", help="page to choose a threshold by")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the groups")

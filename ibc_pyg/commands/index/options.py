@@ -24,7 +24,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="MODEL",
-        help="run folder or pretrained backbone, if it is not where it was at the build",
+        help="run folder or pretrained backbone, if it was moved after the build",
     )
     add_weights(parser)
 
@@ -65,7 +65,7 @@ def add_ann(parser: argparse.ArgumentParser) -> None:
         "--recall",
         type=float,
         metavar="R",
-        help=f"recall@10 that is wanted of an approximate search (default: {RECALL})",
+        help=f"target recall@10 of an approximate search (default: {RECALL})",
     )
 
 

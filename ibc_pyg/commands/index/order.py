@@ -19,15 +19,15 @@ def add_actions(actions: Any) -> None:
     clusters.add_argument("index", type=Path, metavar="INDEX")
     kind = clusters.add_mutually_exclusive_group(required=True)
     kind.add_argument("-n", type=int, dest="number", metavar="K", help="k-means with K groups")
-    kind.add_argument("--hdbscan", action="store_true", help="groups by density, of any number")
+    kind.add_argument("--hdbscan", action="store_true", help="any number of groups, by density")
     clusters.add_argument(
-        "--min-size", type=int, default=5, metavar="N", help="least size of a group of HDBSCAN"
+        "--min-size", type=int, default=5, metavar="N", help="smallest group size of HDBSCAN"
     )
     clusters.add_argument("--seed", type=whole(0, 2**31 - 1), default=0, help="seed of k-means")
     clusters.add_argument("--html", type=Path, metavar="FILE", help="page of the groups")
     clusters.add_argument("--csv", type=Path, metavar="FILE", help="group of each picture")
     clusters.add_argument(
-        "--names", type=Path, metavar="FILE", help="CSV file of names: read if there, and renewed"
+        "--names", type=Path, metavar="FILE", help="CSV file of names, read and updated"
     )
     clusters.set_defaults(act=_clusters)
 

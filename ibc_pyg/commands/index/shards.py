@@ -1,4 +1,4 @@
-"""Actions that make an index by many processes: plan, work, merge."""
+"""Actions that build an index with many processes: plan, work, merge."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def add_actions(actions: Any) -> None:
     work.add_argument(
         "--shard",
         metavar="I/N",
-        help="take every N-th part, from part I on (default: as torchrun or SLURM say, or all)",
+        help="take every N-th part, from part I (default: as set by torchrun or SLURM, or all)",
     )
     add_model(work)
     work.set_defaults(act=_work, takes_processes=True)

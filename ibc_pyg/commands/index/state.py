@@ -13,7 +13,7 @@ from ibc_pyg.commands.options.refine import add_refine_parameters, refine_parame
 def add_actions(actions: Any) -> None:
     """Declare the actions."""
     calibrate = actions.add_parser(
-        "calibrate", help="find thresholds of similarity by classes", allow_abbrev=False
+        "calibrate", help="find similarity thresholds from the classes", allow_abbrev=False
     )
     calibrate.add_argument("index", type=Path, metavar="INDEX")
     calibrate.add_argument(
@@ -23,13 +23,13 @@ def add_actions(actions: Any) -> None:
     calibrate.set_defaults(act=_calibrate)
 
     compact = actions.add_parser(
-        "compact", help="give back the space of removed pictures", allow_abbrev=False
+        "compact", help="free the disk space of removed pictures", allow_abbrev=False
     )
     compact.add_argument("index", type=Path, metavar="INDEX")
     compact.set_defaults(act=_compact)
 
     rebuild = actions.add_parser(
-        "rebuild", help="build the approximate search again, or another kind", allow_abbrev=False
+        "rebuild", help="rebuild the approximate search, or build another kind", allow_abbrev=False
     )
     rebuild.add_argument("index", type=Path, metavar="INDEX")
     add_ann(rebuild)
@@ -66,7 +66,7 @@ def add_actions(actions: Any) -> None:
     relocate.set_defaults(act=_relocate)
 
     verify = actions.add_parser(
-        "verify", help="examine catalogue and vectors for damage", allow_abbrev=False
+        "verify", help="check catalogue and vectors for damage", allow_abbrev=False
     )
     verify.add_argument("index", type=Path, metavar="INDEX")
     verify.set_defaults(act=_verify)

@@ -1,4 +1,4 @@
-"""The option `--trust-code`, which allows to import code that a file names."""
+"""The option `--trust-code`, which allows importing code that a file names."""
 
 from __future__ import annotations
 
