@@ -1,12 +1,13 @@
 """Refinement at search time: the trained refiner and its control beside methods without weights.
 
-python benchmarks/refiner.py --train FOLD.npz [FOLD.npz] --test TEST.npz --name NAME --json out.json
+python benchmarks/refiner.py --train FOLD_RUN [FOLD_RUN] --test RUN [RUN] --name NAME --json FILE
 
-Files as from `evaluate --save-embeddings`: `embeddings`, `labels`, and optionally `mpn`, the
-descriptors refined by the run's own MPN. Every method gets six trials on held-out training classes;
-of each, the share of the unrefined descriptor is chosen too. With one file of test classes the
-refiner is trained with several seeds; with several, of networks that were trained with several
-seeds, once for each, and all differences are paired.
+Descriptors are those of runs, or npz files as from `evaluate --save-embeddings` with `embeddings`
+and `labels`. A run of --train held out the training classes that are embedded (select: val); those
+of --test embed test classes, and with message passing also refine them as released. Every method
+gets six trials on held-out training classes; of each, the share of the unrefined descriptor is
+chosen too. With one set of test classes the refiner is trained with several seeds; with several, of
+networks that were trained with several seeds, once for each, and all differences are paired.
 """
 
 from __future__ import annotations
@@ -26,8 +27,12 @@ from _timing import machine
 from scipy import stats
 from torch import Tensor
 
+from ibc_pyg.inference.eval_set import EvalSet
+from ibc_pyg.inference.refine import refine
+from ibc_pyg.inference.trained import load_run
 from ibc_pyg.refinement.learned.config import RefinerConfig
 from ibc_pyg.refinement.learned.fit import Gallery, halves, train_refiner
+from ibc_pyg.refinement.learned.galleries import held_out_gallery
 from ibc_pyg.refinement.method import refine_vectors, rerank
 from ibc_pyg.refinement.parameters import Parameters
 
@@ -153,13 +158,27 @@ def _choose(trials: dict[Setting, dict[float, Score]], least: float) -> tuple[Se
     return best[1], best[2]
 
 
-def measure(args: argparse.Namespace) -> dict[str, Any]:
-    def read(path: Path) -> Gallery:
+def _read(path: Path, *, held_out: bool) -> tuple[Gallery, Tensor | None]:
+    """Return descriptors of an npz file or a run, and those refined by the MPN of the run."""
+    if path.is_file():
         with np.load(path) as file:
             x, y = torch.from_numpy(file["embeddings"]), torch.from_numpy(file["labels"])
-        return Gallery(torch.nn.functional.normalize(x.float(), dim=1), y.long())
+        return Gallery(torch.nn.functional.normalize(x.float(), dim=1), y.long()), None
+    trained = load_run(path)
+    if held_out:
+        return held_out_gallery(trained), None
+    found = EvalSet(trained).extract()
+    gallery = Gallery(found.queries.vectors.float(), found.queries.labels.long())
+    if trained.model.mpn is None:
+        return gallery, None
+    refined = refine(trained.model, found, "mpn", trained.config.evaluate.refine_size)
+    return gallery, refined.queries.vectors
 
-    folds, tests = [read(path) for path in args.train], [read(path) for path in args.test]
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    folds = [_read(path, held_out=True)[0] for path in args.train]
+    read = [_read(path, held_out=False) for path in args.test]
+    tests = [test for test, _ in read]
     parts = [halves(fold) for fold in folds]
     far, held = [part[0] for part in parts], [part[1] for part in parts]
 
@@ -171,11 +190,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     rules = {"R@1 kept": floor, "MAP@R alone": 0.0}
     found = [plain(test) for test in tests]
     rows: dict[str, Any] = {"plain": {"test": dict.fromkeys(rules, found)}}
-    mpn = []
-    for path, test in zip(args.test, tests, strict=True):
-        with np.load(path) as file:
-            if "mpn" in file.files:
-                mpn.append(plain(Gallery(torch.from_numpy(file["mpn"]).float(), test.labels)))
+    mpn = [plain(Gallery(x, test.labels)) for test, x in read if x is not None]
     if mpn:
         rows["MPN as released"] = {"test": dict.fromkeys(rules, mpn)}
     kinds: list[tuple[dict[str, list[Setting]], Callable[..., dict[float, Score]]]]
