@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ibc_pyg.errors import RunError, printable
+from ibc_pyg.errors import RunError, printable, program
 from ibc_pyg.refinement import Parameters
 from ibc_pyg.retrieval.ann.engine import import_faiss
 from ibc_pyg.retrieval.ann.record import AnnKind, AnnRecord, AnnSettings
@@ -170,8 +170,8 @@ class Index(IndexReader):
             chosen = [each for each in chosen if each == wanted]
             if not chosen:
                 raise RunError(
-                    f"{wanted} is not a source of {printable(self.path)}; add it: index add, or if "
-                    "it was moved: index relocate"
+                    f"{wanted} is not a source of {printable(self.path)}; add it: {program()} "
+                    f"index add, or if it was moved: {program()} index relocate"
                 )
         embedded = self._reembed(batch_size, progress) if reembed else 0
         self._update(chosen, batch_size, progress, trust=images is not None)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ibc_pyg.errors import RunError
+from ibc_pyg.errors import RunError, program
 from ibc_pyg.graph.products import plain_float32
 from ibc_pyg.metrics import nearest_neighbours
 from ibc_pyg.metrics.exact.similarity import cosine_squares
@@ -141,7 +141,9 @@ def _scan(
             norms = torch.linalg.vector_norm(part, dim=1)  # [n]
             bound = (q @ part.T).mul_(torch.where(norms > 0, 1 / norms, 0))  # [Q, n]
             if not bool(torch.isfinite(bound.sum())):
-                raise RunError("a vector of the index is damaged; examine it: index verify INDEX")
+                raise RunError(
+                    f"a vector of the index is damaged; examine it: {program()} index verify INDEX"
+                )
             best = bound.topk(min(k, len(part))).values  # [Q, min(k, n)]
             top = torch.cat([top, best], 1).topk(k).values  # [Q, k]
             query, item = torch.nonzero(bound >= top[:, -1:] - slack, as_tuple=True)

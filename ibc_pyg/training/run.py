@@ -40,7 +40,7 @@ from ibc_pyg.runs.checkpoint import list_checkpoints
 from ibc_pyg.runs.resume import find_interrupted
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.runs.run_lock import locked
-from ibc_pyg.runs.source_record import check_sources
+from ibc_pyg.runs.source_record import CODE, check_sources
 from ibc_pyg.runs.split_record import read_split, record_of
 from ibc_pyg.track import MultiTracker
 from ibc_pyg.training.cost import construction_of, cost_of
@@ -121,11 +121,14 @@ def _resume(
 ) -> RunFolder:
     interrupted = find_interrupted(path, wanted)
     run, config = interrupted.run, interrupted.config
-    check_code(config, path, trust=trust_code, known=known_code)
+    finished = run.summary.is_file()
+    without_report = config.track.report and not run.report.is_file()
+    if not finished or without_report:
+        check_code(config, path, trust=trust_code, known=known_code)
     check_sources(path, plugged_sources(config))
-    if run.summary.is_file():
+    if finished:
         run.read_summary()
-        if config.track.report and not run.report.is_file():
+        if without_report:
             make_fabric(config.train)
             run_on_main(run.sweep)
             run_on_main(lambda: make_report(EvalSet(load_run(path, trust_code=True))))
@@ -217,7 +220,8 @@ def _eval_set(training: Training) -> EvalSet:
 
 def _resume_hint(run: RunFolder) -> str:
     count = world_size()
-    command = run.resume_command
+    # Resuming executes the copies of plugged files in the folder of the run.
+    command = run.resume_command + " --trust-code" * (run.path / CODE).is_dir()
     if count > 1:
         script = program().replace("python run.py", "run.py").replace("ibc-pyg", "-m ibc_pyg")
         rest = command.removeprefix(program())

@@ -46,7 +46,7 @@ def test_the_life_of_an_index(path, photos, tmp_path, capsys):
     assert f"source: folder of pictures {photos}" in out
     assert f"source: single files {tmp_path / 'inbox'}" in out
     assert "17 pictures in 17 files, 16-d; 9 files removed, 1 skipped" in out
-    assert f"9 vectors are not used any more: index compact {path}" in out
+    assert f"9 vectors are not used any more: python run.py index compact {path}" in out
     assert "skipped pear/broken.png" in out
     assert "9 vectors given back; 17 are left" in works(capsys, "index", "compact", path)
     assert f"{path} is clean: 17 pictures" in works(capsys, "index", "verify", path)

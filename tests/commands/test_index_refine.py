@@ -18,7 +18,7 @@ def path(tmp_path, capsys):
 def test_from_refinement_to_a_stale_index(path, tmp_path, capsys):
     query = save_picture(tmp_path / "query.png", 500)
     search = ("search", path, query, "-k", 3, "--refine")
-    assert "has no refined vectors; make them: index refine" in fails(capsys, *search, "dba")
+    assert "has no refined vectors; make them: python run.py index refine" in fails(capsys, *search, "dba")
     out = works(capsys, "index", "refine", path, "--refine-k", 4, "--refine-share", 0.5)
     assert "24 pictures refined by dba (k 4, " in out
     assert "share 0.5); search: python run.py search" in out
@@ -43,7 +43,7 @@ def test_wrong_input_is_one_line(path, tmp_path, capsys):
     for words, error in (
         (
             ["index", "refine", path, "--refine", "aqe"],
-            "aqe stores nothing in an index: search --refine aqe",
+            "aqe stores nothing in an index: python run.py search INDEX QUERY --refine aqe",
         ),
         (["index", "refine", path, "--refine", "best"], "not 'best': `evaluate --refine`"),
         (

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ibc_pyg.builders.plugged import with_kept_code
 from ibc_pyg.config import Config, ModelConfig
 from ibc_pyg.config.yaml_file import config_from_yaml, parse_config
 from ibc_pyg.runs.source_record import CODE, CODE_RECORD, record_sources
+from ibc_pyg.training import fit
 from ibc_pyg.training.run import train
 
 SMALL = [
@@ -103,6 +105,28 @@ def test_a_training_does_not_go_on_with_edited_code(made, own, capsys):
     assert f"{made.file} has changed" in error
     shutil.copy(own / CODE / "own.py", made.file)
     assert cli.run(["train", "--resume", str(own), "--model.conv", made.name]) == 0
+
+
+def test_a_finished_run_is_left_as_it_is_and_no_code_of_it_is_imported(own, capsys):
+    assert cli.run(["train", "--resume", str(own)]) == 0
+    assert "nothing to resume" in capsys.readouterr().out
+
+
+def test_the_advice_after_an_interruption_works(made, tmp_path, capsys, monkeypatch):
+    made.file.write_text(LAYER.format(sign=""))
+    experiment, out = tmp_path / "e.yaml", tmp_path / "run"
+    experiment.write_text("train: {seed: 0}\n")
+
+    def interrupted(experiment, batch):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fit, "train_step", interrupted)
+        assert cli.run(["train", str(experiment), *made.words, "--out", str(out)]) == 130
+    advice = capsys.readouterr().out
+    words = shlex.split(advice.partition("python run.py ")[2])
+    assert cli.run(words) == 0
+    assert (out / "summary.json").is_file()
 
 
 def test_a_training_goes_on_with_the_copy_of_a_file_that_has_gone(made, own, capsys):

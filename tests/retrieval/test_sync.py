@@ -184,7 +184,7 @@ def test_a_file_in_two_sources_is_named_once(index, model, photos):
 def test_a_missing_or_emptied_folder_loses_nothing(index, photos, tmp_path):
     before = content(index)
     photos.rename(tmp_path / "away")
-    with pytest.raises(DatasetError, match="photos is missing; if it was moved: index relocate"):
+    with pytest.raises(DatasetError, match="photos is missing; if it was moved: .* index relocate"):
         index.sync()
     photos.mkdir()
     with pytest.raises(RunError, match="has no pictures any more: is its disk there"):
@@ -212,7 +212,7 @@ def test_several_sources(index, model, photos, tmp_path):
     more = tmp_path / "more"
     save_pictures(more, 5, first_seed=300)
     shutil.copy(photos / "apple" / "0000.png", more / "same.png")
-    with pytest.raises(RunError, match=r"more is not a source of .*index; add it: index add"):
+    with pytest.raises(RunError, match=r"more is not a source of .*index; add it: .* index add"):
         index.sync(more)
     assert index.add(more) == SyncReport(added=5, copied=1, embedded=5)
     assert index.add(more) == SyncReport(unchanged=6)

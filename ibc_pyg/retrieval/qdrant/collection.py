@@ -6,7 +6,7 @@ import uuid
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from ibc_pyg.errors import RunError, printable
+from ibc_pyg.errors import RunError, printable, program
 from ibc_pyg.inference.embedder import ModelSource
 from ibc_pyg.retrieval.fingerprint import Fingerprint
 
@@ -61,7 +61,7 @@ def read_record(client: QdrantClient, collection: str) -> CollectionRecord:
     name = printable(collection)
     if not client.collection_exists(collection):
         raise RunError(
-            f"there is no collection {name}; make it: index push INDEX --qdrant URL "
+            f"there is no collection {name}; make it: {program()} index push INDEX --qdrant URL "
             f"--collection {name}"
         )
     metadata = client.get_collection(collection).config.metadata or {}

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from ibc_pyg.errors import ConfigError, RunError, printable, reason
+from ibc_pyg.errors import ConfigError, RunError, printable, program, reason
 from ibc_pyg.files import make_folder, refuse_link
 from ibc_pyg.refinement import Parameters, parameters_of
 from ibc_pyg.refinement.learned.files import load_refiner
@@ -72,7 +72,9 @@ def build_refined(
     """
     check_method(method)
     if method not in STORED:
-        raise ConfigError(f"{method} stores nothing in an index: search --refine {method}")
+        raise ConfigError(
+            f"{method} stores nothing in an index: {program()} search INDEX QUERY --refine {method}"
+        )
     learned = None
     if method == REFINER:
         if refiner is None or parameters is not None:

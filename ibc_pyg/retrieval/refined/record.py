@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ibc_pyg.errors import ConfigError, RunError, printable
+from ibc_pyg.errors import ConfigError, RunError, printable, program
 from ibc_pyg.files import read_json, write_json
 from ibc_pyg.refinement import Parameters, parameters_of
 from ibc_pyg.refinement.parameters import POOLED
@@ -109,8 +109,8 @@ class RefinedRecord:
             sound = False
         if not sound:
             raise RunError(
-                f"{printable(path)} is not a record of refined vectors; make them again: index "
-                f"refine {printable(folder)}"
+                f"{printable(path)} is not a record of refined vectors; make them again: "
+                f"{program()} index refine {printable(folder)}"
             )
         return record
 

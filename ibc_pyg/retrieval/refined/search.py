@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ibc_pyg.errors import RunError, printable, reason
+from ibc_pyg.errors import RunError, printable, program, reason
 from ibc_pyg.files import file_digest
 from ibc_pyg.refinement import Parameters
 from ibc_pyg.refinement.learned.files import load_refiner
@@ -129,7 +129,7 @@ class RefinedSearcher:
             RunError: See `search`.
         """
         name, record = printable(self._folder), RefinedRecord.read(self._folder)
-        make = f"index refine {name} --method {method}"
+        make = f"{program()} index refine {name} --method {method}"
         if record is None:
             raise RunError(f"{name} has no refined vectors; make them: {make}")
         if record.method != method:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ibc_pyg.errors import ConfigError, RunError, printable, reason
+from ibc_pyg.errors import ConfigError, RunError, printable, program, reason
 from ibc_pyg.files import make_folder, parse_json, read_bounded, read_json, write_atomically
 from ibc_pyg.inference.embedder import ModelSource
 from ibc_pyg.retrieval.fingerprint import Fingerprint
@@ -103,7 +103,7 @@ class Job:
         if not path.is_file():
             raise RunError(
                 f"{printable(Path(folder))} is not a job; plan one: "
-                "index plan MODEL IMAGES --shards N --out JOB"
+                f"{program()} index plan MODEL IMAGES --shards N --out JOB"
             )
         try:
             return cls._of(Path(folder), read_json(path))
@@ -188,7 +188,8 @@ def _check_new(folder: Path) -> None:
     name = printable(folder)
     if (folder / _PLAN).exists():
         raise RunError(
-            f"{name} already holds a job; work on it (index work {name}), or choose another --out"
+            f"{name} already holds a job; work on it ({program()} index work {name}), or choose "
+            "another --out"
         )
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{name} is a file; choose another --out")

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ibc_pyg.console import Progress
-from ibc_pyg.errors import RunError, printable
+from ibc_pyg.errors import RunError, printable, program
 from ibc_pyg.retrieval.ann.engine import import_faiss
 from ibc_pyg.retrieval.ann.record import AnnSettings
 from ibc_pyg.retrieval.ann.refresh import refresh_ann
@@ -93,7 +93,7 @@ def _check_parts(job: Job) -> None:
         if made_by.digest != job.fingerprint.digest:
             raise RunError(
                 f"{printable(path)} was made by {made_by}, not by {job.fingerprint}; remove it, "
-                f"and run: index work {printable(job.folder)}"
+                f"and run: {program()} index work {printable(job.folder)}"
             )
         places.setdefault(header.shard, []).append(path)
     for shard, files in places.items():
@@ -108,7 +108,7 @@ def _check_parts(job: Job) -> None:
     if missing:
         raise RunError(
             f"{_numbers('part', missing)} of {len(job.lists):,} missing; run: "
-            f"index work {printable(job.folder)}"
+            f"{program()} index work {printable(job.folder)}"
         )
 
 
@@ -121,7 +121,7 @@ def _numbers(what: str, numbers: Sequence[int]) -> str:
 def _check_pictures(job: Job, shard: int, content: PartContent) -> None:
     """Check that a part has each picture of its list once, or the pictures of its tar files."""
     path, listed = printable(job.part_file(shard)), job.listed(shard)
-    advice = f"remove it, and run: index work {printable(job.folder)}"
+    advice = f"remove it, and run: {program()} index work {printable(job.folder)}"
     if job.source.kind == TARS:
         names = [each.listed.path for each in content.found]
         if len(set(names)) < len(names):

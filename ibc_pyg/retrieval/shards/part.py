@@ -12,7 +12,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from ibc_pyg.errors import RunError, first_line, printable, reason
+from ibc_pyg.errors import RunError, first_line, printable, program, reason
 from ibc_pyg.files import check_safetensors, parse_json, write_atomically
 from ibc_pyg.retrieval.store.vectors import Vectors
 from ibc_pyg.retrieval.update.scan import Listed
@@ -157,4 +157,6 @@ def _header(path: Path, metadata: dict[str, str] | None) -> PartHeader:
 
 
 def _damaged(path: Path, why: str) -> RunError:
-    return RunError(f"{printable(path)} is damaged ({why}); remove it, and run: index work JOB")
+    return RunError(
+        f"{printable(path)} is damaged ({why}); remove it, and run: {program()} index work JOB"
+    )

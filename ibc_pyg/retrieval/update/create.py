@@ -38,8 +38,8 @@ def check_folder(folder: Path, source: Source) -> None:
             )
         if any(each != source for _, each in known):
             raise RunError(
-                f"{name} holds an unfinished index of {known[0][1]}; finish it (index sync "
-                f"{name}), or choose another --out"
+                f"{name} holds an unfinished index of {known[0][1]}; finish it ({program()} index "
+                f"sync {name}), or choose another --out"
             )
         return
     try:

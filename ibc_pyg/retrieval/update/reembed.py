@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ibc_pyg.console import Progress
-from ibc_pyg.errors import RunError
+from ibc_pyg.errors import RunError, program
 from ibc_pyg.inference.embedder import Embedder
 from ibc_pyg.retrieval.store.catalogue import digest_of_row, names_of_row, unused_rows
 from ibc_pyg.retrieval.store.roots import TARS, is_url, places, roots
@@ -47,7 +47,8 @@ def reembed(
         for _, source in roots(sql):
             if source.kind == TARS or is_url(source.root):
                 raise RunError(
-                    f"{source} is not read again here; plan a job with the other model: index plan"
+                    f"{source} is not read again here; plan a job with the other model: "
+                    f"{program()} index plan"
                 )
     wanted: list[tuple[int, bytes]] = []  # row and hash
     files: list[Listed] = []

@@ -11,7 +11,7 @@ from ibc_pyg.data.images.pictures import list_pictures
 from ibc_pyg.data.registry import DATASETS, dataset_info, load_table
 from ibc_pyg.data.sets.csv_list import read_csv
 from ibc_pyg.data.table import Role
-from ibc_pyg.errors import ConfigError, DatasetError, RunError, printable
+from ibc_pyg.errors import ConfigError, DatasetError, RunError, printable, program
 from ibc_pyg.plugins import entry_point, is_reference, named_file
 from ibc_pyg.retrieval.store.roots import LIST, PARTS, TARS, TREE, Part, Source, is_url
 
@@ -119,7 +119,7 @@ def list_source(source: Source, *, trust_code: bool) -> list[Listed]:
     if not root.is_dir():
         raise DatasetError(
             f"the folder {printable(root)} is missing; if it was moved: "
-            "index relocate INDEX NEW_FOLDER"
+            f"{program()} index relocate INDEX NEW_FOLDER"
         )
     return [_with_stat(root, path, label) for path, label in _paths(source, root)]
 

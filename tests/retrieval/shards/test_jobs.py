@@ -157,7 +157,7 @@ class TestWrongParts:
     def test_missing(self, done):
         done.part_file(3).unlink()
         done.part_file(5).unlink()
-        out = self.refused(done, "parts 3, 5 are of 8 missing; run: index work")
+        out = self.refused(done, "parts 3, 5 are of 8 missing; run: python run.py index work")
         assert not out.exists()
 
     def test_doubled(self, done):
