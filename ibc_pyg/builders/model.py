@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ibc_pyg.builders.arguments import argument_errors
 from ibc_pyg.builders.graph import build_graph
 from ibc_pyg.config import ModelConfig
+from ibc_pyg.errors import ConfigError
 from ibc_pyg.nn.backbones import make_backbone
 from ibc_pyg.nn.heads import BNNeckHead, LinearHead
 from ibc_pyg.nn.model import IntraBatchModel
@@ -45,20 +46,7 @@ def build_model(config: ModelConfig, *, num_classes: int, channels: int) -> Intr
         return IntraBatchModel(
             backbone, None, [], auxiliary_head, freeze_batch_norm=config.freeze_batch_norm
         )
-    with argument_errors("model.mpn_args", "the MPN", config.mpn_args):
-        mpn = MPN(
-            width,
-            config.steps,
-            heads=config.heads,
-            conv=config.conv,
-            conv_args=config.conv_args,
-            null_node=config.null_node,
-            self_loops=config.self_loops,
-            fuse=config.fuse,
-            # The training loop checks the loss instead.
-            check_finite=False,
-            **config.mpn_args,
-        )
+    mpn = _mpn(config, width)
     node_heads = [
         _head(config.node_neck, mpn.out_channels, num_classes) for _ in range(mpn.num_outputs)
     ]
@@ -70,6 +58,29 @@ def build_model(config: ModelConfig, *, num_classes: int, channels: int) -> Intr
         build_graph(config),
         freeze_batch_norm=config.freeze_batch_norm,
     )
+
+
+def _mpn(config: ModelConfig, width: int) -> MPN:
+    try:
+        with argument_errors("model.mpn_args", "the MPN", config.mpn_args):
+            return MPN(
+                width,
+                config.steps,
+                heads=config.heads,
+                conv=config.conv,
+                conv_args=config.conv_args,
+                null_node=config.null_node,
+                self_loops=config.self_loops,
+                fuse=config.fuse,
+                # The training loop checks the loss instead.
+                check_finite=False,
+                **config.mpn_args,
+            )
+    except ConfigError as error:
+        # `make_conv` names its own parameters, conv and conv_args.
+        if str(error).startswith("conv"):
+            raise ConfigError(f"model.{error}") from error
+        raise
 
 
 def rebuild_model(

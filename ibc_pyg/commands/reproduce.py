@@ -63,7 +63,9 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     for line in plan.lines(arguments.jobs):
         info(out, line)
     if arguments.dry_run:
-        for row, jobs in plan.rows().items():
+        rows = plan.rows()
+        info(out, f"dry run: one step of each of {len(rows)} rows, which can take minutes")
+        for row, jobs in rows.items():
             info(out, f"{row}: {dry_run(jobs[0].config, out)}")
         return 0
     images = len(load_images(plan.jobs[0].config.data))

@@ -20,7 +20,7 @@ from jsonargparse.typing import register_type
 
 from ibc_pyg.config.checks import CLASS_KEYS, check_key, walk
 from ibc_pyg.config.yaml_text import load_text
-from ibc_pyg.errors import ConfigError
+from ibc_pyg.errors import ConfigError, did_you_mean, printable
 
 T = TypeVar("T")
 
@@ -116,6 +116,11 @@ def from_parsed(cls: type[T], values: Mapping[str, Any], name: str = "") -> T:
 
 
 def _item(cls: type[T], values: Mapping[str, Any], name: str) -> T:
+    known = [each.name for each in _fields(cls)]
+    for key in values:
+        if (field := str(key).partition(".")[0]) not in known:
+            hint = did_you_mean(field, known)
+            raise ConfigError(f"{name}: unknown field {printable(field)}; {hint}")
     try:
         parsed = make_parser(cls, name).parse_object(dict(values), env=False)
     except (ArgumentError, TypeError, ValueError) as error:

@@ -9,7 +9,7 @@ from argparse import ArgumentError
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import NoneType
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import yaml
 from jsonargparse import ArgumentParser
@@ -21,22 +21,14 @@ from ibc_pyg.config.yaml_text import MAX_BYTES, load_document, load_text
 from ibc_pyg.errors import ConfigError, did_you_mean, printable, program, reason
 from ibc_pyg.files import read_bounded
 
-_TEXT_LISTS = frozenset(
-    f"{part.name}.{name}"
+_HINTS: dict[str, Any] = {
+    f"{part.name}.{name}": hint
     for part in dataclasses.fields(Config)
     if dataclasses.is_dataclass(kind := get_type_hints(Config)[part.name])
     for name, hint in get_type_hints(kind).items()
-    if hint == list[str]
-)
-"""Fields that hold a list of texts, such as `track.tags`."""
+}
+"""The fields of all parts, such as `train.lr`, and their types."""
 _EVERY_FIELD = "`train --help-fields` lists every field"
-_FIELDS = tuple(
-    f"{part.name}.{each.name}"
-    for part in dataclasses.fields(Config)
-    if dataclasses.is_dataclass(kind := get_type_hints(Config)[part.name])
-    for each in dataclasses.fields(kind)
-)
-"""The fields of all parts, such as `train.lr`."""
 _LONGEST = 500
 
 
@@ -84,7 +76,7 @@ def _with_lists(words: Iterable[str]) -> list[str]:
     rest, found = iter(words), []
     for word in rest:
         option, equals, value = word.partition("=")
-        if option.removeprefix("--") not in _TEXT_LISTS:
+        if _HINTS.get(option.removeprefix("--")) != list[str]:
             found.append(word)
             continue
         if not equals:
@@ -186,14 +178,26 @@ def in_file(path: Path, error: ConfigError) -> ConfigError:
 
 
 def _with_hint(message: str) -> str:
+    """Return a message of the parser in terms of fields, with the advice that belongs to it."""
     not_a_list = re.fullmatch(r"Parser key \"(.+?)\": Expected a <class 'list'>\..*", message)
     if not_a_list:
-        return f"{not_a_list[1]} must be a list, such as '[VALUE]'"
+        item = _item(not_a_list[1])
+        value = "VALUE" if item is None else f"{{{dataclasses.fields(item)[0].name}: VALUE}}"
+        return f"{not_a_list[1]} must be a list, such as '[{value}]'"
     if "unrecognized arguments" not in message and "is not accepted" not in message:
         return message
-    option = re.match(r"unrecognized arguments: --(\w+\.\w+)", message)
-    close = did_you_mean(option[1], _FIELDS, " ").strip() if option else ""
+    unknown = re.match(r"unrecognized arguments: --(\w+\.[\w.]+)", message)
+    unknown = unknown or re.match(r"Option '(\w+\.[\w.]+)' is not accepted", message)
+    if unknown:
+        message = f"unknown field {unknown[1]}"
+    close = did_you_mean(unknown[1], tuple(_HINTS), " ").strip() if unknown else ""
     return "; ".join(each for each in (message, close, _EVERY_FIELD) if each)
+
+
+def _item(field: str) -> Any:
+    """Return the dataclass that a field lists, or None."""
+    found = [kind for kind in get_args(_HINTS.get(field)) if dataclasses.is_dataclass(kind)]
+    return found[0] if found else None
 
 
 def _one_line(message: str) -> str:

@@ -62,7 +62,7 @@ def test_a_row_that_fails_is_named_before_any_training(tmp_path, capsys):
     assert run(words) == 2
     caught = capsys.readouterr()
     assert "1 of 2 rows cannot be trained" in caught.err
-    assert "conv=GATCon: conv: unknown layer 'GATCon'; did you mean GATConv" in caught.err
+    assert "conv=GATCon: model.conv: unknown layer 'GATCon'; did you mean GATConv" in caught.err
     assert "started" not in caught.out
     assert not list(tmp_path.glob("grid/*/*"))
     missing = ["--vary", "model.steps=0,1", "--data.name", "cub", "--data.root", "nowhere"]
