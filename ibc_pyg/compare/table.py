@@ -97,8 +97,8 @@ def _notes(comparison: Comparison) -> list[str]:
         )
     notes = [
         f"In percent: mean over {seeds} ± {_SPREADS[comparison.show]}; a difference is paired by "
-        "seed, with half of its 95 % interval and the p-value of the paired t-test, corrected by "
-        "Holm's method for all differences of the metric."
+        "seed, with half of its 95 % interval, uncorrected, and the p-value of the paired t-test, "
+        "corrected by Holm's method for all differences of the metric."
     ]
     if any(row.multiply_adds is not None for row in comparison.rows):
         notes.append(

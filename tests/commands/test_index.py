@@ -27,6 +27,16 @@ def path(photos, tmp_path, capsys):
     return tmp_path / "photos.index"
 
 
+def test_sync_refuses_another_model_even_if_nothing_is_new(path, tmp_path, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(FINISHED_RUN, other)
+    weights = load_file(other / "model.safetensors")
+    name = next(each for each in weights if each.endswith("embedding.weight"))
+    save_file({**weights, name: weights[name] + 1}, other / "model.safetensors")
+    assert "was made by" in fails(capsys, "index", "sync", path, "--model", other)
+    assert "24 unchanged" in works(capsys, "index", "sync", path, "--model", FINISHED_RUN)
+
+
 def test_the_life_of_an_index(path, photos, tmp_path, capsys):
     save_picture(photos / "kiwi" / "new.png", 900)
     (photos / "pear" / "broken.png").write_bytes(b"broken")

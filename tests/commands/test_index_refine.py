@@ -18,7 +18,9 @@ def path(tmp_path, capsys):
 def test_from_refinement_to_a_stale_index(path, tmp_path, capsys):
     query = save_picture(tmp_path / "query.png", 500)
     search = ("search", path, query, "-k", 3, "--refine")
-    assert "has no refined vectors; make them: python run.py index refine" in fails(capsys, *search, "dba")
+    assert "no refined vectors; make them: python run.py index refine" in fails(
+        capsys, *search, "dba"
+    )
     out = works(capsys, "index", "refine", path, "--refine-k", 4, "--refine-share", 0.5)
     assert "24 pictures refined by dba (k 4, " in out
     assert "share 0.5); search: python run.py search" in out

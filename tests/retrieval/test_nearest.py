@@ -53,5 +53,5 @@ def test_rows_and_similarities_are_those_of_the_metrics(name, k):
 def test_a_vector_that_is_not_finite_is_named_as_damage():
     vectors = cases()["random"]
     vectors[500, 3] = np.nan
-    with pytest.raises(RunError, match="damaged; examine it: .* index verify"):
+    with pytest.raises(RunError, match=r"damaged; examine it: .* index verify"):
         nearest.nearest_rows(vectors, vectors[:2], 3, None)

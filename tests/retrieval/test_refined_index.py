@@ -126,7 +126,7 @@ def test_stale_vectors_are_refused_and_made_again(index, change):
 
 
 def test_the_folder_may_be_deleted(index):
-    with pytest.raises(RunError, match="has no refined vectors; make them: .* index refine"):
+    with pytest.raises(RunError, match=r"has no refined vectors; make them: .* index refine"):
         index.search(queries(index), refine="dba")
     index.refine()
     assert index.refine("none") is None

@@ -184,7 +184,7 @@ def test_a_file_in_two_sources_is_named_once(index, model, photos):
 def test_a_missing_or_emptied_folder_loses_nothing(index, photos, tmp_path):
     before = content(index)
     photos.rename(tmp_path / "away")
-    with pytest.raises(DatasetError, match="photos is missing; if it was moved: .* index relocate"):
+    with pytest.raises(DatasetError, match=r"photos is missing; if it was moved: .* relocate"):
         index.sync()
     photos.mkdir()
     with pytest.raises(RunError, match="has no pictures any more: is its disk there"):

@@ -104,6 +104,8 @@ def _sync(arguments: argparse.Namespace) -> int:
     keep_freed_memory()
     out = console()
     with open_index(arguments) as index:
+        if arguments.model is not None and not arguments.reembed:
+            index.model()  # another model is refused even if there is nothing to embed
         index.sync(
             arguments.images,
             root=arguments.root,
