@@ -44,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="METHOD",
         help="also score refined descriptors: by the message passing of the run (mpn, "
         "mpn_k_reciprocal, mpn_cluster), without trained weights (aqe, dba, gcr, diffusion, gnn, "
-        "k_reciprocal), by FILE.py:NAME, or none (default: evaluate.refine of the run)",
+        "k_reciprocal), by the refiner that `refine` trained (refiner), by FILE.py:NAME, or none "
+        "(default: evaluate.refine of the run)",
     )
     parser.add_argument(
         "--refine-size",

@@ -38,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--folds",
         type=whole(1, 20),
         default=2,
-        help="networks to train, each without a fold of the training classes; 1: use the run's own "
-        "descriptors of the classes that it was trained on (default: 2)",
+        help="networks to train, each without a fold of 8 or more training classes; 1: use the "
+        "run's own descriptors of the classes that it was trained on (default: 2)",
     )
     add(
         "--fold-runs",
@@ -107,6 +107,7 @@ def _galleries(
     """Embed training classes by the networks that the options ask for."""
     from ibc_pyg.api import train
     from ibc_pyg.builders.plugged import check_code
+    from ibc_pyg.inference.eval_set import EvalSet
     from ibc_pyg.inference.trained import load_run
     from ibc_pyg.refinement.learned.galleries import (
         fold_config,
@@ -116,6 +117,8 @@ def _galleries(
 
     trust: bool = arguments.trust_code
     folders: list[Path] = list(arguments.fold_runs or [])
+    if not folders:
+        _check_classes(EvalSet(trained).splits.num_classes, arguments.folds)
     if not folders and arguments.folds == 1:
         return [training_gallery(trained)]
     if not folders:
@@ -131,3 +134,17 @@ def _galleries(
     return [
         held_out_gallery(load_run(folder, trust_code=trust, fields=fields)) for folder in folders
     ]
+
+
+def _check_classes(count: int, folds: int) -> None:
+    """Raise RunError if a fold would have too few training classes."""
+    from ibc_pyg.errors import RunError
+    from ibc_pyg.refinement.learned.fit import LEAST_OF_A_GALLERY
+
+    if count >= LEAST_OF_A_GALLERY * folds:
+        return
+    advice = "; use --folds 1" if folds > 1 and count >= LEAST_OF_A_GALLERY else ""
+    raise RunError(
+        f"--folds {folds} needs {LEAST_OF_A_GALLERY * folds} or more training classes, and the run "
+        f"has {count}{advice}"
+    )

@@ -88,6 +88,10 @@ def draw_means(comparison: Comparison) -> Figure:
         found = [row.metrics.get(name) for row in rows]
         spreads = [None if each is None else each.spread(comparison.show) for each in found]
         draw_estimates(axis, found, spreads)
+        low, high = axis.get_xlim()
+        least = min((100 * each.mean for each in found if each is not None), default=0.0)
+        # Intervals of few seeds are wider than the range of the metric.
+        axis.set_xlim(max(low, min(least, 0.0) - 1), min(high, 101))
         axis.set_title(name)
     figure.supxlabel("%")
     return figure

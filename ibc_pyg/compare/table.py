@@ -50,14 +50,16 @@ def to_markdown(comparison: Comparison) -> str:
     """Return the table with its command and machine, in percent."""
     rows, names = comparison.rows, comparison.metrics
     cost = _COST if _sized(comparison) else ()
-    head = ["setting", *names, f"R@1 against {comparison.against}", *cost, "training time"]
+    compared = any(row.differences for row in rows)
+    against = [f"R@1 against {comparison.against}"] if compared else []
+    head = ["setting", *names, *against, *cost, "training time"]
     lines = _markdown_lines(
         head,
         (
             [
                 row.text,
                 *(_value(name, row.metrics.get(name), comparison.show) for name in names),
-                _difference("R@1", row.differences.get("R@1")),
+                *([_difference("R@1", row.differences.get("R@1"))] if compared else ()),
                 *(_cost_cells(row) if cost else ()),
                 f"{row.seconds:.0f} s",
             ]
@@ -95,11 +97,19 @@ def _notes(comparison: Comparison) -> list[str]:
         seeds = "the finished seeds: " + ", ".join(
             f"{row.text} {len(row.seeds)}" for row in comparison.rows
         )
-    notes = [
-        f"In percent: mean over {seeds} ± {_SPREADS[comparison.show]}; a difference is paired by "
-        "seed, with half of its 95 % interval, uncorrected, and the p-value of the paired t-test, "
-        "corrected by Holm's method for all differences of the metric."
-    ]
+    compared = any(row.differences or row.pairs for row in comparison.rows)
+    if all(len(row.seeds) == 1 for row in comparison.rows):
+        note = "In percent, of one run for each setting: intervals and tests need more seeds."
+    else:
+        note = f"In percent: mean over {seeds} ± {_SPREADS[comparison.show]}"
+        note += (
+            "; a difference is paired by seed, with half of its 95 % interval, uncorrected, and "
+            "the p-value of the paired t-test, corrected by Holm's method for all differences of "
+            "the metric."
+            if compared
+            else "."
+        )
+    notes = [note]
     if any(row.multiply_adds is not None for row in comparison.rows):
         notes.append(
             "Multiply-adds: matrix products and convolutions in the forward pass of one training "
@@ -179,17 +189,18 @@ def _difference(name: str, value: Difference | None) -> str:
 
 def _to_html(comparison: Comparison) -> str:
     names, cost = comparison.metrics, _COST if _sized(comparison) else ()
+    compared = names if any(row.differences for row in comparison.rows) else []
     rows = [
         [
             row.text,
             *(_value(name, row.metrics.get(name), comparison.show) for name in names),
-            *(_difference(name, row.differences.get(name)) for name in names),
+            *(_difference(name, row.differences.get(name)) for name in compared),
             *(_cost_cells(row) if cost else ()),
             f"{row.seconds:.0f} s",
         ]
         for row in comparison.rows
     ]
-    differences = [f"{name}, difference" for name in names]
+    differences = [f"{name}, difference" for name in compared]
     head = ["setting", *names, *differences, *cost, "training time"]
     tables = [{"head": head, "rows": rows}]
     if pairs := _pair_cells(comparison):

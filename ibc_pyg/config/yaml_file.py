@@ -29,6 +29,13 @@ _HINTS: dict[str, Any] = {
 }
 """The fields of all parts, such as `train.lr`, and their types."""
 _EVERY_FIELD = "`train --help-fields` lists every field"
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "a text",
+    "dict": "a mapping, such as '{NAME: VALUE}'",
+}
 _LONGEST = 500
 
 
@@ -184,6 +191,11 @@ def _with_hint(message: str) -> str:
         item = _item(not_a_list[1])
         value = "VALUE" if item is None else f"{{{dataclasses.fields(item)[0].name}: VALUE}}"
         return f"{not_a_list[1]} must be a list, such as '[{value}]'"
+    wrong = re.fullmatch(
+        r'Parser key "(.+?)": Expected a <class \'(\w+)\'>\. Got value: (.*)', message
+    )
+    if wrong and wrong[2] in _KINDS:
+        return f"{wrong[1]} must be {_KINDS[wrong[2]]}, not {wrong[3]}"
     if "unrecognized arguments" not in message and "is not accepted" not in message:
         return message
     unknown = re.match(r"unrecognized arguments: --(\w+\.[\w.]+)", message)
@@ -191,7 +203,7 @@ def _with_hint(message: str) -> str:
     if unknown:
         message = f"unknown field {unknown[1]}"
     close = did_you_mean(unknown[1], tuple(_HINTS), " ").strip() if unknown else ""
-    return "; ".join(each for each in (message, close, _EVERY_FIELD) if each)
+    return f"{message}; {f'{close} {_EVERY_FIELD}'.strip()}"
 
 
 def _item(field: str) -> Any:

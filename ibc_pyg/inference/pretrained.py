@@ -44,7 +44,9 @@ def load_pretrained(name: str, weights: str | Path | None = None) -> Embedder:
         ConfigError: If the name is unknown, or the weights cannot be read, downloaded or used.
     """
     if not is_backbone_name(name):
-        hint = did_you_mean(name, torchvision_names(), otherwise="or timm:NAME")
+        hint = did_you_mean(
+            name, torchvision_names(), otherwise="networks of timm are named timm:NAME"
+        )
         raise ConfigError(
             f"{name} is neither a run folder nor a network of torchvision or timm; {hint}"
         )

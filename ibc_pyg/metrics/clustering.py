@@ -109,7 +109,7 @@ def clustering_metrics(
         "kmeans_swaps": float(swaps),
         "kmeans_passes": float(passes),
         "kmeans_restarts": float(restarts),
-        "kmeans_iterations": float(iterations),
+        "kmeans_iterations": float(settings.lloyd_iterations),
         "kmeans_seed": float(seed),
         "kmeans_inertia": inertia,
         "kmeans_on_gpu": float(on_gpu),
@@ -146,6 +146,11 @@ class KMeansSettings:
     passes: int = 0
     seed: int = 0
 
+    @property
+    def lloyd_iterations(self) -> int:
+        """Most Lloyd iterations that are made."""
+        return min(self.iterations, _LLOYD_BEFORE_PASSES) if self.passes else self.iterations
+
 
 def kmeans(
     x: torch.Tensor, k: int, settings: KMeansSettings
@@ -168,9 +173,7 @@ def kmeans(
     points = (x / scale).float().contiguous()  # [N, D]
     array = points.numpy()
     best: tuple[NDArray[np.int64], float, bool] | None = None
-    on_gpu, iterations = True, settings.iterations
-    if settings.passes:
-        iterations = min(iterations, _LLOYD_BEFORE_PASSES)
+    on_gpu = True
     small = points.numel() <= _ONE_THREAD_UP_TO
     for _ in range(settings.restarts):
         seeds = partial(seed_centroids, points, k, settings.swaps, generator)
@@ -178,7 +181,7 @@ def kmeans(
         assigned, inertia, on_gpu = lloyd(
             array,
             array[first.numpy()],
-            iterations,
+            settings.lloyd_iterations,
             settings.tolerance,
             settings.seed,
             gpu=on_gpu,

@@ -57,6 +57,13 @@ def test_own_classes_and_the_seed_give_the_same_file_twice(run):
     assert written[0].share == written[1].share
 
 
+def test_too_few_classes_are_refused_before_a_fold_is_trained(run, capsys):
+    assert command(["refine", str(run), "--folds", "3", *QUICK]) == 2
+    error = capsys.readouterr().err
+    assert "--folds 3 needs 24 or more training classes, and the run has 16; use --folds 1" in error
+    assert not list(run.with_name("run-folds").glob("*-of-3"))
+
+
 def test_a_run_without_held_out_classes_is_no_fold(run, capsys):
     assert command(["refine", str(run), "--fold-runs", str(run), *QUICK]) == 2
     assert "held no training classes out (select is last)" in capsys.readouterr().err

@@ -85,6 +85,12 @@ def test_an_untrusted_layer_is_not_executed(untrusted, tmp_path, capsys, command
         "search": ["search", untrusted.run, picture(tmp_path)],
         "train": ["train", "--resume", untrusted.run],
     }.get(command, [command, untrusted.run])
+    if command == "train":  # a finished run is left alone
+        assert cli.run(list(map(str, words))) == 0
+        assert not untrusted.executed
+        (untrusted.run / "summary.json").unlink()
+        shutil.rmtree(untrusted.run / "checkpoints")
+        capsys.readouterr()
     assert cli.run(list(map(str, words))) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1

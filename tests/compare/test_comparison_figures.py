@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from ibc_pyg.compare.curves import CurvePoint
-from ibc_pyg.compare.figures import draw_curves, draw_forest, write_figure
+from ibc_pyg.compare.figures import draw_curves, draw_forest, draw_means, write_figure
 from ibc_pyg.compare.rows import Comparison, make_rows
 from ibc_pyg.runs.environment import environment
 from tests.helpers.comparison import HOSTILE, Setting, summaries
@@ -32,6 +32,13 @@ def test_without_a_second_row_there_is_no_forest(tmp_path):
     found = comparison(a=summaries([0.6, 0.7]))
     assert write_figure(lambda: draw_forest(found), tmp_path / "forest") == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_means_are_drawn_within_the_range_of_the_metric():
+    figure = draw_means(comparison(a=summaries([0.1, 0.9]), b=summaries([1.0, 1.0])))
+    low, high = figure.axes[0].get_xlim()
+    assert -1 <= low < 50
+    assert 100 < high <= 101
 
 
 def test_curves_with_their_mean_at_common_steps(tmp_path):

@@ -126,6 +126,21 @@ def test_the_values_of_each_seed_are_written(tmp_path):
     assert document["rows"][0]["seeds"] == [0, 1]
 
 
+def test_single_runs_and_single_rows_have_no_words_about_intervals_and_tests():
+    one = to_markdown(Comparison(make_rows({Setting("a"): summaries([0.6])}), "x", environment()))
+    assert "one run for each setting" in one
+    two = {Setting("a"): summaries([0.6]), Setting("b"): summaries([0.5])}
+    both = to_markdown(Comparison(make_rows(two), "x", environment()))
+    assert "R@1 against" in both
+    seeds = {Setting("a"): summaries([0.6, 0.7])}
+    several = to_markdown(Comparison(make_rows(seeds), "x", environment()))
+    assert "95 % interval" in several
+    for text in (one, several):
+        assert "against" not in text
+        assert "paired" not in text
+    assert "±" not in one + both
+
+
 def test_what_follows_the_mean(tmp_path):
     rows = make_rows({Setting("a"): summaries([0.6, 0.7, 0.8])})
     texts = {show: to_markdown(Comparison(rows, "x", environment(), show=show))

@@ -60,6 +60,7 @@ def test_every_field_is_written():
         ("loss: {terms: [{name: A, agrs: {}}]}\n", ["loss.terms: unknown field agrs", "mean args"]),
         ("loss: {terms: [{name: A, agrs: {b: 1}}]}\n", ["unknown field agrs; did you mean args"]),
         ("loss: {terms: A}\n", ["loss.terms must be a list, such as '[{name: VALUE}]'"]),
+        ("model: {steps: x}\n", ["model.steps must be a whole number, not x"]),
         ("model: {covn: none}\n", ["unknown field model.covn; did you mean model.conv"]),
         ("evaluate:\n  ks: [0]\n", ["evaluate.ks"]),
         ("- a list\n", ["experiment.yaml"]),

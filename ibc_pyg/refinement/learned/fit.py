@@ -20,6 +20,8 @@ SHARES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Shares of the unrefined descriptor to choose from."""
 
 _LEAST_CLASSES = 4
+LEAST_OF_A_GALLERY = 2 * _LEAST_CLASSES
+"""Classes of a gallery, half of them to choose the share on."""
 _CLASSES = (0.5, 1.0)
 _IMAGES = (0.6, 1.0)
 
@@ -231,9 +233,9 @@ def halves(gallery: Gallery) -> tuple[Gallery, Gallery]:
         RunError: If there are fewer than 8 classes.
     """
     classes, member = torch.unique(gallery.labels, return_inverse=True)
-    if len(classes) < 2 * _LEAST_CLASSES:
+    if len(classes) < LEAST_OF_A_GALLERY:
         raise RunError(
-            f"a refiner needs {2 * _LEAST_CLASSES} or more training classes in each gallery, half "
+            f"a refiner needs {LEAST_OF_A_GALLERY} or more training classes in each gallery, half "
             f"of them to choose on, but one has {len(classes)}"
         )
     sums = torch.zeros(len(classes), gallery.vectors.shape[1]).index_add_(
