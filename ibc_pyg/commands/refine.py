@@ -115,20 +115,20 @@ def _galleries(
         training_gallery,
     )
 
-    trust: bool = arguments.trust_code
+    trust, count = bool(arguments.trust_code), int(arguments.folds)
     folders: list[Path] = list(arguments.fold_runs or [])
     if not folders:
-        _check_classes(EvalSet(trained).splits.num_classes, arguments.folds)
-    if not folders and arguments.folds == 1:
-        return [training_gallery(trained)]
-    if not folders:
-        # The folds are trained, which imports more than opening the run did.
-        check_code(trained.config, trained.run.path, trust=trust)
+        if count > 1:
+            # The folds are trained, which imports more than opening the run did.
+            check_code(trained.config, trained.run.path, trust=trust)
+        _check_classes(EvalSet(trained).splits.num_classes, count)
+        if count == 1:
+            return [training_gallery(trained)]
         run = trained.run.path.resolve()
-        for fold in range(arguments.folds):
-            folder = run.with_name(f"{run.name}-folds") / f"fold-{fold}-of-{arguments.folds}"
+        for fold in range(count):
+            folder = run.with_name(f"{run.name}-folds") / f"fold-{fold}-of-{count}"
             if not (folder / "summary.json").is_file():
-                config = fold_config(trained.config, fold, arguments.folds)
+                config = fold_config(trained.config, fold, count)
                 train(config, out=folder, resume=True, progress=not out.quiet)
             folders.append(folder)
     return [
