@@ -29,12 +29,11 @@ def emulated(tmp_path_factory):
 
     def run(*words):
         environment = os.environ | {
-            "EMU_SHIM": str(shim),
             "LD_PRELOAD": str(shim),
             "LD_LIBRARY_PATH": str(out),
-            "PYTHONPATH": os.pathsep.join([str(FOLDER), str(FOLDER.parents[2])]),
+            "PYTHONPATH": str(FOLDER.parents[2]),
         }
-        command = [sys.executable, "-W", "ignore", str(FOLDER / "cases.py"), *words]
+        command = [sys.executable, "-W", "ignore", "-m", "tests.gpu.emulated.cases", *words]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
         return json.loads(done.stdout.splitlines()[-1])

@@ -1,4 +1,4 @@
-"""Cases on the emulated device: `python cases.py NAME` prints one line of JSON."""
+"""Cases on the emulated device: `python -m tests.gpu.emulated.cases NAME` prints a line of JSON."""
 
 import itertools
 import json
@@ -6,8 +6,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import device as emu
-import lightning_fabric.accelerators.cuda as cuda
 import numpy as np
 import torch
 from rich.console import Console
@@ -20,12 +18,13 @@ from ibc_pyg.losses.factory import make_loss
 from ibc_pyg.losses.term import TermInput
 from ibc_pyg.metrics import retrieval_metrics
 from ibc_pyg.training import fit, run
+from tests.gpu.emulated.device import emulate_device
+from tests.gpu.emulated.dispatch import EmulatedDevice
+from tests.gpu.emulated.generators import patch_generators
+from tests.gpu.emulated.log import LOG
 
-emu.patch_generators(small)
-cuda.num_cuda_devices = torch.cuda.device_count
-cuda._get_all_visible_cuda_devices = lambda: list(range(torch.cuda.device_count()))
-cuda.is_cuda_available = lambda: True
-cuda._check_cuda_matmul_precision = lambda device: None
+emulate_device()
+patch_generators(small)
 
 OPTIONS = [
     "--select", "last", "--data.name", "digits", "--data.classes_per_batch", "3",
@@ -37,25 +36,23 @@ OPTIONS = [
 ]  # fmt: skip
 
 
-def waits(log):
-    return [list(entry) for entry in log if "SYNC" in entry[0]]
-
-
 def train(*options):
     """Waits of each step of a training, with the loading of its batch and its records."""
     config, real, marks = parse_config(None, [*OPTIONS, *options]), fit.train_step, []
 
     def step(experiment, batch):
-        marks.append(len(emu.LOG))
+        marks.append(len(LOG.waits))
         return real(experiment, batch)
 
     fit.train_step = step
-    with tempfile.TemporaryDirectory() as folder, emu.EmuMode():
+    with tempfile.TemporaryDirectory() as folder, EmulatedDevice():
         done = run.train(config, Path(folder) / "run", Console(quiet=True))
         history = done.read_history()
-    between = [waits(emu.LOG[a:b]) for a, b in itertools.pairwise(marks[2:-1])]
+    between = [LOG.waits[a:b] for a, b in itertools.pairwise(marks[2:-1])]
     losses = [record["train/loss"] for record in history if "train/loss" in record]
-    kernels = sorted(name for name in emu.COUNT if "._fused_a" in name or "._fused_sgd" in name)
+    kernels = sorted(
+        name for name in LOG.operations if "._fused_a" in name or "._fused_sgd" in name
+    )
     return {
         "steps": len(marks),
         "waits": between,
@@ -71,12 +68,12 @@ def transform(name):
     size, draws = made.image_size, np.random.default_rng(0).random((4, made.num_draws))
     pixels = torch.randint(0, 256, (4, size, size, made.channels), dtype=torch.uint8)
     expected = made.finish(pixels, draws)
-    with emu.EmuMode():
+    with EmulatedDevice():
         there = pixels.to("cuda")
         made.finish(there, draws)
-        emu.reset()
+        LOG.clear()
         out = made.finish(there, draws)
-        logged = waits(emu.LOG)
+        logged = list(LOG.waits)
         # Noise is drawn on the device, by a generator of its own.
         error = float((out.cpu() - expected).abs().max())
     return {"waits": logged, "error": error}
@@ -94,12 +91,12 @@ def crops():
     boxes = made.boxes(image_sizes(images), draws)
     cut, sizes = made.crops(images, boxes), torch.from_numpy(boxes[:, 2:])
     expected = made.augment(images, draws)
-    with emu.EmuMode():
+    with EmulatedDevice():
         there = cut.to("cuda")
         made.finish(made.scale_crops(there, sizes, draws), draws)
-        emu.reset()
+        LOG.clear()
         out = made.finish(made.scale_crops(there, sizes, draws), draws)
-        logged = waits(emu.LOG)
+        logged = list(LOG.waits)
         return {"waits": logged, "error": float((out.cpu() - expected).abs().max())}
 
 
@@ -114,7 +111,7 @@ def losses(*names):
         torch.manual_seed(0)
         expected = float(loss(TermInput(features, logits, labels)))
         try:
-            with emu.EmuMode():
+            with EmulatedDevice():
                 loss = loss.to("cuda")
                 torch.manual_seed(0)
                 there = TermInput(features.to("cuda"), logits.to("cuda"), labels.to("cuda"))
@@ -140,10 +137,10 @@ def retrieval():
     found = {}
     for name, (vectors, labels, options) in cases.items():
         expected = retrieval_metrics(vectors, labels, **options)
-        with emu.EmuMode():
-            emu.reset()
+        with EmulatedDevice():
+            LOG.clear()
             scores = retrieval_metrics(vectors, labels, **options, device="cuda")
-            found[name] = [expected, scores, emu.COUNT["aten.mm"]]
+            found[name] = [expected, scores, LOG.operations["aten.mm"]]
     return found
 
 
@@ -153,13 +150,13 @@ def scores(*options):
     real = score_module.retrieval_metrics
 
     def counted(*args, **kwargs):
-        emu.reset()
+        LOG.clear()
         result = real(*args, **kwargs)
-        seen.append(emu.COUNT["aten.mm"])
+        seen.append(LOG.operations["aten.mm"])
         return result
 
     score_module.retrieval_metrics = counted
-    with tempfile.TemporaryDirectory() as folder, emu.EmuMode():
+    with tempfile.TemporaryDirectory() as folder, EmulatedDevice():
         summary = run.train(config, Path(folder) / "run", Console(quiet=True)).read_summary()
     return {"R@1": summary["R@1"], "MAP@R": summary["MAP@R"], "products": seen}
 
