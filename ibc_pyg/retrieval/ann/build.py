@@ -12,7 +12,7 @@ import numpy.typing as npt
 from rich.console import Console
 
 from ibc_pyg.console import Progress, info
-from ibc_pyg.errors import RunError, printable, reason
+from ibc_pyg.errors import RunError, printable, program, reason
 from ibc_pyg.files import file_digest, open_draft
 from ibc_pyg.retrieval.ann.centroids import centroid_index, spherical_centroids
 from ibc_pyg.retrieval.ann.engine import Engine, import_faiss
@@ -95,6 +95,12 @@ def build_ann(
     record.write(record_file)
     remove_ann(folder, record_file.stem)
     info(console, f"approximate search: {record}")
+    if record.recall < record.target:
+        info(
+            console,
+            f"that is less than the wanted recall of {record.target:g}, with the greatest effort; "
+            f"search exactly: {program()} index rebuild {printable(folder)} --ann exact",
+        )
     return record
 
 
