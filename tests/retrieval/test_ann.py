@@ -1,5 +1,6 @@
 """The approximate search: exact scores, its promised recall, filters, additions, damage."""
 
+import io
 import logging
 import shutil
 import threading
@@ -11,7 +12,7 @@ from rich.console import Console
 
 from ibc_pyg import cli
 from ibc_pyg.errors import ConfigError, RunError
-from ibc_pyg.retrieval.ann import record, searcher
+from ibc_pyg.retrieval.ann import build, record, searcher
 from ibc_pyg.retrieval.ann.refresh import refresh_ann
 from ibc_pyg.retrieval.index import Index
 from ibc_pyg.retrieval.nearest import nearest_rows
@@ -384,3 +385,14 @@ def test_the_commands_choose_the_search(tmp_path, capsys):
     assert "is searched exactly: 40 pictures" in capsys.readouterr().out
     assert cli.run(["index", "info", index]) == 0
     assert "search: exact" in capsys.readouterr().out
+
+
+def test_a_recall_that_is_not_reached_is_said_with_what_helps(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "least_effort", lambda recall, engine, target: engine.least)
+    console = Console(file=io.StringIO(), width=200)
+    x = np.random.default_rng(0).normal(size=(3000, 32)).astype(np.float32)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    made = build.build_ann(tmp_path, 1, x, None, record.AnnSettings("ivf", 0.95), console)
+    assert made.recall < 0.95
+    assert "less than the wanted recall of 0.95" in console.file.getvalue()
+    assert "index rebuild" in console.file.getvalue()
