@@ -117,13 +117,12 @@ def _galleries(
 
     trust, count = bool(arguments.trust_code), int(arguments.folds)
     folders: list[Path] = list(arguments.fold_runs or [])
+    if not folders and count == 1:
+        return [training_gallery(trained)]
     if not folders:
-        if count > 1:
-            # The folds are trained, which imports more than opening the run did.
-            check_code(trained.config, trained.run.path, trust=trust)
+        # The folds are trained, which imports more than opening the run did.
+        check_code(trained.config, trained.run.path, trust=trust)
         _check_classes(EvalSet(trained).splits.num_classes, count)
-        if count == 1:
-            return [training_gallery(trained)]
         run = trained.run.path.resolve()
         for fold in range(count):
             folder = run.with_name(f"{run.name}-folds") / f"fold-{fold}-of-{count}"
@@ -143,7 +142,7 @@ def _check_classes(count: int, folds: int) -> None:
 
     if count >= LEAST_OF_A_GALLERY * folds:
         return
-    advice = "; use --folds 1" if folds > 1 and count >= LEAST_OF_A_GALLERY else ""
+    advice = "; use --folds 1" if count >= LEAST_OF_A_GALLERY else ""
     raise RunError(
         f"--folds {folds} needs {LEAST_OF_A_GALLERY * folds} or more training classes, and the run "
         f"has {count}{advice}"

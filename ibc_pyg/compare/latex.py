@@ -29,7 +29,7 @@ def to_latex(comparison: Comparison) -> str:
     It is in percent, own metrics as they are.
     """
     names = comparison.metrics
-    different = any(row.differences for row in comparison.rows)
+    different = comparison.has_differences
     sized = any(row.parameters is not None for row in comparison.rows)
     head = ["setting", *map(escape, names)]
     if different:

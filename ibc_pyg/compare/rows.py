@@ -101,6 +101,11 @@ class Comparison:
         return [*self.headlines, *(name for name in names if name.startswith(OWN))]
 
     @property
+    def has_differences(self) -> bool:
+        """Whether a row is compared with the reference."""
+        return any(row.differences for row in self.rows)
+
+    @property
     def against(self) -> str:
         """Text of the row that the others are compared with."""
         if self.reference is None:

@@ -50,7 +50,7 @@ def to_markdown(comparison: Comparison) -> str:
     """Return the table with its command and machine, in percent."""
     rows, names = comparison.rows, comparison.metrics
     cost = _COST if _sized(comparison) else ()
-    compared = any(row.differences for row in rows)
+    compared = comparison.has_differences
     against = [f"R@1 against {comparison.against}"] if compared else []
     head = ["setting", *names, *against, *cost, "training time"]
     lines = _markdown_lines(
@@ -97,7 +97,7 @@ def _notes(comparison: Comparison) -> list[str]:
         seeds = "the finished seeds: " + ", ".join(
             f"{row.text} {len(row.seeds)}" for row in comparison.rows
         )
-    compared = any(row.differences or row.pairs for row in comparison.rows)
+    compared = comparison.has_differences or any(row.pairs for row in comparison.rows)
     if all(len(row.seeds) == 1 for row in comparison.rows):
         note = "In percent, of one run for each setting: intervals and tests need more seeds."
     else:
@@ -189,7 +189,7 @@ def _difference(name: str, value: Difference | None) -> str:
 
 def _to_html(comparison: Comparison) -> str:
     names, cost = comparison.metrics, _COST if _sized(comparison) else ()
-    compared = names if any(row.differences for row in comparison.rows) else []
+    compared = names if comparison.has_differences else []
     rows = [
         [
             row.text,

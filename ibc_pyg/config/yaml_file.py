@@ -186,14 +186,13 @@ def in_file(path: Path, error: ConfigError) -> ConfigError:
 
 def _with_hint(message: str) -> str:
     """Return a message of the parser in terms of fields, with the advice that belongs to it."""
-    not_a_list = re.fullmatch(r"Parser key \"(.+?)\": Expected a <class 'list'>\..*", message)
-    if not_a_list:
-        item = _item(not_a_list[1])
-        value = "VALUE" if item is None else f"{{{dataclasses.fields(item)[0].name}: VALUE}}"
-        return f"{not_a_list[1]} must be a list, such as '[{value}]'"
     wrong = re.fullmatch(
-        r'Parser key "(.+?)": Expected a <class \'(\w+)\'>\. Got value: (.*)', message
+        r'Parser key "(.+?)": Expected a <class \'(\w+)\'>\.(?: Got value: )?(.*)', message
     )
+    if wrong and wrong[2] == "list":
+        item = _item(wrong[1])
+        value = "VALUE" if item is None else f"{{{dataclasses.fields(item)[0].name}: VALUE}}"
+        return f"{wrong[1]} must be a list, such as '[{value}]'"
     if wrong and wrong[2] in _KINDS:
         return f"{wrong[1]} must be {_KINDS[wrong[2]]}, not {wrong[3]}"
     if "unrecognized arguments" not in message and "is not accepted" not in message:

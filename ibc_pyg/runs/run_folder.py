@@ -65,7 +65,9 @@ class RunFolder:
     @property
     def resume_command(self) -> str:
         """The command that goes on with the run, for messages."""
-        return f"{program()} train --resume {shlex.quote(str(self.path))}"
+        # It executes the copies of plugged files in the folder.
+        trust = " --trust-code" if (self.path / CODE).is_dir() else ""
+        return f"{program()} train --resume {shlex.quote(str(self.path))}{trust}"
 
     @property
     def config(self) -> Path:

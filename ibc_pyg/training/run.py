@@ -40,7 +40,7 @@ from ibc_pyg.runs.checkpoint import list_checkpoints
 from ibc_pyg.runs.resume import find_interrupted
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.runs.run_lock import locked
-from ibc_pyg.runs.source_record import CODE, check_sources
+from ibc_pyg.runs.source_record import check_sources
 from ibc_pyg.runs.split_record import read_split, record_of
 from ibc_pyg.track import MultiTracker
 from ibc_pyg.training.cost import construction_of, cost_of
@@ -220,8 +220,7 @@ def _eval_set(training: Training) -> EvalSet:
 
 def _resume_hint(run: RunFolder) -> str:
     count = world_size()
-    # Resuming executes the copies of plugged files in the folder of the run.
-    command = run.resume_command + " --trust-code" * (run.path / CODE).is_dir()
+    command = run.resume_command
     if count > 1:
         script = program().replace("python run.py", "run.py").replace("ibc-pyg", "-m ibc_pyg")
         rest = command.removeprefix(program())

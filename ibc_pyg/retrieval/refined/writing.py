@@ -1,4 +1,4 @@
-"""What the builders of refined vectors share: the index, its neighbours, files in chunks."""
+"""Shared parts of the builders of refined vectors: the index, its neighbours, files in chunks."""
 
 from __future__ import annotations
 
