@@ -16,6 +16,7 @@ neighbours and hits are those of the approximate search of an index, and vectors
 from __future__ import annotations
 
 import argparse
+import math
 import multiprocessing
 import os
 import resource
@@ -208,7 +209,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 def markdown(report: dict[str, Any]) -> str:
     described = ", ".join(f"{key} {value}" for key, value in report["machine"].items())
-    plain = sum(report["results"]["plain"]) / 2
+    plain = sum(report["results"]["plain"]) / 2 or math.nan  # 0: less than a tick of the clock
     out = [
         f"`{report['command']}`",
         "",
