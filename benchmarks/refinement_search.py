@@ -2,15 +2,16 @@
 
 A gallery is refined once, where the method allows it, and then 1,000 queries are refined and
 searched. Methods that pool queries and gallery have no such split: all is done for the queries.
-Descriptors are drawn around centres, five per class as in SOP. Each method is measured once, in a
-process of its own that is stopped after `--limit` seconds, with its defaults (`refiner`: with
-random weights); plain search is measured before and after all methods. All seconds are those of the
-processor, of all threads together, which other work on the machine changes little. With `--ann`,
-neighbours and hits are those of the approximate search of an index, and vectors are in files.
+Descriptors are drawn around centres, by default five per class as in SOP. Each method is measured
+once, in a process of its own that is stopped after `--limit` seconds, with its defaults (`refiner`:
+with random weights); plain search is measured before and after all methods. All seconds are those
+of the processor, of all threads together, which other work on the machine changes little. With
+`--ann`, neighbours and hits are those of the approximate search of an index, and vectors are in
+files.
 
     python benchmarks/refinement_search.py
     python benchmarks/refinement_search.py --gallery 1000 --queries 50 --dim 16 --methods aqe dba
-    python benchmarks/refinement_search.py --gallery 1000000 --methods aqe dba --ann
+    python benchmarks/refinement_search.py --gallery 1000000 --per-class 100 --methods aqe dba --ann
 """
 
 from __future__ import annotations
@@ -54,10 +55,10 @@ LEARNED = RefinerConfig()
 PARAMETERS = {**DEFAULTS, "refiner": Parameters(LEARNED.k, 0, LEARNED.rounds, 0.5)}
 
 
-def make(samples: int, dim: int, noise: float) -> Tensor:
-    """Draw unit vectors around a centre per class, five per class."""
-    draws = torch.Generator().manual_seed(0)
-    y = torch.arange(samples) // 5
+def make(samples: int, args: argparse.Namespace) -> Tensor:
+    """Draw unit vectors around a centre per class."""
+    draws, dim, noise = torch.Generator().manual_seed(0), args.dim, args.noise
+    y = torch.arange(samples) // args.per_class
     centres = F.normalize(torch.randn(int(y[-1]) + 1, dim, generator=draws), dim=1)
     spread = noise / dim**0.5 * torch.randn(samples, dim, generator=draws)
     return F.normalize(centres[y] + spread, dim=1)[torch.randperm(samples, generator=draws)]
@@ -175,8 +176,8 @@ def in_child(args: argparse.Namespace, method: str, results: Any) -> None:
     """Measure a method in a process of its own, which the system stops at the limit."""
     resource.setrlimit(resource.RLIMIT_CPU, (args.limit, args.limit))
     torch.set_num_threads(args.threads)
-    g = make(args.gallery, args.dim, args.noise)
-    x = make(args.queries, args.dim, args.noise)
+    g = make(args.gallery, args)
+    x = make(args.queries, args)
     nearest_neighbours(x[:2], g[:200], HITS)  # loads code and libraries
     found: dict[str, float] = {}
     run = cost_in_index if args.ann else cost
@@ -186,8 +187,8 @@ def in_child(args: argparse.Namespace, method: str, results: Any) -> None:
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     def plain() -> float:
-        g = make(args.gallery, args.dim, args.noise)
-        x = make(args.queries, args.dim, args.noise)
+        g = make(args.gallery, args)
+        x = make(args.queries, args)
         nearest_neighbours(x[:2], g[:200], HITS)
         return timed(lambda: nearest_neighbours(x, g, HITS))[0]
 
@@ -214,8 +215,8 @@ def markdown(report: dict[str, Any]) -> str:
         f"`{report['command']}`",
         "",
         f"{described}; gallery of {report['gallery']:,}, {report['queries']:,} queries, "
-        f"D = {report['dim']}, {HITS} hits. Processor seconds. Plain exact search: "
-        f"{report['results']['plain'][0]:.2f} s before and "
+        f"D = {report['dim']}, {report['per_class']} of a class, {HITS} hits. Processor seconds. "
+        f"Plain exact search: {report['results']['plain'][0]:.2f} s before and "
         f"{report['results']['plain'][1]:.2f} s after all others; load of the machine "
         f"{report['load']:.1f} at the end.",
         "",
@@ -253,6 +254,7 @@ def main() -> None:
     add("--queries", type=int, default=1000, help="number of queries")
     add("--dim", type=int, default=128, help="width of a descriptor")
     add("--noise", type=float, default=0.8, help="spread of a class")
+    add("--per-class", type=int, default=5, help="descriptors of a class (default: SOP's)")
     add("--methods", nargs="+", choices=METHODS, default=METHODS)
     add("--ann", action="store_true", help="in an index with inverted lists; aqe and dba alone")
     add("--limit", type=int, default=600, help="processor seconds after which a method is stopped")
@@ -269,6 +271,8 @@ def main() -> None:
         "gallery": args.gallery,
         "queries": args.queries,
         "dim": args.dim,
+        "per_class": args.per_class,
+        "noise": args.noise,
         "limit": args.limit,
         "load": os.getloadavg()[0],
         "results": results,

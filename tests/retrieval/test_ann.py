@@ -6,6 +6,7 @@ import shutil
 import threading
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 from rich.console import Console
@@ -13,6 +14,7 @@ from rich.console import Console
 from ibc_pyg import cli
 from ibc_pyg.errors import ConfigError, RunError
 from ibc_pyg.retrieval.ann import build, record, searcher
+from ibc_pyg.retrieval.ann.engine import Engine
 from ibc_pyg.retrieval.ann.refresh import refresh_ann
 from ibc_pyg.retrieval.index import Index
 from ibc_pyg.retrieval.nearest import nearest_rows
@@ -91,6 +93,22 @@ def test_full_effort_equals_the_exact_search(path, built):
             assert index.ann.recall == 1.0
         truth = nearest_rows(VECTORS, QUERIES, 10, None)
         assert recall(rows_of(index.search(QUERIES, k=10)), truth.rows.tolist()) >= 0.9
+
+
+@pytest.mark.parametrize("visited", [1, 2, 8, 32, 128])
+def test_the_nearest_lists_are_visited(visited):
+    x = np.random.default_rng(8).normal(size=(4096, 16)).astype(np.float32)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    centres, queries = x[:128], x[-50:]
+    quantizer = faiss.IndexHNSWFlat(16, 32, faiss.METRIC_INNER_PRODUCT)
+    quantizer.add(centres)
+    index = faiss.IndexIVFFlat(quantizer, 16, 128, faiss.METRIC_INNER_PRODUCT)
+    index.add(x)
+    owner = quantizer.search(x, 1)[1][:, 0]
+    lists = np.argsort(-(queries @ centres.T), axis=1)[:, :visited]  # [Q, visited]
+    found = Engine(index).search(queries, len(x), visited, None)
+    wanted = [set(np.flatnonzero(np.isin(owner, each))) for each in lists]
+    assert [set(rows[rows >= 0]) for rows in found] == wanted
 
 
 def test_pytorch_metric_learning_changes_nothing(path):

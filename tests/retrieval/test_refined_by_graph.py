@@ -63,7 +63,7 @@ def queries(index, number=5):
 
 
 def by_refiner(refiner, x, g):
-    gallery = refiner.gallery(unit(g))
+    gallery = refiner.gallery(unit(np.array(g)))
     return (refiner.queries(unit(x), gallery) @ gallery.vectors.T).numpy()  # [Q, N]
 
 

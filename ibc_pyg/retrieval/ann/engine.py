@@ -21,6 +21,11 @@ from ibc_pyg.retrieval.store.vectors import Vectors
 Rows = npt.NDArray[np.int64]
 
 _LEAST_EF, _MOST_EF = 32, 4096
+_EF_PER_LIST = 4
+_EXACT_LISTS = 128
+"""Lists from which, if one of so many is visited, comparing all centroids is as fast as a graph."""
+_VISITS = 2**22
+"""Most visits to lists of the queries that are searched at a time."""
 
 
 def import_faiss() -> Any:
@@ -75,6 +80,7 @@ class Engine:
         self.rows = int(index.ntotal)
         self.least = min(_LEAST_EF, self.rows) if self.is_graph else 1
         self.most = min(_MOST_EF, self.rows) if self.is_graph else int(index.nlist)
+        self._centroids = None if self.is_graph else _behind_graph(index)
 
     @classmethod
     def open(cls, path: Path, record: AnnRecord) -> Engine:
@@ -113,29 +119,42 @@ class Engine:
             int64 `[Q, number]`, -1 behind the last one found.
         """
         faiss = import_faiss()
-        selector = None
-        bits = None
-        if allowed is not None:
-            bits = np.packbits(allowed, bitorder="little")
-            selector = faiss.IDSelectorBitmap(bits)
-        if self.is_graph:
-            effort = min(self.most, max(effort, number))
-            parameters = faiss.SearchParametersHNSW(efSearch=effort, sel=selector)
-        else:
-            parameters = faiss.SearchParametersIVF(nprobe=min(effort, self.most), sel=selector)
+        bits = None if allowed is None else np.packbits(allowed, bitorder="little")
+        selector = None if bits is None else faiss.IDSelectorBitmap(bits)
+        effort = min(self.most, max(effort, number) if self.is_graph else effort)
         x = np.ascontiguousarray(queries, np.float32)
         scores = np.empty((len(x), number), np.float32)
         rows = np.full((len(x), number), -1, np.int64)
-        self.index.search_c(
-            len(x),
-            faiss.swig_ptr(x),
-            number,
-            faiss.swig_ptr(scores),
-            faiss.swig_ptr(rows),
-            parameters,
-        )
+        step = len(x) if self.is_graph else max(1, _VISITS // effort)
+        for start in range(0, len(x), step or 1):
+            part = slice(start, start + step)
+            self._search(faiss, x[part], scores[part], rows[part], effort, selector)
         rows[rows >= self.rows] = -1
         return rows
+
+    def _search(
+        self, faiss: Any, x: Vectors, scores: Vectors, rows: Rows, effort: int, selector: Any
+    ) -> None:
+        """Fill the scores and rows of queries, all contiguous."""
+        of, size, number = faiss.swig_ptr, *rows.shape
+        if self.is_graph:
+            parameters = faiss.SearchParametersHNSW(efSearch=effort, sel=selector)
+        else:
+            parameters = faiss.SearchParametersIVF(nprobe=effort, sel=selector)
+        if self._centroids is not None:
+            if effort * _EXACT_LISTS >= self.most:
+                near = np.empty((size, effort), np.float32)
+                lists = np.empty((size, effort), np.int64)
+                self._centroids.search_c(size, of(x), effort, of(near), of(lists))
+                visited = of(lists), of(near)
+                self.index.search_preassigned_c(
+                    size, of(x), number, *visited, of(scores), of(rows), False, parameters
+                )
+                return
+            # The graph returns fewer lists than wanted if it keeps no more candidates.
+            kept = faiss.SearchParametersHNSW(efSearch=max(_LEAST_EF, _EF_PER_LIST * effort))
+            parameters.quantizer_params = kept
+        self.index.search_c(size, of(x), number, of(scores), of(rows), parameters)
 
     def find(
         self, queries: Vectors, number: int, least: int, effort: int, allowed: Mask | None
@@ -160,6 +179,13 @@ class Engine:
             effort = min(self.most, 4 * effort)
             rows[short] = self.search(queries[short], number, effort, allowed)
         return rows
+
+
+def _behind_graph(index: Any) -> Any:
+    """Return the centroids of inverted lists, which a graph finds; None if there is no graph."""
+    faiss = import_faiss()
+    quantizer = faiss.downcast_index(index.quantizer)
+    return faiss.downcast_index(quantizer.storage) if hasattr(quantizer, "hnsw") else None
 
 
 def _flags(faiss: Any, record: AnnRecord) -> int:
