@@ -195,9 +195,9 @@ def _with_hint(message: str) -> str:
         return f"{wrong[1]} must be a list, such as '[{value}]'"
     if wrong and wrong[2] in _KINDS:
         return f"{wrong[1]} must be {_KINDS[wrong[2]]}, not {wrong[3]}"
-    if "unrecognized arguments" not in message and "is not accepted" not in message:
+    if "unrecognized arguments" not in message.lower() and "is not accepted" not in message:
         return message
-    unknown = re.match(r"unrecognized arguments: --(\w+\.[\w.]+)", message)
+    unknown = re.match(r"[Uu]nrecognized arguments: --(\w+\.[\w.]+)", message)
     unknown = unknown or re.match(r"Option '(\w+\.[\w.]+)' is not accepted", message)
     if unknown:
         message = f"unknown field {unknown[1]}"

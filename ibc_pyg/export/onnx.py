@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ibc_pyg.errors import ConfigError, RunError
+from ibc_pyg.errors import ConfigError, RunError, printable, reason
 from ibc_pyg.export.descriptor import descriptor_of, example_of, preprocessing
 from ibc_pyg.export.golden import Network, check_run
 from ibc_pyg.files import write_atomically
@@ -56,8 +56,12 @@ def export_onnx(trained: Trained, path: Path) -> float | None:
                 verbose=False,
             )
     except Exception as error:
-        reason = str(error).strip().splitlines()[0]
-        raise RunError(f"{trained.run.path} cannot be exported: {reason}") from error
+        origin: BaseException = error
+        while origin.__cause__ is not None:
+            origin = origin.__cause__
+        raise RunError(
+            f"{printable(trained.run.path)} cannot be exported: {reason(origin)}"
+        ) from error
     assert program is not None
     model = program.model_proto
     entry = model.metadata_props.add()

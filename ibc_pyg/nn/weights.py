@@ -172,7 +172,7 @@ def _mismatch(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str |
         if key not in weights:
             return (
                 f"{key} is missing; are these the weights of another network? Their first key is "
-                f"{next(iter(weights), 'missing')}"
+                f"{min(weights, default='missing')}"
             )
         if weights[key].shape != value.shape:
             return f"{key} is {list(weights[key].shape)}, not {list(value.shape)}"

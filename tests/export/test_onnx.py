@@ -58,6 +58,19 @@ def test_missing_package_is_a_one_line_error(trained, capsys, monkeypatch):
     assert 'pip install "ibc-pyg[onnx]"' in capsys.readouterr().err
 
 
+def test_a_network_without_an_operator_is_named(trained, capsys, monkeypatch):
+    class Eigenvalues(torch.nn.Module):
+        def forward(self, x):
+            return torch.linalg.eigvalsh(x[:, 0])
+
+    monkeypatch.setattr("ibc_pyg.export.onnx.descriptor_of", lambda _: Eigenvalues())
+    assert run(["export", str(trained.run.path)]) == 2
+    err = capsys.readouterr().err
+    assert "cannot be exported: No ONNX function found" in err
+    assert "linalg_eigh" in err
+    assert len(err.splitlines()) == 1
+
+
 def test_folder_that_is_not_a_run(capsys, tmp_path):
     assert run(["export", str(tmp_path)]) == 2
     assert "no config.yaml" in capsys.readouterr().err

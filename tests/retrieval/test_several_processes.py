@@ -26,7 +26,7 @@ def index(tmp_path):
         yield index
 
 
-def read_until_told(path, told, results):
+def read_until_told(path, ready, told, results):
     """Search again and again; report the sizes seen, or the error."""
     sizes, searches = set(), 0
     try:
@@ -44,6 +44,8 @@ def read_until_told(path, told, results):
                     assert np.allclose(scores, wanted, atol=1e-6)
                 sizes.add(len(hits))
                 searches += 1
+                if searches == 1:
+                    ready.wait(100)
                 if last:
                     break
         results.put((sizes, searches))
@@ -59,13 +61,14 @@ def _same_generation(index, hits):
 
 def test_readers_beside_a_writer_never_fail_and_see_whole_states(index, tmp_path):
     index.pace = Pace(1, 0)
-    told, results = CONTEXT.Event(), CONTEXT.Queue()
+    told, results, ready = CONTEXT.Event(), CONTEXT.Queue(), CONTEXT.Barrier(READERS + 1)
     readers = [
-        CONTEXT.Process(target=read_until_told, args=(index.path, told, results))
+        CONTEXT.Process(target=read_until_told, args=(index.path, ready, told, results))
         for _ in range(READERS)
     ]
     for reader in readers:
         reader.start()
+    ready.wait(100)
     expected = {24}
     for step in range(6):
         save_pictures(tmp_path / "more", 8, first_seed=100 + 8 * step)

@@ -128,7 +128,7 @@ class OfficialEncoder(nn.Module):
         net = self.backbone
         x = net.maxpool(net.relu(net.bn1(net.conv1(images))))  # [B, 64, H / 4, W / 4]
         x = net.layer4(net.layer3(net.layer2(net.layer1(x))))  # [B, C, H / 32, W / 32]
-        x = F.adaptive_max_pool2d(x, 1).flatten(1)  # [B, C]
+        x = F.max_pool2d(x, x.shape[-2:]).flatten(1)  # [B, C]
         raw: Tensor = self.embedding(x)  # [B, embed_dim]
         return raw
 

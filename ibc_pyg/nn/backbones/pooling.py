@@ -42,6 +42,18 @@ class GeM(nn.Module):
         return result
 
 
+class GlobalMax(nn.Module):
+    """Maximum over the positions of a map.
+
+    Values and gradients are those of `nn.AdaptiveMaxPool2d(1)`, for which ONNX has no operator in
+    torch 2.11.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pool `[B, C, H, W]` to `[B, C, 1, 1]`."""
+        return F.max_pool2d(x, x.shape[-2:])  # [B, C, 1, 1]
+
+
 def make_pooling(name: str, grid: int = 1) -> nn.Module:
     """Return a module that pools `[B, C, H, W]` to `[B, C * grid * grid]`.
 
@@ -54,7 +66,7 @@ def make_pooling(name: str, grid: int = 1) -> nn.Module:
     """
     check_at_least(1, grid=grid)
     modules: dict[str, nn.Module] = {
-        "max": nn.AdaptiveMaxPool2d(grid),
+        "max": nn.AdaptiveMaxPool2d(grid) if grid > 1 else GlobalMax(),
         "avg": nn.AdaptiveAvgPool2d(grid),
         "gem": GeM(grid),
     }

@@ -5,6 +5,7 @@ import struct
 import zlib
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 from torch import from_numpy
@@ -15,6 +16,7 @@ from ibc_pyg.data.verify import check_file
 from ibc_pyg.errors import reason
 from tests.helpers.pictures import RGB, encoded, exif, hwc, near, photo
 
+PILLOW = tuple(int(part) for part in PIL.__version__.split(".")[:2])
 IMAGE = Image.fromarray(RGB)
 TIFF = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"  # orientation 6
 DAMAGED = {
@@ -77,6 +79,7 @@ def test_cmyk_tiff():
     near(decode_bytes(encoded(cmyk, "TIFF")), np.asarray(cmyk.convert("RGB")), 0)
 
 
+@pytest.mark.skipif(PILLOW < (12, 3), reason="Pillow before 12.3 cannot read them")
 def test_ycbcr_tiff():
     near(decode_bytes(encoded(IMAGE.convert("YCbCr"), "TIFF")), RGB, 4)
 
@@ -112,7 +115,7 @@ def test_floating_point_pixels_are_refused_by_training_and_verify(tmp_path):
 def test_large_texts_in_a_png_are_refused_by_name():
     texts = PngImagePlugin.PngInfo()
     texts.add_text("comment", "a" * 2**26, zip=True)
-    with pytest.raises(UndecodableError, match="Decompressed data too large"):
+    with pytest.raises(UndecodableError, match=r"(?i)decompressed data too large"):
         decode_bytes(encoded(IMAGE, "PNG", pnginfo=texts))
 
 

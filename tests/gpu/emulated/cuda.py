@@ -17,6 +17,7 @@ def patch_torch_cuda() -> None:
         "get_device_name": "Emulated GPU",
         "get_rng_state": torch.zeros(16, dtype=torch.uint8),
         "is_available": True,
+        "is_current_stream_capturing": False,
         "manual_seed_all": None,
         "max_memory_allocated": 0,
         "memory_allocated": 0,

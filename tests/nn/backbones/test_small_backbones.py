@@ -66,6 +66,19 @@ def test_gem_between_average_and_maximum() -> None:
     assert ((ratio > 42 ** (-1 / 60) - 1e-4) & (ratio <= 1 + 1e-4)).all()
 
 
+def test_global_maximum_is_the_adaptive_one_to_the_bit() -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(3, 8, 5, 4).relu(), torch.randn(3, 8)  # with many ties
+    ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    found, wanted = make_pooling("max")(ours), F.adaptive_max_pool2d(theirs, 1).flatten(1)
+    assert torch.equal(found, wanted)
+    (found * weight).sum().backward()
+    (wanted * weight).sum().backward()
+    assert ours.grad is not None
+    assert theirs.grad is not None
+    assert torch.equal(ours.grad, theirs.grad)
+
+
 def test_pooling_in_cells() -> None:
     x = torch.arange(16.0).view(1, 1, 4, 4)
     assert make_pooling("max", 2)(x).tolist() == [[5.0, 7.0, 13.0, 15.0]]
@@ -204,7 +217,7 @@ def test_the_backbone_of_a_run_is_taken_from_its_weights(tmp_path: Path) -> None
         "conv4", 8, in_channels=1, width=4, weights=str(tmp_path / "m.safetensors")
     )
     assert all(torch.equal(target.state_dict()[k], v) for k, v in source.state_dict().items())
-    with pytest.raises(ConfigError, match=r"another network\? Their first key is features"):
+    with pytest.raises(ConfigError, match=r"another network\? Their first key is embedding.bias"):
         make_backbone("resnet6", 8, in_channels=1, weights=str(tmp_path / "m.safetensors"))
     with pytest.raises(ConfigError, match="is a folder"):
         make_backbone("conv4", 8, in_channels=1, weights=str(tmp_path))
