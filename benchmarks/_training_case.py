@@ -25,9 +25,9 @@ from PIL import Image
 from rich.console import Console
 from torch import Tensor, nn
 
-from ibc_pyg.builders.optimizer import build_optimizer
+from ibc_pyg.builders.optimization.optimizer import build_optimizer
 from ibc_pyg.config import Config
-from ibc_pyg.config.yaml_file import config_to_yaml, parse_config
+from ibc_pyg.config.files.yaml_file import config_to_yaml, parse_config
 from ibc_pyg.data.loading.batch import Batch
 from ibc_pyg.nn.model import IntraBatchModel, ModelOutput
 from ibc_pyg.runs.run_folder import RunFolder

@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 
 from ibc_pyg.builders.model import build_model
 from ibc_pyg.cli import run as command
-from ibc_pyg.config.yaml_file import config_to_yaml, parse_config
+from ibc_pyg.config.files.yaml_file import config_to_yaml, parse_config
 from ibc_pyg.export.descriptor import descriptor_of
 from ibc_pyg.inference.trained import load_run
 from ibc_pyg.runs.run_folder import RunFolder

@@ -19,7 +19,7 @@ from torch import nn
 
 from ibc_pyg.builders.data import build_data
 from ibc_pyg.builders.model import build_model
-from ibc_pyg.config.yaml_file import parse_config
+from ibc_pyg.config.files.yaml_file import parse_config
 from ibc_pyg.evaluation.scores import score
 from ibc_pyg.inference.extract import extract_split
 from ibc_pyg.parallel.fabric import make_fabric

@@ -24,8 +24,8 @@ from _output import add_outputs, write_outputs
 from _timing import extra_peak_bytes, machine
 from torch import Tensor, nn
 
-from ibc_pyg.inference.neighbour_groups import K1, neighbours_for
-from ibc_pyg.inference.refine import refined_vectors
+from ibc_pyg.inference.refined.neighbour_groups import K1, neighbours_for
+from ibc_pyg.inference.refined.refine import refined_vectors
 from ibc_pyg.metrics import nearest_neighbours
 from ibc_pyg.nn.model import IntraBatchModel
 from ibc_pyg.nn.mpn import MPN

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from ibc_pyg.builders.data import build_data
 from ibc_pyg.builders.model import build_model
-from ibc_pyg.config.yaml_file import parse_config
+from ibc_pyg.config.files.yaml_file import parse_config
 from ibc_pyg.inference.embeddings_file import read_embeddings
 from ibc_pyg.inference.eval_set import EvalSet
 from ibc_pyg.inference.extract import Descriptors, extract

@@ -28,7 +28,7 @@ from scipy import stats
 from torch import Tensor
 
 from ibc_pyg.inference.eval_set import EvalSet
-from ibc_pyg.inference.refine import refine
+from ibc_pyg.inference.refined.refine import refine
 from ibc_pyg.inference.trained import load_run
 from ibc_pyg.refinement.learned.config import RefinerConfig
 from ibc_pyg.refinement.learned.fit import Gallery, halves, train_refiner

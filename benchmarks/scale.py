@@ -29,7 +29,7 @@ from _output import add_outputs, write_outputs
 from _timing import machine
 from rich.console import Console
 
-from ibc_pyg.builders.optimizer import build_optimizer
+from ibc_pyg.builders.optimization.optimizer import build_optimizer
 from ibc_pyg.config import TrainConfig
 from ibc_pyg.losses.intra_batch import IntraBatchLoss
 from ibc_pyg.nn.heads import BNNeckHead

@@ -14,7 +14,7 @@ import docstring_parser
 from ibc_pyg.cli import make_parser
 from ibc_pyg.config import Config, TermConfig
 from ibc_pyg.config.checks import Range
-from ibc_pyg.config.shipped import shipped_names
+from ibc_pyg.config.files.shipped import shipped_names
 from ibc_pyg.data.registry import DATASETS
 from ibc_pyg.data.transforms import preset_names
 

@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from ibc_pyg.config import Config
-from ibc_pyg.config.overlays import parse_overlays
+from ibc_pyg.config.files.overlays import parse_overlays
 from ibc_pyg.config.plugged import plugged_code
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.evaluation.runs import ScoreOptions, score_runs
@@ -22,7 +22,7 @@ from ibc_pyg.inference.published import is_published
 from ibc_pyg.inference.test_time_views import Views
 from ibc_pyg.inference.trained import load_run
 from ibc_pyg.training import run as training
-from ibc_pyg.training.interrupt import TrainingInterrupted
+from ibc_pyg.training.faults.interrupt import TrainingInterrupted
 
 PathLike = str | os.PathLike[str]
 

@@ -11,11 +11,11 @@ import torch
 
 from ibc_pyg.builders.loss import build_loss
 from ibc_pyg.builders.model import build_model
-from ibc_pyg.builders.optimizer import build_optimizer, lr_factor
+from ibc_pyg.builders.optimization.optimizer import build_optimizer, lr_factor
 from ibc_pyg.cli import make_parser, run
 from ibc_pyg.compare.grid import make_grid
-from ibc_pyg.config.overlays import parse_overlays
-from ibc_pyg.config.yaml_file import parse_config
+from ibc_pyg.config.files.overlays import parse_overlays
+from ibc_pyg.config.files.yaml_file import parse_config
 from ibc_pyg.data.registry import DATASETS
 from ibc_pyg.data.sampling import SamplerSettings, make_sampler
 from ibc_pyg.data.transforms import transform_preset

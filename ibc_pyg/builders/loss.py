@@ -9,8 +9,8 @@ from pathlib import Path
 from ibc_pyg.builders.model import rebuild_model
 from ibc_pyg.builders.plugged import check_code, with_kept_code
 from ibc_pyg.config import Config, TermConfig
+from ibc_pyg.config.files.yaml_file import config_from_yaml
 from ibc_pyg.config.plugged import plugged_code
-from ibc_pyg.config.yaml_file import config_from_yaml
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.losses.factory import DISTILLATION, make_loss
 from ibc_pyg.losses.intra_batch import IntraBatchLoss

@@ -102,9 +102,9 @@ def _of_grid(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     """Train a grid and write its table; return the exit code."""
     from ibc_pyg.commands.options.outputs import check_folder
     from ibc_pyg.compare.grid import make_grid
-    from ibc_pyg.config.overlays import parse_overlays
-    from ibc_pyg.config.renamed import current_path, expand_renamed
-    from ibc_pyg.config.yaml_file import parse_config
+    from ibc_pyg.config.files.overlays import parse_overlays
+    from ibc_pyg.config.files.renamed import current_path, expand_renamed
+    from ibc_pyg.config.files.yaml_file import parse_config
     from ibc_pyg.errors import ConfigError
 
     arguments.layers = expand_renamed(arguments.layers)
@@ -145,7 +145,7 @@ def _compare(
 ) -> int:
     from ibc_pyg.commands.options.common import console
     from ibc_pyg.compare.runs import read_results, run_grid
-    from ibc_pyg.config.yaml_file import parse_config
+    from ibc_pyg.config.files.yaml_file import parse_config
     from ibc_pyg.console import info
     from ibc_pyg.jobs.time_left import TimeLeft
 

@@ -107,7 +107,7 @@ def _leaks(images: ImageTable, out: Console) -> int:
 
 def _data_config(fields: Sequence[str]) -> DataConfig:
     from ibc_pyg.config import DataConfig
-    from ibc_pyg.config.yaml_file import parse_config
+    from ibc_pyg.config.files.yaml_file import parse_config
     from ibc_pyg.errors import UserError, program
 
     for field in fields:

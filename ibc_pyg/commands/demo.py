@@ -26,8 +26,8 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     """Run the command."""
     keep_freed_memory()
     from ibc_pyg.commands.options.common import console, default_out, print_summary
-    from ibc_pyg.config.shipped import shipped_folder
-    from ibc_pyg.config.yaml_file import parse_config
+    from ibc_pyg.config.files.shipped import shipped_folder
+    from ibc_pyg.config.files.yaml_file import parse_config
     from ibc_pyg.console import info
     from ibc_pyg.errors import program
 
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     from ibc_pyg.inference.eval_set import EvalSet
     from ibc_pyg.inference.trained import load_run
     from ibc_pyg.retrieval.search import search
-    from ibc_pyg.training.interrupt import TrainingInterrupted
+    from ibc_pyg.training.faults.interrupt import TrainingInterrupted
     from ibc_pyg.training.run import train
 
     out = console()

@@ -27,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     """Run the command."""
     from ibc_pyg.commands.options.common import console
-    from ibc_pyg.config.renamed import current_path
-    from ibc_pyg.config.shipped import shipped_folder, shipped_names
+    from ibc_pyg.config.files.renamed import current_path
+    from ibc_pyg.config.files.shipped import shipped_folder, shipped_names
     from ibc_pyg.console import table
     from ibc_pyg.errors import ConfigError, did_you_mean
 

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     """Run the command."""
     from ibc_pyg.commands.options.common import console
-    from ibc_pyg.config.yaml_file import config_from_yaml
+    from ibc_pyg.config.files.yaml_file import config_from_yaml
     from ibc_pyg.console import info
     from ibc_pyg.export.from_official import import_official
 

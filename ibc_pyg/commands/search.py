@@ -136,7 +136,7 @@ def _in_index(arguments: argparse.Namespace) -> int:
 
     where = _where(arguments.where)
     with open_index(arguments) as index:
-        _check_labels(where, index.labels())
+        index.check_labels(where["label"] if where else [])
         lists = index.search(
             arguments.queries,
             k=arguments.k,
@@ -252,16 +252,6 @@ def _where(filters: Sequence[str] | None) -> dict[str, list[str]] | None:
             raise UserError(f"--where takes label=CLASS, not {each!r}")
         labels.append(label)
     return {"label": labels}
-
-
-def _check_labels(where: dict[str, list[str]] | None, known: Sequence[str]) -> None:
-    """Raise UserError for a class that no picture has."""
-    from ibc_pyg.errors import UserError, did_you_mean
-
-    for label in where["label"] if where else []:
-        if label not in known:
-            advice = did_you_mean(label, known, f"there are {', '.join(known[:10]) or 'none'}")
-            raise UserError(f"--where: no picture has the class {label!r}; {advice}")
 
 
 def print_hits(hits: Sequence[Hit | RunHit], out: Console) -> None:

@@ -225,7 +225,7 @@ def _sweep(
 
 
 def _plan(arguments: argparse.Namespace, fields: Sequence[str]) -> Plan:
-    from ibc_pyg.config.renamed import expand_renamed
+    from ibc_pyg.config.files.renamed import expand_renamed
     from ibc_pyg.sweep.plan import Plan, make_control, make_methods
     from ibc_pyg.sweep.sweep_file import read_sweep
 

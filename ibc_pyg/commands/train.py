@@ -29,7 +29,7 @@ class _FieldsHelp(argparse.Action):
 
 
 def _fields_help() -> str:
-    from ibc_pyg.config.yaml_file import config_parser
+    from ibc_pyg.config.files.yaml_file import config_parser
 
     return config_parser("fields").format_help().partition("options:\n")[2]
 
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
     """Run the command."""
     keep_freed_memory()
     from ibc_pyg.commands.options.common import console, default_out, finish
-    from ibc_pyg.config.overlays import parse_overlays
+    from ibc_pyg.config.files.overlays import parse_overlays
     from ibc_pyg.errors import ConfigError, program
 
     if any(word.partition("=")[0].endswith(".help") for word in fields):
@@ -127,7 +127,7 @@ def _extend(arguments: argparse.Namespace, fields: Sequence[str]) -> int:
 
 def _wanted(files: list[Path], folder: Path, fields: Sequence[str]) -> Config | None:
     """Return the experiment that the run should be: the given one, or its own with other fields."""
-    from ibc_pyg.config.overlays import parse_overlays
+    from ibc_pyg.config.files.overlays import parse_overlays
 
     own = folder / "config.yaml"
     if not files and (not fields or not own.is_file()):

@@ -9,8 +9,8 @@ from typing import Any
 
 from ibc_pyg.compare.runs import scores_of
 from ibc_pyg.config import Config
+from ibc_pyg.config.files.yaml_file import config_from_yaml, config_to_dict
 from ibc_pyg.config.plugged import plugged_sources
-from ibc_pyg.config.yaml_file import config_from_yaml, config_to_dict
 from ibc_pyg.errors import RunError, printable
 from ibc_pyg.runs.resume import first_difference
 from ibc_pyg.runs.run_folder import RunFolder

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ibc_pyg.config.renamed import current_path
+from ibc_pyg.config.files.renamed import current_path
 from ibc_pyg.errors import ConfigError, printable
 
 _OPENING, _CLOSING = "[{(", ")}]"

@@ -10,8 +10,8 @@ from typing import Any
 
 from ibc_pyg.compare.grid import GridPoint
 from ibc_pyg.config import Config
+from ibc_pyg.config.files.yaml_file import config_from_yaml, config_to_dict, parse_config
 from ibc_pyg.config.plugged import plugged_sources
-from ibc_pyg.config.yaml_file import config_from_yaml, config_to_dict, parse_config
 from ibc_pyg.data.splits import NOT_TESTED
 from ibc_pyg.errors import RunError
 from ibc_pyg.jobs.pool import Job, check_jobs, run_jobs

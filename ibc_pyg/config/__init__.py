@@ -1,7 +1,7 @@
 """Configuration of an experiment: one dataclass per part, a docstring under each field.
 
-The defaults are those of the built-in data set. `ibc_pyg.config.yaml_file` reads experiment files
-and command-line options into these classes. No module of this package imports torch.
+The defaults are those of the built-in data set. `ibc_pyg.config.files.yaml_file` reads experiment
+files and command-line options into these classes. No module of this package imports torch.
 """
 
 from ibc_pyg.config.data import DataConfig

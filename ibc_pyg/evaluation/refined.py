@@ -13,7 +13,7 @@ from ibc_pyg.config.evaluate import TRAINED_REFINER, UNTRAINED_REFINERS
 from ibc_pyg.errors import ConfigError, RunError
 from ibc_pyg.evaluation.scores import as_run_error, score, score_lists
 from ibc_pyg.inference.extract import EvalDescriptors
-from ibc_pyg.inference.refine import refine
+from ibc_pyg.inference.refined.refine import refine
 from ibc_pyg.nn.model import IntraBatchModel
 from ibc_pyg.refinement import LISTS, Parameters, parameters_of, refine_vectors, rerank
 from ibc_pyg.refinement.learned.refiner import Refiner
@@ -57,7 +57,7 @@ def refined_descriptors(
         refiner: The trained refiner of the run, for the method `refiner`.
 
     Raises:
-        RunError: See `ibc_pyg.inference.refine.refine`; or the refiner has another width.
+        RunError: See `ibc_pyg.inference.refined.refine.refine`; or the refiner has another width.
         ConfigError: If a parameter does not apply.
     """
     if config.refine in UNTRAINED_REFINERS:

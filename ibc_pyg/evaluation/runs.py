@@ -24,7 +24,7 @@ from ibc_pyg.evaluation.scores import score, score_reranked
 from ibc_pyg.inference.ensemble import check_same_images, concatenate, mean_scores
 from ibc_pyg.inference.eval_set import EvalSet
 from ibc_pyg.inference.extract import ONE_VIEW, EvalDescriptors
-from ibc_pyg.inference.refine import check_refine
+from ibc_pyg.inference.refined.refine import check_refine
 from ibc_pyg.inference.test_time_views import Views
 from ibc_pyg.inference.trained import Trained, load_run
 from ibc_pyg.nn.weights import weights_hash

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ibc_pyg.builders.model import build_model
 from ibc_pyg.config import Config
-from ibc_pyg.config.yaml_file import config_to_yaml, parse_config
+from ibc_pyg.config.files.yaml_file import config_to_yaml, parse_config
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.export.official import (
     OfficialEncoder,

@@ -16,7 +16,7 @@ from ibc_pyg.builders.data import build_transform, load_images
 from ibc_pyg.builders.model import rebuild_model
 from ibc_pyg.builders.plugged import check_code, with_kept_code
 from ibc_pyg.config import Config, TrainConfig
-from ibc_pyg.config.yaml_file import config_from_yaml, parse_config
+from ibc_pyg.config.files.yaml_file import config_from_yaml, parse_config
 from ibc_pyg.data.registry import needs_root
 from ibc_pyg.data.transforms import Transform
 from ibc_pyg.errors import ConfigError, RunError, reason

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from ibc_pyg.metrics.adjusted import adjusted_mutual_information
-from ibc_pyg.metrics.exchange import exchange, mean_square
 from ibc_pyg.metrics.inputs import Array, LabelArray, as_embeddings, as_labels
-from ibc_pyg.metrics.lloyd import lloyd
-from ibc_pyg.metrics.seeding import seed_centroids
+from ibc_pyg.metrics.kmeans.exchange import exchange, mean_square
+from ibc_pyg.metrics.kmeans.lloyd import lloyd
+from ibc_pyg.metrics.kmeans.seeding import seed_centroids
 from ibc_pyg.threads import call_in_one_thread
 
 _SWAPS = 100

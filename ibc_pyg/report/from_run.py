@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ibc_pyg.config.yaml_file import config_to_yaml
+from ibc_pyg.config.files.yaml_file import config_to_yaml
 from ibc_pyg.data.images.decode import decode_image
 from ibc_pyg.data.splits import NOT_TESTED
 from ibc_pyg.errors import DatasetError

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ibc_pyg.compare.runs import tracked
-from ibc_pyg.config.shipped import shipped_folder
-from ibc_pyg.config.yaml_file import parse_config
+from ibc_pyg.config.files.shipped import shipped_folder
+from ibc_pyg.config.files.yaml_file import parse_config
 from ibc_pyg.jobs.pool import Job
 from ibc_pyg.reproduce.paper import BENCHMARKS, Benchmark
 

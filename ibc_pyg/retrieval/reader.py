@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from ibc_pyg.errors import ConfigError, RunError, printable
+from ibc_pyg.errors import ConfigError, RunError, did_you_mean, printable
 from ibc_pyg.inference.embedder import Embedder, ModelSource
 from ibc_pyg.refinement import Parameters, parameters_of
 from ibc_pyg.retrieval.ann.record import AnnRecord, AnnSettings
@@ -30,6 +30,7 @@ from ibc_pyg.retrieval.store.catalogue import (
     Skipped,
     State,
     count,
+    label_in_use,
     labels_in_use,
     names_of_row,
     read_meta,
@@ -155,6 +156,20 @@ class IndexReader:
         """Return the classes of the pictures that can be found, sorted."""
         with self._catalogue.reading() as sql:
             return labels_in_use(sql)
+
+    def check_labels(self, labels: Iterable[str]) -> None:
+        """Check that there are pictures of classes.
+
+        Raises:
+            ConfigError: Naming the first class that no picture has.
+        """
+        with self._catalogue.reading() as sql:
+            for label in labels:
+                if not label_in_use(sql, label):
+                    known = labels_in_use(sql)
+                    some = f"there are {', '.join(known[:10]) or 'none'}"
+                    advice = did_you_mean(label, known, some)
+                    raise ConfigError(f"no picture has the class {label!r}; {advice}")
 
     def nearest(self, vectors: Vectors, k: int) -> NearestRows:
         """Find the rows most similar to vectors; as `search`, without names.

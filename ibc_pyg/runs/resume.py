@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ibc_pyg.config import Config
-from ibc_pyg.config.yaml_file import config_from_yaml, config_to_dict, config_to_yaml
+from ibc_pyg.config.files.yaml_file import config_from_yaml, config_to_dict, config_to_yaml
 from ibc_pyg.errors import RunError
 from ibc_pyg.files import write_atomically
 from ibc_pyg.runs.checkpoint import drop_after, list_checkpoints, load_newest

@@ -18,7 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 from torch import Tensor
 
 from ibc_pyg.data.images.cpu_count import decoding_threads
-from ibc_pyg.errors import DatasetError
+from ibc_pyg.errors import ConfigError, DatasetError
 from ibc_pyg.pages import colours
 from ibc_pyg.serve.answers import (
     AboutAnswer,
@@ -134,6 +134,14 @@ class Server:
             raise RefusedError(422, f"k is {k}, but at most {self.limits.hits} hits are answered")
         return k
 
+    def checked_labels(self, labels: Sequence[str]) -> tuple[str, ...]:
+        """Check the classes of a filter."""
+        try:
+            self.searches.index.check_labels(labels)
+        except ConfigError as error:
+            raise RefusedError(422, f"label: {error}") from error
+        return tuple(labels)
+
 
 def add_routes(app: FastAPI, server: Server) -> None:
     """Add all routes to an application."""
@@ -170,12 +178,12 @@ def _add_searches(app: FastAPI, server: Server) -> None:
     ) -> SearchAnswer:
         """Find the pictures most similar to the one in the body."""
         body = await request.body()
-        wanted = server.checked_k(k)
+        wanted, labels = server.checked_k(k), server.checked_labels(label)
         async with server.turn():
             pixels = await server.decoded(body)
             digest = hashlib.sha256(body).digest()
             found = await server.searches.answer(
-                Search(pixels, digest=digest, k=wanted, labels=tuple(label))
+                Search(pixels, digest=digest, k=wanted, labels=labels)
             )
         return search_answer(found[0])
 
@@ -185,8 +193,8 @@ def _add_searches(app: FastAPI, server: Server) -> None:
     async def vectors(query: VectorsRequest) -> VectorsAnswer:
         """Find the pictures most similar to vectors."""
         x = _matrix(query.vectors, server.searches.index.dim, server.limits.vectors)
-        k = server.checked_k(query.k)
-        found = await server.searches.answer(Search(vectors=x, k=k, labels=tuple(query.label)))
+        k, labels = server.checked_k(query.k), server.checked_labels(query.label)
+        found = await server.searches.answer(Search(vectors=x, k=k, labels=labels))
         return VectorsAnswer(results=[search_answer(hits) for hits in found])
 
     @app.get(
@@ -202,11 +210,11 @@ def _add_searches(app: FastAPI, server: Server) -> None:
     ) -> SearchAnswer:
         """Find the pictures most similar to one of the index, without itself."""
         index = server.searches.index
-        wanted = server.checked_k(k)
+        wanted, labels = server.checked_k(k), server.checked_labels(label)
         if index.file_of(row) is None:
             raise RefusedError(404, f"the index has no picture {row}")
         x = np.array(index.vectors[row : row + 1])  # [1, D]
-        found = await server.searches.answer(Search(vectors=x, k=wanted + 1, labels=tuple(label)))
+        found = await server.searches.answer(Search(vectors=x, k=wanted + 1, labels=labels))
         others = [hit for hit in found[0] if hit.row != row][:wanted]
         return search_answer([replace(hit, rank=rank) for rank, hit in enumerate(others, 1)])
 

@@ -13,7 +13,7 @@ import yaml
 from ibc_pyg.compare.grid import GridPoint, divide
 from ibc_pyg.compare.runs import tracked
 from ibc_pyg.config import Config, TrackConfig
-from ibc_pyg.config.overlays import parse_overlays
+from ibc_pyg.config.files.overlays import parse_overlays
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.jobs.pool import Job
 from ibc_pyg.sweep.sweep_file import Sweep

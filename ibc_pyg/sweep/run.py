@@ -8,7 +8,7 @@ from pathlib import Path
 from ibc_pyg.compare.curves import read_curves, write_curves
 from ibc_pyg.compare.figures import draw_curves, write_figure
 from ibc_pyg.compare.runs import check_rows
-from ibc_pyg.config.yaml_file import config_to_yaml
+from ibc_pyg.config.files.yaml_file import config_to_yaml
 from ibc_pyg.errors import RunError, printable
 from ibc_pyg.files import write_atomically
 from ibc_pyg.jobs.pool import Job, JobFailure, run_jobs

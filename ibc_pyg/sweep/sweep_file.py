@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ibc_pyg.config.renamed import current_path
-from ibc_pyg.config.yaml_file import read_yaml
+from ibc_pyg.config.files.renamed import current_path
+from ibc_pyg.config.files.yaml_file import read_yaml
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.sweep import MOST_TRIALS
 from ibc_pyg.sweep.space import Parameter, make_parameter

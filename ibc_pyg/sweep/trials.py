@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ibc_pyg.config.files.yaml_file import config_to_yaml
 from ibc_pyg.config.plugged import plugged_sources
-from ibc_pyg.config.yaml_file import config_to_yaml
 from ibc_pyg.errors import RunError
 from ibc_pyg.files import read_json, write_atomically, write_json
 from ibc_pyg.jobs.pool import Job, JobFailure

@@ -13,20 +13,20 @@ from torch import nn
 from ibc_pyg.builders.checks import check_backbone, check_graph
 from ibc_pyg.builders.compiling import compile_step
 from ibc_pyg.builders.data import Data, build_data
-from ibc_pyg.builders.ema import WeightAverage
-from ibc_pyg.builders.freezing import set_frozen
 from ibc_pyg.builders.loss import build_loss
 from ibc_pyg.builders.model import build_model, span_processes
-from ibc_pyg.builders.optimizer import build_optimizer
+from ibc_pyg.builders.optimization.ema import WeightAverage
+from ibc_pyg.builders.optimization.freezing import set_frozen
+from ibc_pyg.builders.optimization.optimizer import build_optimizer
+from ibc_pyg.builders.optimization.schedule import own_schedule
 from ibc_pyg.builders.plugged import import_plugs, with_kept_code
-from ibc_pyg.builders.schedule import own_schedule
 from ibc_pyg.config import Config
 from ibc_pyg.config.evaluate import REFINERS, TRAINED_REFINER
 from ibc_pyg.data.sampling import PKSampler, SamplerSettings, make_sampler
 from ibc_pyg.errors import ConfigError, DatasetError, program
 from ibc_pyg.evaluation.own_metrics import check_metrics
 from ibc_pyg.evaluation.refined import check_refine_options
-from ibc_pyg.inference.own_refiner import check_refiner
+from ibc_pyg.inference.refined.own_refiner import check_refiner
 from ibc_pyg.losses.intra_batch import IntraBatchLoss
 from ibc_pyg.nn.model import IntraBatchModel
 from ibc_pyg.nn.recompute import recompute_blocks

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from ibc_pyg.builders.plugged import check_code
 from ibc_pyg.config import Config
+from ibc_pyg.config.files.yaml_file import config_from_yaml, config_to_dict, config_to_yaml
 from ibc_pyg.config.plugged import plugged_sources
-from ibc_pyg.config.yaml_file import config_from_yaml, config_to_dict, config_to_yaml
 from ibc_pyg.errors import ConfigError, RunError, printable
 from ibc_pyg.files import read_json, write_json
 from ibc_pyg.parallel.fabric import make_fabric

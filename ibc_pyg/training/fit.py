@@ -6,20 +6,20 @@ import time
 from typing import Any
 
 from ibc_pyg.builders.compiling import CannotCompileError
-from ibc_pyg.builders.freezing import set_frozen
-from ibc_pyg.builders.optimizer import learning_rates, set_lr
-from ibc_pyg.builders.schedule import own_schedule
+from ibc_pyg.builders.optimization.freezing import set_frozen
+from ibc_pyg.builders.optimization.optimizer import learning_rates, set_lr
+from ibc_pyg.builders.optimization.schedule import own_schedule
 from ibc_pyg.console import Progress
 from ibc_pyg.data.loading.batch import Batch
 from ibc_pyg.data.loading.loader import train_loader
 from ibc_pyg.nn.weights import fit_weights, read_weights
 from ibc_pyg.parallel.processes import synchronised
-from ibc_pyg.training.divergence import DivergenceError, DivergenceMonitor
 from ibc_pyg.training.experiment import Experiment
-from ibc_pyg.training.interrupt import StopRequest, TrainingInterrupted
+from ibc_pyg.training.faults.divergence import DivergenceError, DivergenceMonitor
+from ibc_pyg.training.faults.interrupt import StopRequest, TrainingInterrupted
+from ibc_pyg.training.faults.recovery import recover
 from ibc_pyg.training.monitor.speed import Speed, memory_in_use
 from ibc_pyg.training.monitor.statistics import StepStatistics
-from ibc_pyg.training.recovery import recover
 from ibc_pyg.training.selection import evaluate_and_select
 from ibc_pyg.training.snapshot import restore_state, save_state
 from ibc_pyg.training.step import train_step

@@ -14,8 +14,8 @@ from rich.console import Console
 from ibc_pyg.builders.data_changes import check_same_data
 from ibc_pyg.builders.plugged import check_code, with_kept_code
 from ibc_pyg.config import Config
+from ibc_pyg.config.files.yaml_file import config_to_yaml
 from ibc_pyg.config.plugged import plugged_sources
-from ibc_pyg.config.yaml_file import config_to_yaml
 from ibc_pyg.console import info
 from ibc_pyg.errors import RunError, program
 from ibc_pyg.evaluation.refined import refine_and_score
@@ -45,8 +45,8 @@ from ibc_pyg.runs.split_record import read_split, record_of
 from ibc_pyg.track import MultiTracker
 from ibc_pyg.training.cost import construction_of, cost_of
 from ibc_pyg.training.experiment import Experiment, setup
+from ibc_pyg.training.faults.interrupt import TrainingInterrupted
 from ibc_pyg.training.fit import fit
-from ibc_pyg.training.interrupt import TrainingInterrupted
 from ibc_pyg.training.retrain import retrain
 from ibc_pyg.training.snapshot import save_split, save_weights
 from ibc_pyg.training.trackers import make_tracker

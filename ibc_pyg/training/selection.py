@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from ibc_pyg.evaluation.scores import score_retrieval
 from ibc_pyg.inference.extract import extract_split
 from ibc_pyg.parallel.processes import broadcast_from_main
-from ibc_pyg.training.divergence import DivergenceMonitor
+from ibc_pyg.training.faults.divergence import DivergenceMonitor
 from ibc_pyg.training.snapshot import save_weights
 from ibc_pyg.training.training import Training
 

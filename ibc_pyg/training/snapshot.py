@@ -9,7 +9,7 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
-from ibc_pyg.config.yaml_file import config_to_dict
+from ibc_pyg.config.files.yaml_file import config_to_dict
 from ibc_pyg.errors import RunError
 from ibc_pyg.files import open_in_place, write_atomically
 from ibc_pyg.nn.weights import fit_weights

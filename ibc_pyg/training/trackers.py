@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ibc_pyg.config import Config, TrackConfig
-from ibc_pyg.config.yaml_file import config_to_dict
+from ibc_pyg.config.files.yaml_file import config_to_dict
 from ibc_pyg.files import read_json, write_json
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.track import JsonlTracker, MultiTracker, PluggedTracker, Tracker, WandbTracker

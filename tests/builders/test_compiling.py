@@ -15,7 +15,7 @@ from ibc_pyg.evaluation.scores import score
 from ibc_pyg.inference.eval_set import EvalSet
 from ibc_pyg.inference.trained import load_run
 from ibc_pyg.training.experiment import setup
-from ibc_pyg.training.interrupt import TrainingInterrupted
+from ibc_pyg.training.faults.interrupt import TrainingInterrupted
 from ibc_pyg.training.run import train
 from tests.helpers.digits_run import digits, quick, quiet, records
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ibc_pyg.training import fit as fit_module
-from ibc_pyg.training.interrupt import TrainingInterrupted
+from ibc_pyg.training.faults.interrupt import TrainingInterrupted
 from ibc_pyg.training.run import resume, train
 from tests.helpers.digits_run import quick, quiet, records
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from ibc_pyg.cli import run as cli
-from ibc_pyg.config.yaml_file import config_to_yaml
+from ibc_pyg.config.files.yaml_file import config_to_yaml
 from ibc_pyg.data.registry import load_table
 from ibc_pyg.data.sample import make_sample
 from ibc_pyg.data.table import Role
@@ -18,7 +18,7 @@ from ibc_pyg.errors import RunError
 from ibc_pyg.inference.trained import load_run
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.training import fit as fit_module
-from ibc_pyg.training.interrupt import TrainingInterrupted
+from ibc_pyg.training.faults.interrupt import TrainingInterrupted
 from ibc_pyg.training.run import train
 from tests.helpers.digits_run import quick, quiet
 from tests.helpers.folder_run import folder_config, folder_run

@@ -12,10 +12,10 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 
 from ibc_pyg.cli import run as command
-from ibc_pyg.config.yaml_file import parse_config
+from ibc_pyg.config.files.yaml_file import parse_config
 from ibc_pyg.data.sample import make_sample
 from ibc_pyg.inference.eval_set import EvalSet
-from ibc_pyg.inference.refine import refine
+from ibc_pyg.inference.refined.refine import refine
 from ibc_pyg.inference.trained import load_run
 from ibc_pyg.metrics import (
     clustering_metrics,

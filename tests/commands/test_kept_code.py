@@ -13,7 +13,7 @@ from rich.console import Console
 from ibc_pyg import cli
 from ibc_pyg.builders.plugged import with_kept_code
 from ibc_pyg.config import Config, ModelConfig
-from ibc_pyg.config.yaml_file import config_from_yaml, parse_config
+from ibc_pyg.config.files.yaml_file import config_from_yaml, parse_config
 from ibc_pyg.runs.source_record import CODE, CODE_RECORD, record_sources
 from ibc_pyg.training import fit
 from ibc_pyg.training.run import train

@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 
 from ibc_pyg.cli import run as command
-from ibc_pyg.config.yaml_file import config_from_yaml, parse_config
+from ibc_pyg.config.files.yaml_file import config_from_yaml, parse_config
 from ibc_pyg.data.sample import make_sample
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.refinement.learned.files import load_refiner

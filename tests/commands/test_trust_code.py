@@ -12,8 +12,8 @@ from rich.console import Console
 from ibc_pyg import cli
 from ibc_pyg.builders.plugged import check_code
 from ibc_pyg.config import Config, ModelConfig
+from ibc_pyg.config.files.yaml_file import parse_config
 from ibc_pyg.config.plugged import plugged_code
-from ibc_pyg.config.yaml_file import parse_config
 from ibc_pyg.training.run import train
 
 SMALL = [

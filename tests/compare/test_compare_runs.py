@@ -9,7 +9,7 @@ from ibc_pyg.cli import run
 from ibc_pyg.compare import runs as runs_module
 from ibc_pyg.compare.grid import make_grid
 from ibc_pyg.compare.runs import make_runs, read_results, run_grid
-from ibc_pyg.config.yaml_file import config_to_yaml, parse_config
+from ibc_pyg.config.files.yaml_file import config_to_yaml, parse_config
 from ibc_pyg.errors import RunError
 
 SUMMARY = {

@@ -8,7 +8,7 @@ import pytest
 
 from ibc_pyg.compare.grid import make_grid
 from ibc_pyg.compare.runs import check_settings, make_runs, tracked
-from ibc_pyg.config.yaml_file import parse_config
+from ibc_pyg.config.files.yaml_file import parse_config
 from ibc_pyg.data.sample import make_sample
 from ibc_pyg.jobs.pool import Job, run_jobs
 

@@ -7,7 +7,7 @@ import pytest
 
 from ibc_pyg.cli import run
 from ibc_pyg.compare.finished import find_rows, read_rows
-from ibc_pyg.config.yaml_file import config_to_yaml, parse_config
+from ibc_pyg.config.files.yaml_file import config_to_yaml, parse_config
 from ibc_pyg.errors import RunError
 from ibc_pyg.runs.source_record import record_sources
 

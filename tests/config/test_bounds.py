@@ -11,7 +11,7 @@ import yaml
 
 from ibc_pyg.config import Config, DataConfig, TrainConfig
 from ibc_pyg.config.checks import Range, ranges
-from ibc_pyg.config.yaml_file import config_from_yaml, parse_config, read_yaml
+from ibc_pyg.config.files.yaml_file import config_from_yaml, parse_config, read_yaml
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.sweep.sweep_file import read_sweep
 

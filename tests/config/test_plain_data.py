@@ -12,9 +12,9 @@ import yaml
 
 from ibc_pyg import cli
 from ibc_pyg.config import Config, ModelConfig
-from ibc_pyg.config.fields import make_parser, plain_type
-from ibc_pyg.config.overlays import parse_overlays
-from ibc_pyg.config.yaml_file import config_from_yaml, config_to_yaml, parse_config
+from ibc_pyg.config.files.fields import make_parser, plain_type
+from ibc_pyg.config.files.overlays import parse_overlays
+from ibc_pyg.config.files.yaml_file import config_from_yaml, config_to_yaml, parse_config
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.sweep.plan import Plan, make_methods
 from ibc_pyg.sweep.sweep_file import read_sweep

@@ -9,7 +9,7 @@ import ibc_pyg
 from ibc_pyg.builders.data import build_transform
 from ibc_pyg.builders.model import build_model
 from ibc_pyg.cli import run
-from ibc_pyg.config.yaml_file import parse_config
+from ibc_pyg.config.files.yaml_file import parse_config
 from ibc_pyg.errors import DatasetError
 from ibc_pyg.explain.batch import circle, mean_edge, strongest_edges
 from ibc_pyg.explain.pair import COVERED, EXACT, GRADIENT, POOLED, explain_pair

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 import ibc_pyg
 from ibc_pyg.builders.model import build_model
 from ibc_pyg.cli import run
-from ibc_pyg.config.yaml_file import config_to_yaml, parse_config
+from ibc_pyg.config.files.yaml_file import config_to_yaml, parse_config
 from ibc_pyg.errors import RunError
 from ibc_pyg.export.hub import publish
 from ibc_pyg.export.swap import new_folder

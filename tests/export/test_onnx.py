@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from ibc_pyg.cli import run
-from ibc_pyg.config.yaml_file import parse_config
+from ibc_pyg.config.files.yaml_file import parse_config
 from ibc_pyg.inference.eval_set import EvalSet
 from ibc_pyg.inference.trained import load_run
 from ibc_pyg.training.run import train

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from ibc_pyg.builders.model import build_model
 from ibc_pyg.cli import run
-from ibc_pyg.config.yaml_file import config_to_yaml, parse_config
+from ibc_pyg.config.files.yaml_file import config_to_yaml, parse_config
 from ibc_pyg.data.sample import make_sample
 from ibc_pyg.export import pillow_input
 from ibc_pyg.runs.run_folder import RunFolder

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import strategies as st
 
 from ibc_pyg.compare.grid import make_grid
-from ibc_pyg.config.yaml_file import parse_config
+from ibc_pyg.config.files.yaml_file import parse_config
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.sweep.sweep_file import read_sweep
 from tests.helpers.fuzz import SPECIAL, check_message, fuzz, fuzz_file

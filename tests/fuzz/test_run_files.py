@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ibc_pyg.config.yaml_file import config_from_yaml
+from ibc_pyg.config.files.yaml_file import config_from_yaml
 from ibc_pyg.data.splits import split
 from ibc_pyg.data.table import ImageTable, Role
 from ibc_pyg.files import read_json

@@ -7,10 +7,10 @@ import signal
 import pytest
 from rich.console import Console
 
-from ibc_pyg.config.yaml_file import parse_config
+from ibc_pyg.config.files.yaml_file import parse_config
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.training import fit
-from ibc_pyg.training.interrupt import TrainingInterrupted
+from ibc_pyg.training.faults.interrupt import TrainingInterrupted
 from ibc_pyg.training.monitor.speed import MEASURED
 from ibc_pyg.training.run import resume, train
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ibc_pyg.config.yaml_file import parse_config
+from ibc_pyg.config.files.yaml_file import parse_config
 from ibc_pyg.data.sample import make_sample
 from ibc_pyg.training.run import train
 from tests.helpers.digits_run import quiet

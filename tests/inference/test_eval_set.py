@@ -10,7 +10,7 @@ from rich.console import Console
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from ibc_pyg.config.yaml_file import parse_config
+from ibc_pyg.config.files.yaml_file import parse_config
 from ibc_pyg.data.sample import make_sample
 from ibc_pyg.errors import RunError, UserError
 from ibc_pyg.evaluation.scores import score

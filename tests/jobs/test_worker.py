@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from ibc_pyg.config.yaml_file import config_to_yaml, parse_config
+from ibc_pyg.config.files.yaml_file import config_to_yaml, parse_config
 from ibc_pyg.data.sample import make_sample
 from ibc_pyg.jobs.pool import Job, run_jobs
 from ibc_pyg.jobs.worker import Order, _run

@@ -17,8 +17,8 @@ from sklearn.metrics.cluster import contingency_matrix, expected_mutual_informat
 
 from ibc_pyg.metrics import adjusted, clustering_metrics
 from ibc_pyg.metrics.clustering import KMeansSettings, kmeans
-from ibc_pyg.metrics.exchange import exchange, mean_square
-from ibc_pyg.metrics.seeding import seed_centroids
+from ibc_pyg.metrics.kmeans.exchange import exchange, mean_square
+from ibc_pyg.metrics.kmeans.seeding import seed_centroids
 
 
 def clouds(n: int, dim: int, classes: int, noise: float, seed: int = 0) -> tuple[Any, Any]:
@@ -64,7 +64,7 @@ def test_moves_of_single_points_go_on_where_lloyd_ends() -> None:
 @pytest.mark.parametrize(("n", "k"), [(60, 7), (40, 20), (25, 25), (30, 1)])
 def test_no_single_move_is_left(n: int, k: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against the cost of every clustering that differs in one point."""
-    monkeypatch.setattr("ibc_pyg.metrics.exchange._FEW", 0)
+    monkeypatch.setattr("ibc_pyg.metrics.kmeans.exchange._FEW", 0)
     x = torch.randn(n, 5, generator=torch.Generator().manual_seed(n))
     start = torch.arange(n) % k
     end = exchange(x, start, k, 1000, torch.Generator().manual_seed(0))

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from ibc_pyg.builders.freezing import set_frozen
-from ibc_pyg.builders.optimizer import build_optimizer
-from ibc_pyg.config.yaml_file import parse_config
+from ibc_pyg.builders.optimization.freezing import set_frozen
+from ibc_pyg.builders.optimization.optimizer import build_optimizer
+from ibc_pyg.config.files.yaml_file import parse_config
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.nn.backbones import make_backbone
 from ibc_pyg.nn.freezing import is_within

@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ibc_pyg.builders.optimizer import build_optimizer
+from ibc_pyg.builders.optimization.optimizer import build_optimizer
 from ibc_pyg.config import TrainConfig
-from ibc_pyg.config.yaml_file import parse_config
+from ibc_pyg.config.files.yaml_file import parse_config
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.losses.intra_batch import IntraBatchLoss
 from ibc_pyg.nn.heads import BNNeckHead, LinearHead

@@ -3,7 +3,7 @@
 import pytest
 
 from ibc_pyg import cli
-from ibc_pyg.config.yaml_file import config_to_yaml, parse_config
+from ibc_pyg.config.files.yaml_file import config_to_yaml, parse_config
 from tests.helpers.plugs import SMALL, naming
 
 HEAD = """

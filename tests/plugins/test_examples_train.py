@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 
 from ibc_pyg import cli
 from ibc_pyg.api import evaluate, load
+from ibc_pyg.config.files.yaml_file import config_from_yaml
 from ibc_pyg.config.plugged import plugged
-from ibc_pyg.config.yaml_file import config_from_yaml
 from ibc_pyg.data.table import Role
 from ibc_pyg.plugins import KINDS
 from tests.helpers.plugs import EXAMPLES, SMALL
@@ -217,7 +217,7 @@ def test_a_run_is_resumed_with_sampler_optimiser_and_schedule(trained, monkeypat
         return len(calls) == 4  # the third step, then the end of the epoch
 
     with monkeypatch.context() as patch:
-        patch.setattr("ibc_pyg.training.interrupt.StopRequest.agreed", stop_after_an_epoch)
+        patch.setattr("ibc_pyg.training.faults.interrupt.StopRequest.agreed", stop_after_an_epoch)
         assert cli.run(["train", str(experiment), *options, "--out", str(cut)]) == 130
     assert cli.run(["train", str(experiment), *options, "--resume", str(cut)]) == 0
     weights = [load_file(run / "model.safetensors") for run in (whole, cut)]

@@ -10,8 +10,8 @@ import pytest
 from ibc_pyg import cli
 from ibc_pyg.builders.plugged import with_kept_code
 from ibc_pyg.config import Config
+from ibc_pyg.config.files.yaml_file import config_from_yaml, parse_config
 from ibc_pyg.config.plugged import plugged, plugged_code
-from ibc_pyg.config.yaml_file import config_from_yaml, parse_config
 from ibc_pyg.plugins import KINDS
 from ibc_pyg.runs.checkpoint import list_checkpoints, load_newest
 from ibc_pyg.runs.source_record import CODE, read_sources, record_sources

@@ -9,8 +9,8 @@ from PIL import Image
 from ibc_pyg import cli
 from ibc_pyg.builders.plugged import check_code
 from ibc_pyg.config import Config, ModelConfig
+from ibc_pyg.config.files.yaml_file import config_from_yaml, config_to_yaml, parse_config
 from ibc_pyg.config.plugged import INNER_LAYERS, plugged, plugged_code
-from ibc_pyg.config.yaml_file import config_from_yaml, config_to_yaml, parse_config
 from ibc_pyg.nn.conv.specs import SPECS
 from ibc_pyg.plugins import KINDS
 from ibc_pyg.training.run import train

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ibc_pyg.cli import run as cli
-from ibc_pyg.config.yaml_file import config_from_yaml
+from ibc_pyg.config.files.yaml_file import config_from_yaml
 from ibc_pyg.data.sample import make_sample
 from ibc_pyg.inference.eval_set import EvalSet
 from ibc_pyg.inference.trained import load_run

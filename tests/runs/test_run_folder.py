@@ -5,7 +5,7 @@ import os
 import pytest
 
 from ibc_pyg.cli import run as cli
-from ibc_pyg.config.yaml_file import config_to_yaml
+from ibc_pyg.config.files.yaml_file import config_to_yaml
 from ibc_pyg.errors import RunError
 from ibc_pyg.runs.run_folder import RunFolder
 from tests.helpers.digits_run import quick

@@ -10,7 +10,7 @@ import filelock
 import pytest
 
 from ibc_pyg.cli import run as cli
-from ibc_pyg.config.yaml_file import config_to_yaml
+from ibc_pyg.config.files.yaml_file import config_to_yaml
 from ibc_pyg.errors import InUseError, RunError
 from ibc_pyg.runs.run_folder import HOLDER, LOCK, RunFolder
 from ibc_pyg.runs.run_lock import FolderLock, locked

@@ -102,6 +102,19 @@ def test_a_form_is_told_what_to_send(server):
     assert "Content-Type: application/json" in found["error"]
 
 
+def test_an_unknown_class_is_named(server):
+    json_body = b'{"vectors": [' + str([0.5] * 16).encode() + b'], "label": ["aple"]}'
+    kind = {"Content-Type": "application/json"}
+    asked = [
+        ask(server, "/api/search?label=apple&label=aple", picture(), "POST"),
+        ask(server, "/api/vectors", json_body, "POST", **kind),
+        ask(server, "/api/similar/0?label=aple"),
+    ]
+    wanted = "label: no picture has the class 'aple'; did you mean apple"
+    assert [answer.status for answer, _ in asked] == [422] * 3
+    assert all(found["error"].startswith(wanted) for _, found in asked)
+
+
 GOOD = picture()
 HEAD = b"POST /api/search HTTP/1.1\r\nHost: localhost\r\n"
 RAW = {

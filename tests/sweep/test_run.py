@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from ibc_pyg.cli import run
-from ibc_pyg.config.yaml_file import config_to_yaml, parse_config
+from ibc_pyg.config.files.yaml_file import config_to_yaml, parse_config
 from ibc_pyg.jobs.pool import JobFailure
 from ibc_pyg.sweep import run as search
 

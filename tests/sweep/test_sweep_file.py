@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from ibc_pyg.cli import _split_fields
-from ibc_pyg.config.overlays import parse_overlays
+from ibc_pyg.config.files.overlays import parse_overlays
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.sweep.sweep_file import read_sweep
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ibc_pyg.cli import run
-from ibc_pyg.config.yaml_file import config_from_yaml
+from ibc_pyg.config.files.yaml_file import config_from_yaml
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 # Four classes of six pictures on each side: what the published sizes are scaled down to.

@@ -7,7 +7,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from ibc_pyg.config.yaml_file import parse_config
+from ibc_pyg.config.files.yaml_file import parse_config
 from ibc_pyg.training.cost import cost_of
 from ibc_pyg.training.experiment import setup
 from ibc_pyg.training.run import train

@@ -8,9 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from ibc_pyg.builders import optimizer
+from ibc_pyg.builders.optimization import optimizer
 from ibc_pyg.cli import run as cli
-from ibc_pyg.config.yaml_file import config_from_yaml, config_to_dict, config_to_yaml, parse_config
+from ibc_pyg.config.files.yaml_file import (
+    config_from_yaml,
+    config_to_dict,
+    config_to_yaml,
+    parse_config,
+)
 from ibc_pyg.data.registry import load_table
 from ibc_pyg.data.sample import make_sample
 from ibc_pyg.data.table import Role
@@ -23,7 +28,7 @@ from ibc_pyg.training import fit as fit_module
 from ibc_pyg.training import run as train_module
 from ibc_pyg.training import selection
 from ibc_pyg.training.experiment import setup
-from ibc_pyg.training.interrupt import TrainingInterrupted
+from ibc_pyg.training.faults.interrupt import TrainingInterrupted
 from ibc_pyg.training.run import resume, train
 from ibc_pyg.training.snapshot import restore_state
 from ibc_pyg.training.training import Training

@@ -11,7 +11,7 @@ from ibc_pyg.errors import ConfigError
 from ibc_pyg.inference.embedder import Embedder
 from ibc_pyg.inference.trained import load_run
 from ibc_pyg.training import fit as fit_module
-from ibc_pyg.training.interrupt import TrainingInterrupted
+from ibc_pyg.training.faults.interrupt import TrainingInterrupted
 from ibc_pyg.training.run import resume, train
 from tests.helpers.digits_run import digits, quick, quiet, records
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ibc_pyg.config.yaml_file import config_from_yaml, parse_config
+from ibc_pyg.config.files.yaml_file import config_from_yaml, parse_config
 from ibc_pyg.data.registry import load_table
 from ibc_pyg.data.sample import make_sample
 from ibc_pyg.data.table import Role

@@ -28,7 +28,7 @@ from ibc_pyg.runs.checkpoint import list_checkpoints
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.training import fit as fit_module
 from ibc_pyg.training.experiment import setup
-from ibc_pyg.training.interrupt import TrainingInterrupted
+from ibc_pyg.training.faults.interrupt import TrainingInterrupted
 from ibc_pyg.training.run import resume, train
 from tests.helpers.digits_run import quick, quiet, records
 from tests.helpers.processes import run_processes, torchrun_environment

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ibc_pyg.config import TrackConfig
-from ibc_pyg.config.yaml_file import parse_config
+from ibc_pyg.config.files.yaml_file import parse_config
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.training import trackers
 from ibc_pyg.training.trackers import make_tracker, open_wandb, run_name

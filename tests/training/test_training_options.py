@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 from ibc_pyg.cli import run as cli
-from ibc_pyg.config.yaml_file import config_to_yaml
+from ibc_pyg.config.files.yaml_file import config_to_yaml
 from ibc_pyg.errors import ConfigError
 from ibc_pyg.runs.checkpoint import load_newest
 from ibc_pyg.training.experiment import setup

@@ -74,7 +74,7 @@ def _print_scores(summary: Mapping[str, Any], out: Console) -> None:
 def finish(work: Callable[[], RunFolder], out: Console) -> int:
     """Train a run, print its summary, and return the exit code."""
     from ibc_pyg.parallel.processes import close_process_group
-    from ibc_pyg.training.interrupt import TrainingInterrupted
+    from ibc_pyg.training.faults.interrupt import TrainingInterrupted
 
     try:
         print_summary(work(), out)

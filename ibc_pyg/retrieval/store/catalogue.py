@@ -158,6 +158,12 @@ def labels_in_use(sql: Cursor) -> list[str]:
     return sorted(label for (label,) in sql.execute(query))
 
 
+def label_in_use(sql: Cursor, label: str) -> bool:
+    """Return whether a name that is not removed has a class."""
+    query = "SELECT 1 FROM names WHERE label = ? AND removed = 0 LIMIT 1"
+    return _is_text(label) and sql.execute(query, (label,)).fetchone() is not None
+
+
 def rows_with_label(sql: Cursor, label: str | None) -> list[int]:
     """Return the rows that have a name of this class, ascending."""
     if label is not None and not _is_text(label):

@@ -9,7 +9,7 @@ from PIL import Image
 
 from ibc_pyg.cli import run as cli
 from ibc_pyg.commands.options.outputs import check_folder, check_outputs
-from ibc_pyg.config.yaml_file import config_to_yaml
+from ibc_pyg.config.files.yaml_file import config_to_yaml
 from ibc_pyg.errors import UserError
 from ibc_pyg.runs.run_folder import RUN_FILES, RunFolder
 from ibc_pyg.training.run import train

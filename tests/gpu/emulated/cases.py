@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from ibc_pyg.config.yaml_file import parse_config
+from ibc_pyg.config.files.yaml_file import parse_config
 from ibc_pyg.data.transforms import small, transform_preset
 from ibc_pyg.data.transforms.base import image_sizes
 from ibc_pyg.evaluation import scores as score_module

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ibc_pyg.builders.model import build_model
-from ibc_pyg.builders.optimizer import FUSED, UNSUPPORTED, build_optimizer, lr_factor
+from ibc_pyg.builders.optimization.optimizer import FUSED, UNSUPPORTED, build_optimizer, lr_factor
 from ibc_pyg.config import ModelConfig, TrainConfig
 from ibc_pyg.errors import ConfigError
 

@@ -6,7 +6,12 @@ import pytest
 import yaml
 
 from ibc_pyg.config import Config
-from ibc_pyg.config.yaml_file import config_from_yaml, config_to_dict, config_to_yaml, parse_config
+from ibc_pyg.config.files.yaml_file import (
+    config_from_yaml,
+    config_to_dict,
+    config_to_yaml,
+    parse_config,
+)
 from ibc_pyg.errors import ConfigError
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from ibc_pyg.cli import run
-from ibc_pyg.config.overlays import parse_overlays
-from ibc_pyg.config.renamed import current_path, expand_renamed
-from ibc_pyg.config.shipped import shipped, shipped_matches, shipped_names
+from ibc_pyg.config.files.overlays import parse_overlays
+from ibc_pyg.config.files.renamed import current_path, expand_renamed
+from ibc_pyg.config.files.shipped import shipped, shipped_matches, shipped_names
 
-EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
+EXPERIMENTS = Path(__file__).resolve().parents[3] / "experiments"
 
 
 @pytest.fixture(autouse=True)

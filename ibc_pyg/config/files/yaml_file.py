@@ -16,8 +16,8 @@ from jsonargparse import ArgumentParser
 
 from ibc_pyg.config import Config
 from ibc_pyg.config.checks import check_key
-from ibc_pyg.config.fields import from_parsed, make_parser, refuse_classes
-from ibc_pyg.config.yaml_text import MAX_BYTES, load_document, load_text
+from ibc_pyg.config.files.fields import from_parsed, make_parser, refuse_classes
+from ibc_pyg.config.files.yaml_text import MAX_BYTES, load_document, load_text
 from ibc_pyg.errors import ConfigError, did_you_mean, printable, program, reason
 from ibc_pyg.files import read_bounded
 
@@ -114,7 +114,7 @@ def read_yaml(path: Path) -> Any:
 
     Raises:
         ConfigError: If it cannot be read, is too large or not YAML, or exceeds a bound of
-            `ibc_pyg.config.yaml_text`.
+            `ibc_pyg.config.files.yaml_text`.
     """
     try:
         text = read_bounded(path, MAX_BYTES).decode("utf-8-sig")

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ibc_pyg.config.shipped import shipped, shipped_matches
+from ibc_pyg.config.files.shipped import shipped, shipped_matches
 
 _logger = logging.getLogger(__name__)
 

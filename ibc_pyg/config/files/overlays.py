@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ibc_pyg.config import Config
-from ibc_pyg.config.renamed import current_path
-from ibc_pyg.config.yaml_file import in_file, parse_config
+from ibc_pyg.config.files.renamed import current_path
+from ibc_pyg.config.files.yaml_file import in_file, parse_config
 from ibc_pyg.errors import ConfigError
 
 
@@ -21,7 +21,7 @@ def parse_overlays(files: Sequence[Path], overrides: Sequence[str]) -> Config:
         overrides: Options such as `--model.heads 4`.
 
     Raises:
-        ConfigError: As `ibc_pyg.config.yaml_file.parse_config`; for an error in an
+        ConfigError: As `ibc_pyg.config.files.yaml_file.parse_config`; for an error in an
             overlay, the message names the overlay.
     """
     base, *overlays = map(current_path, files)

@@ -19,7 +19,7 @@ from jsonargparse import ArgumentParser
 from jsonargparse.typing import register_type
 
 from ibc_pyg.config.checks import CLASS_KEYS, check_key, walk
-from ibc_pyg.config.yaml_text import load_text
+from ibc_pyg.config.files.yaml_text import load_text
 from ibc_pyg.errors import ConfigError, did_you_mean, printable
 
 T = TypeVar("T")

@@ -5,7 +5,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ibc_pyg.builders.ema import WeightAverage
+from ibc_pyg.builders.optimization.ema import WeightAverage
 from ibc_pyg.runs.checkpoint import load_newest
 from ibc_pyg.training.run import train
 from tests.helpers.digits_run import quick, quiet, records

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from ibc_pyg.cli import run
-from ibc_pyg.config.overlays import parse_overlays
-from ibc_pyg.config.renamed import current_path, expand_renamed
+from ibc_pyg.config.files.overlays import parse_overlays
+from ibc_pyg.config.files.renamed import current_path, expand_renamed
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 RENAMED = {
     "graph_plus/ce_graph.yaml": "with_graph/ce_graph.yaml",
     "graph_plus/auxiliary/graph_alone.yaml": "with_graph/ce_on_embeddings/graph_alone.yaml",

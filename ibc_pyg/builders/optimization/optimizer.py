@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ibc_pyg.builders.arguments import argument_errors
-from ibc_pyg.builders.schedule import OwnSchedule, lr_factor
+from ibc_pyg.builders.optimization.schedule import OwnSchedule, lr_factor
 from ibc_pyg.config import TrainConfig
 from ibc_pyg.errors import ConfigError, check_arguments, did_you_mean
 from ibc_pyg.losses.intra_batch import IntraBatchLoss

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ibc_pyg.metrics import lloyd_child
-from ibc_pyg.metrics.lloyd_child import iterate
+from ibc_pyg.metrics.kmeans import lloyd_child
+from ibc_pyg.metrics.kmeans.lloyd_child import iterate
 
 _logger = logging.getLogger(__name__)
 

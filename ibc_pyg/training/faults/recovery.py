@@ -11,7 +11,7 @@ from ibc_pyg.files import write_json
 from ibc_pyg.parallel.processes import run_on_main
 from ibc_pyg.runs.checkpoint import checkpoint_path, drop_after, list_checkpoints, load_newest
 from ibc_pyg.runs.run_folder import RunFolder
-from ibc_pyg.training.divergence import DivergenceError, describe_divergence
+from ibc_pyg.training.faults.divergence import DivergenceError, describe_divergence
 from ibc_pyg.training.snapshot import restore_state, save_state
 from ibc_pyg.training.training import Training, TrainingProgress
 

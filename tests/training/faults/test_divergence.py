@@ -14,8 +14,8 @@ from ibc_pyg.runs.checkpoint import list_checkpoints, load_checkpoint
 from ibc_pyg.runs.run_folder import RunFolder
 from ibc_pyg.training import fit as fit_module
 from ibc_pyg.training import run as train_module
-from ibc_pyg.training.divergence import DivergenceError, DivergenceMonitor
-from ibc_pyg.training.interrupt import TrainingInterrupted
+from ibc_pyg.training.faults.divergence import DivergenceError, DivergenceMonitor
+from ibc_pyg.training.faults.interrupt import TrainingInterrupted
 from ibc_pyg.training.run import resume, train
 from tests.helpers.digits_run import quick, quiet, records
 

@@ -15,8 +15,8 @@ from ibc_pyg.evaluation.refined import refine_and_score
 from ibc_pyg.evaluation.scores import score
 from ibc_pyg.graph import k_reciprocal_groups, knn, threshold
 from ibc_pyg.inference.extract import Descriptors, EvalDescriptors
-from ibc_pyg.inference.neighbour_groups import neighbours_for
-from ibc_pyg.inference.refine import refine, refined_vectors
+from ibc_pyg.inference.refined.neighbour_groups import neighbours_for
+from ibc_pyg.inference.refined.refine import refine, refined_vectors
 from ibc_pyg.metrics.clustering import KMeansSettings, kmeans
 from ibc_pyg.nn.model import IntraBatchModel, complete_batch
 from ibc_pyg.nn.mpn import MPN

@@ -6,7 +6,7 @@ import faiss
 import numpy as np
 import pytest
 
-from ibc_pyg.metrics import lloyd
+from ibc_pyg.metrics.kmeans import lloyd
 
 
 @pytest.fixture

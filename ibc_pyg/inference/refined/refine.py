@@ -18,9 +18,9 @@ from torch_geometric.data import Batch
 from ibc_pyg.config.evaluate import MPN_REFINERS
 from ibc_pyg.errors import RunError
 from ibc_pyg.inference.extract import EvalDescriptors
-from ibc_pyg.inference.fast_refine import FirstNodes
-from ibc_pyg.inference.neighbour_groups import neighbours_for
-from ibc_pyg.inference.own_refiner import OwnRefiner
+from ibc_pyg.inference.refined.fast_refine import FirstNodes
+from ibc_pyg.inference.refined.neighbour_groups import neighbours_for
+from ibc_pyg.inference.refined.own_refiner import OwnRefiner
 from ibc_pyg.nn.model import IntraBatchModel, complete_batch
 from ibc_pyg.nn.mpn import MPN, MPNOutput
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 def shipped_folder() -> Path:
     """Return the folder of the experiments: of the wheel, or of the checkout."""
-    package = Path(__file__).resolve().parents[1]
+    package = Path(__file__).resolve().parents[2]
     installed = package / "experiments"
     return installed if installed.is_dir() else package.parent / "experiments"
 

@@ -1,0 +1,1 @@
+"""Optimizer, schedule, averaged and frozen weights from the configuration."""

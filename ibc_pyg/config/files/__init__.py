@@ -1,0 +1,1 @@
+"""Experiment files: reading, writing, overlays, renamed fields, those that are shipped."""

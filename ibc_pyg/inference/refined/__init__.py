@@ -1,0 +1,1 @@
+"""Refinement of descriptors at test time by a trained network."""

@@ -1,0 +1,1 @@
+"""K-means: seeding, Lloyd's iterations and single-point moves."""

@@ -1,0 +1,1 @@
+"""Interruption and divergence of a training."""
