@@ -77,9 +77,12 @@ def test_a_process_forked_from_the_holder_neither_keeps_nor_releases_the_lock(tm
     def hold_and_fork():
         held.append(FolderLock(tmp_path))
         held[0].acquire()
+        ready, done = os.pipe()
         if os.fork() == 0:
+            os.write(done, b"x")  # the lock is given up before this
             signal.alarm(20)
             signal.pause()
+        assert os.read(ready, 1) == b"x"
 
     child = forked(hold_and_fork)
     with pytest.raises(InUseError):
