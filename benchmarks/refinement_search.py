@@ -228,10 +228,11 @@ def markdown(report: dict[str, Any]) -> str:
         if "queries" not in row:
             out.append(f"| `{row['method']}` | stopped after {report['limit']:g} s |  |  |  |")
             continue
+        times = row["queries"] / plain
         once = "with the queries" if row["method"] in POOLED else f"{row['gallery']:.1f}"
         out.append(
             f"| `{row['method']}` | {once} | {row['queries']:.2f} | "
-            f"{row['queries'] / plain:.1f} | {row['extra_bytes'] / 2**20:,.0f} |"
+            f"{times:.{1 if times > 1 else 3}f} | {row['extra_bytes'] / 2**20:,.0f} |"
         )
     parts = [
         f"`{row['method']}`: inverted lists built in {row['build']:.0f} s, plain approximate "
